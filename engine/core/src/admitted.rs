@@ -1,0 +1,95 @@
+//! An event that is part of the log, decoded once, as the folds see it.
+
+use std::sync::Arc;
+
+use wfengine_storage_format::{
+    BlobId, Body, ChainId, Event, EventId, Hash32, JobId, Kind, PeerId, RunId, Tip, VerifiedFrame,
+};
+
+use crate::time::WallMs;
+
+/// One admitted event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    /// Its id.
+    pub id: EventId,
+    /// Its author's chain.
+    pub chain: ChainId,
+    /// Its place there.
+    pub seq: u64,
+    /// Its logical clock.
+    pub height: u64,
+    /// The author's wall time, advisory.
+    pub time: WallMs,
+    /// When this node first admitted it. Local: takes part in no fold, only in the queue's ageing.
+    pub first_seen: WallMs,
+    /// The events it names.
+    pub refs: Vec<EventId>,
+    /// The blobs it needs.
+    pub blobs: Vec<BlobId>,
+    /// Causal parents, for showing the clock as a graph.
+    pub parents: Vec<Tip>,
+    /// The chain's previous event.
+    pub prev: Option<EventId>,
+    /// What kind it is.
+    pub kind: Kind,
+    /// What it says.
+    pub body: Body,
+}
+
+/// The canonical order in which the events of an entity are folded: it extends causality and is the same everywhere.
+pub type CanonicalOrder = (u64, ChainId, u64);
+
+impl Admitted {
+    /// Decodes an event's body.
+    pub fn new(id: EventId, event: Event, first_seen: WallMs) -> Self {
+        let body = Body::decode(event.kind, &event.body);
+        Self {
+            id,
+            chain: event.chain,
+            seq: event.seq,
+            height: event.height,
+            time: WallMs(event.time_ms),
+            first_seen,
+            refs: event.refs,
+            blobs: event.blobs,
+            parents: event.parents,
+            prev: event.prev,
+            kind: event.kind,
+            body,
+        }
+    }
+
+    /// All events of a frame.
+    pub fn of_frame(frame: VerifiedFrame, first_seen: WallMs) -> Vec<Arc<Self>> {
+        frame
+            .into_events()
+            .into_iter()
+            .map(|(id, event)| Arc::new(Self::new(id, event, first_seen)))
+            .collect()
+    }
+
+    /// Its place in the canonical order.
+    pub fn order(&self) -> CanonicalOrder {
+        (self.height, self.chain, self.seq)
+    }
+
+    /// Who wrote it.
+    pub fn author(&self) -> PeerId {
+        self.chain.author
+    }
+
+    /// The merkle clock head its author saw.
+    pub fn clock_head(&self) -> Hash32 {
+        let parents = self.parents.iter().map(|tip| tip.id);
+        wfengine_storage_format::clock_head(self.prev.into_iter().chain(parents))
+    }
+
+    /// The entities the event belongs to, by the 32 bytes they are indexed under: run, job, peer.
+    pub fn entities(&self) -> Vec<[u8; 32]> {
+        let run = self.body.run().map(|run: RunId| *run.as_bytes());
+        let job = self.body.job().map(|(_, job): (RunId, JobId)| *job.as_bytes());
+        let peer = self.body.peer().map(|peer| *peer.as_bytes());
+        run.into_iter().chain(job).chain(peer).collect()
+    }
+}

@@ -1,0 +1,600 @@
+//! What may be asked, and [`decide`]: a command looked at in the light of the views becomes events, or is refused.
+//!
+//! Pure. A command asks; it may get a [`Refusal`] and then nothing changed. Foreign events never pass through here: what
+//! others wrote is judged by the folds.
+
+use wfengine_storage_format::limits::REFS_MAX;
+use wfengine_storage_format::{
+    BlobId, Body, ChainId, Conclusion, EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed,
+    JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind, PeerAdmitted, PeerDescribed, PeerId,
+    PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, Role, RunId, RunSubmitted, StepFinished,
+};
+
+use crate::views::Views;
+use crate::views::job::{Job, Status};
+use crate::views::run::Run;
+
+/// Something asked of the engine. What it carries becomes the event if it is not refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "commands are few and short-lived")]
+pub enum Command {
+    /// Submit a run, with the part of its plan that needs no results, and the blobs it needs.
+    Submit {
+        /// The submission.
+        submission: Box<RunSubmitted>,
+        /// Jobs without needs; empty for a task.
+        plan: Vec<PlannedKey>,
+        /// Workflow source, event payload.
+        blobs: Vec<BlobId>,
+    },
+    /// Record jobs that became plannable.
+    Plan(JobsPlanned),
+    /// Cancel a run.
+    Cancel {
+        /// Which.
+        run: RunId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Give a run up after nobody eligible was found.
+    Expire {
+        /// Which.
+        run: RunId,
+        /// How long it waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// Change a run's priority.
+    Prioritise {
+        /// Which.
+        run: RunId,
+        /// Lower runs first, thousandths.
+        priority_milli: u32,
+    },
+    /// Claim a job.
+    Claim(JobClaimed),
+    /// Give a claim back.
+    Release(JobReleased),
+    /// Say that the first step began.
+    Start(JobStarted),
+    /// Say that a step ended.
+    FinishStep(StepFinished),
+    /// Record a result.
+    Complete(JobCompleted),
+    /// Say that an execution stopped before its end.
+    Abort(JobAborted),
+    /// Say that no execution will conclude.
+    Fail(JobFailed),
+    /// Open a way in for one peer.
+    Invite(PeerInvited),
+    /// Admit a peer.
+    Admit(PeerAdmitted),
+    /// Revoke a member.
+    Revoke(PeerRevoked),
+    /// Set a member's labels and weight.
+    Label(PeerLabelled),
+    /// Describe this peer.
+    Describe(PeerDescribed),
+    /// Record a fork proof.
+    ProveFork(ForkProved),
+    /// Go on under another key.
+    Rotate(KeyRotated),
+}
+
+impl Command {
+    /// The run a command is about: two commands about one run are never decided in one batch.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Command::Submit { submission, .. } => Some(submission.run()),
+            Command::Plan(body) => Some(body.run),
+            Command::Cancel { run, .. } | Command::Expire { run, .. } | Command::Prioritise { run, .. } => {
+                Some(*run)
+            }
+            Command::Claim(body) => Some(body.run),
+            Command::Release(body) => Some(body.run),
+            Command::Start(body) => Some(body.run),
+            Command::FinishStep(body) => Some(body.run),
+            Command::Complete(body) => Some(body.run),
+            Command::Abort(body) => Some(body.run),
+            Command::Fail(body) => Some(body.run),
+            Command::Invite(_)
+            | Command::Admit(_)
+            | Command::Revoke(_)
+            | Command::Label(_)
+            | Command::Describe(_)
+            | Command::ProveFork(_)
+            | Command::Rotate(_) => None,
+        }
+    }
+
+    /// Whether the command changes who belongs to the cluster: such commands are decided one at a time.
+    pub fn is_about_authority(&self) -> bool {
+        self.run().is_none() && !matches!(self, Command::Describe(_))
+    }
+}
+
+/// One event to write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Draft {
+    /// What it says.
+    pub body: DraftBody,
+    /// Events it names, the most important first, at most 8.
+    pub refs: Vec<EventId>,
+    /// Blobs it needs.
+    pub blobs: Vec<BlobId>,
+}
+
+/// A body, complete or waiting for the id of the event before it in the same frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DraftBody {
+    /// As it will be written.
+    Ready(Box<Body>),
+    /// The static plan of the submission that is the draft before this one.
+    PlanOfPrevious {
+        /// Of which run.
+        run: RunId,
+        /// Version of the planning rules.
+        rules_version: u32,
+        /// What was planned.
+        jobs: Vec<PlannedKey>,
+    },
+}
+
+/// What a command leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Write these, in this order, in one frame.
+    Write(Vec<Draft>),
+    /// It was asked before and already holds.
+    AlreadySo,
+}
+
+/// Why a command was not turned into events. The log is unchanged and the caller may try again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The log holds events of a kind that must be understood before anything is decided.
+    #[error(
+        "the log holds events of {kind:?}, which this version does not understand: upgrade wfengine on this host"
+    )]
+    MustUpgrade {
+        /// Which kind.
+        kind: Kind,
+    },
+    /// The asking peer lacks a role.
+    #[error("peer {peer} is not {article} {role} of this cluster{hint}")]
+    Role {
+        /// Who asked.
+        peer: String,
+        /// Grammar for the text.
+        article: &'static str,
+        /// The missing role.
+        role: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// No such run.
+    #[error("no run {0} is known here")]
+    UnknownRun(RunId),
+    /// No such job.
+    #[error("run {run} has no job {job}")]
+    UnknownJob {
+        /// The run.
+        run: RunId,
+        /// The job asked for.
+        job: JobId,
+    },
+    /// The same trigger key was submitted with other content.
+    #[error(
+        "`{name}` was submitted before with other content as run {run}: choose another id, or cancel and re-run it"
+    )]
+    Conflict {
+        /// What it was called.
+        name: String,
+        /// The run that holds the key.
+        run: RunId,
+    },
+    /// Another claim on the job is greater or still held.
+    #[error("job {job} is claimed by {holder} (epoch {epoch})")]
+    Claimed {
+        /// Which job.
+        job: JobId,
+        /// By whom.
+        holder: String,
+        /// How often it was claimed.
+        epoch: u32,
+    },
+    /// The claim is not this node's, has ended, or was never valid.
+    #[error("claim {claim} on job {job} is not held by this node: {why}")]
+    NotHeld {
+        /// Which job.
+        job: JobId,
+        /// Which claim.
+        claim: EventId,
+        /// What is the matter.
+        why: &'static str,
+    },
+    /// The run or job has ended.
+    #[error("{what} is already {status}")]
+    Ended {
+        /// Which run or job.
+        what: String,
+        /// How.
+        status: Status,
+    },
+    /// The run was cancelled: the job may only be completed as cancelled.
+    #[error("run {0} was cancelled: its jobs can only be completed as cancelled")]
+    Cancelled(RunId),
+    /// This peer may not run the job.
+    #[error("job {job} cannot run here: {why}")]
+    NotEligible {
+        /// Which job.
+        job: JobId,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The peer is no member.
+    #[error("peer {0} is not a member of this cluster")]
+    NotAMember(String),
+    /// The invite is unknown, used up, or the signature is not its.
+    #[error("the invite does not let {peer} in: {why}")]
+    Invite {
+        /// Who knocked.
+        peer: PeerId,
+        /// What is the matter.
+        why: &'static str,
+    },
+    /// The event would break a bound of the format.
+    #[error("cannot be written: {0}")]
+    Format(String),
+    /// Nothing would change.
+    #[error("{0}")]
+    Pointless(&'static str),
+}
+
+/// Turns a command of the peer that owns `chain` into events, or refuses it.
+///
+/// # Errors
+/// [`Refusal`]; nothing changed.
+pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decision, Refusal> {
+    if let (Some(kind), true) = (views.must_upgrade(), is_forbidden_before_upgrade(command)) {
+        return Err(Refusal::MustUpgrade { kind });
+    }
+    let asking = Asking { views, chain };
+    match command {
+        Command::Submit { submission, plan, blobs } => asking.submit(submission, plan, blobs),
+        Command::Plan(body) => asking.plan(body),
+        Command::Cancel { run, reason } => asking.cancel(run, reason),
+        Command::Expire { run, waited_ms } => asking.expire(run, *waited_ms),
+        Command::Prioritise { run, priority_milli } => asking.prioritise(run, *priority_milli),
+        Command::Claim(body) => asking.claim(body),
+        Command::Release(body) => asking.end_claim(body.run, body.job, body.claim, body.clone().into()),
+        Command::Start(body) => asking.start(body),
+        Command::FinishStep(body) => asking.end_claim(body.run, body.job, body.claim, body.clone().into()),
+        Command::Complete(body) => asking.complete(body),
+        Command::Abort(body) => asking.end_claim(body.run, body.job, body.claim, body.clone().into()),
+        Command::Fail(body) => asking.fail(body),
+        Command::Invite(body) => asking.as_admin(body.clone().into()),
+        Command::Admit(body) => asking.admit(body),
+        Command::Revoke(body) => asking.revoke(body),
+        Command::Label(body) => asking.label(body),
+        Command::Describe(body) => asking.describe(body),
+        Command::ProveFork(body) => asking.write(body.clone().into(), Vec::new()),
+        Command::Rotate(body) => asking.write(body.clone().into(), Vec::new()),
+    }
+}
+
+/// Claims, completions and admissions wait for the upgrade; submitting, cancelling and giving back do not.
+fn is_forbidden_before_upgrade(command: &Command) -> bool {
+    matches!(command, Command::Claim(_) | Command::Complete(_) | Command::Admit(_) | Command::Plan(_))
+}
+
+struct Asking<'a> {
+    views: &'a Views,
+    chain: &'a ChainId,
+}
+
+impl Asking<'_> {
+    fn peer(&self) -> PeerId {
+        self.chain.author
+    }
+
+    fn need_role(&self, role: Role) -> Result<(), Refusal> {
+        if self.views.authority().roster().may(&self.peer(), role) {
+            return Ok(());
+        }
+        let (article, hint) = match role {
+            Role::Admin => ("an", ": ask an admin, or run this on an admin's host"),
+            Role::Operator => ("an", ": ask an operator or the submitter"),
+            Role::Executor => ("an", ": an admin can invite it with that role"),
+            Role::Submitter => ("a", ": an admin can invite it with that role"),
+        };
+        Err(Refusal::Role { peer: self.views.peer_name(&self.peer()), article, role: role.name(), hint })
+    }
+
+    fn run(&self, run: &RunId) -> Result<&Run, Refusal> {
+        match self.views.runs().live(run) {
+            Some(known) if known.submitted.is_some() => Ok(known),
+            _ => match self.views.runs().finished().get(run) {
+                Some(finished) => {
+                    Err(Refusal::Ended { what: format!("run {}", run.short()), status: finished.status })
+                }
+                None => Err(Refusal::UnknownRun(*run)),
+            },
+        }
+    }
+
+    fn job(&self, run: &RunId, job: &JobId) -> Result<(&Run, &Job), Refusal> {
+        let known = self.run(run)?;
+        known.jobs.get(job).map(|found| (known, found)).ok_or(Refusal::UnknownJob { run: *run, job: *job })
+    }
+
+    fn draft(&self, body: Body, blobs: Vec<BlobId>) -> Draft {
+        let mut refs = body.named_events();
+        let names_authority = matches!(body, Body::RunSubmitted(_) | Body::JobClaimed(_))
+            || body.encode().is_ok_and(|(kind, _)| kind.is_authority());
+        if names_authority {
+            for head in self.views.authority().heads_for_refs(REFS_MAX) {
+                if refs.len() < REFS_MAX && !refs.contains(&head) {
+                    refs.push(head);
+                }
+            }
+        }
+        Draft { body: DraftBody::Ready(Box::new(body)), refs, blobs }
+    }
+
+    fn write(&self, body: Body, blobs: Vec<BlobId>) -> Result<Decision, Refusal> {
+        body.encode().map_err(|reason| Refusal::Format(reason.to_string()))?;
+        Ok(Decision::Write(vec![self.draft(body, blobs)]))
+    }
+
+    fn submit(
+        &self,
+        submission: &RunSubmitted,
+        plan: &[PlannedKey],
+        blobs: &[BlobId],
+    ) -> Result<Decision, Refusal> {
+        self.need_role(Role::Submitter)?;
+        let run = submission.run();
+        if let Some(known) = self.views.runs().live(&run) {
+            if let Some(before) = &known.submitted {
+                let same = before.spec == submission.spec
+                    && before.frozen.inputs == submission.frozen.inputs
+                    && before.metadata_json == submission.metadata_json;
+                return if same {
+                    Ok(Decision::AlreadySo)
+                } else {
+                    Err(Refusal::Conflict { name: before.name.clone(), run })
+                };
+            }
+        } else if self.views.runs().contains(&run) {
+            return Ok(Decision::AlreadySo);
+        }
+        let body = Body::from(submission.clone());
+        body.encode().map_err(|reason| Refusal::Format(reason.to_string()))?;
+        let mut drafts = vec![self.draft(body, blobs.to_vec())];
+        if !plan.is_empty() {
+            let rules_version = match &submission.spec {
+                wfengine_storage_format::RunSpec::Workflow(spec) => spec.rules_version,
+                wfengine_storage_format::RunSpec::Task { .. } => 0,
+            };
+            drafts.push(Draft {
+                body: DraftBody::PlanOfPrevious { run, rules_version, jobs: plan.to_vec() },
+                refs: Vec::new(),
+                blobs: Vec::new(),
+            });
+        }
+        Ok(Decision::Write(drafts))
+    }
+
+    fn plan(&self, body: &JobsPlanned) -> Result<Decision, Refusal> {
+        let run = self.run(&body.run)?;
+        if run.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("run {}", body.run.short()), status: run.status });
+        }
+        if body.jobs.iter().all(|planned| run.parts.contains_key(&planned.key)) {
+            return Ok(Decision::AlreadySo);
+        }
+        self.write(body.clone().into(), Vec::new())
+    }
+
+    /// The submitter of a run, an operator or an admin.
+    fn need_direction(&self, run: &Run) -> Result<EventId, Refusal> {
+        let own = run.submissions.iter().find(|submission| submission.author == self.peer());
+        if own.is_none() && self.need_role(Role::Admin).is_err() {
+            self.need_role(Role::Operator)?;
+        }
+        own.map(|submission| submission.id).or(run.canonical).ok_or(Refusal::UnknownRun(run.id))
+    }
+
+    fn cancel(&self, run: &RunId, reason: &str) -> Result<Decision, Refusal> {
+        let known = self.run(run)?;
+        let submission = self.need_direction(known)?;
+        if known.cancelled.is_some() {
+            return Ok(Decision::AlreadySo);
+        }
+        if known.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("run {}", run.short()), status: known.status });
+        }
+        let body = wfengine_storage_format::RunCancelled { run: *run, submission, reason: reason.to_owned() };
+        self.write(body.into(), Vec::new())
+    }
+
+    fn expire(&self, run: &RunId, waited_ms: u64) -> Result<Decision, Refusal> {
+        let known = self.run(run)?;
+        let Some(submission) = known.canonical.filter(|_| !known.status.is_terminal()) else {
+            return Ok(Decision::AlreadySo);
+        };
+        let body = wfengine_storage_format::RunExpired { run: *run, submission, waited_ms };
+        self.write(body.into(), Vec::new())
+    }
+
+    fn prioritise(&self, run: &RunId, priority_milli: u32) -> Result<Decision, Refusal> {
+        let known = self.run(run)?;
+        let submission = self.need_direction(known)?;
+        if known.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("run {}", run.short()), status: known.status });
+        }
+        if known.priority_milli == priority_milli {
+            return Ok(Decision::AlreadySo);
+        }
+        let body = wfengine_storage_format::PriorityChanged { run: *run, submission, priority_milli };
+        self.write(body.into(), Vec::new())
+    }
+
+    fn claim(&self, body: &JobClaimed) -> Result<Decision, Refusal> {
+        self.need_role(Role::Executor)?;
+        let (run, job) = self.job(&body.run, &body.job)?;
+        if job.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("job {}", job.leg.name), status: job.status });
+        }
+        let placed_elsewhere = run.submitted.as_ref().is_some_and(|s| s.placement == Placement::Author)
+            && run.submission().is_some_and(|submission| submission.author != self.peer());
+        if placed_elsewhere {
+            return Err(Refusal::NotEligible {
+                job: body.job,
+                why: "it runs where it was started (`wfengine run`)",
+            });
+        }
+        let follows = match job.effective_claim() {
+            None => body.epoch == 1 && body.supersedes.is_none(),
+            Some(before) => {
+                let own_held = before.chain == *self.chain && before.is_held();
+                !own_held
+                    && body.supersedes == Some(before.id)
+                    && before.epoch.checked_add(1) == Some(body.epoch)
+            }
+        };
+        match (follows, job.effective_claim()) {
+            (true, _) => self.write(body.clone().into(), Vec::new()),
+            (false, Some(before)) => Err(Refusal::Claimed {
+                job: body.job,
+                holder: self.views.peer_name(&before.peer()),
+                epoch: before.epoch,
+            }),
+            (false, None) => Err(Refusal::Pointless("a first claim has epoch 1 and supersedes nothing")),
+        }
+    }
+
+    fn held(&self, run: &RunId, job: &JobId, claim: &EventId) -> Result<(&Run, &Job), Refusal> {
+        let (known, found) = self.job(run, job)?;
+        let why = match found.claim(claim) {
+            None => "no such claim is valid",
+            Some(held) if held.chain != *self.chain => {
+                "it is of another peer or of an earlier start of this one"
+            }
+            Some(held) if !held.is_held() => "it has ended",
+            Some(_) => return Ok((known, found)),
+        };
+        Err(Refusal::NotHeld { job: *job, claim: *claim, why })
+    }
+
+    fn end_claim(&self, run: RunId, job: JobId, claim: EventId, body: Body) -> Result<Decision, Refusal> {
+        self.held(&run, &job, &claim)?;
+        self.write(body, Vec::new())
+    }
+
+    fn start(&self, body: &JobStarted) -> Result<Decision, Refusal> {
+        let (run, job) = self.held(&body.run, &body.job, &body.claim)?;
+        if run.cancelled.is_some() {
+            return Err(Refusal::Cancelled(body.run));
+        }
+        if job.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("job {}", job.leg.name), status: job.status });
+        }
+        match job.effective_claim() {
+            Some(effective) if effective.id != body.claim => Err(Refusal::Claimed {
+                job: body.job,
+                holder: self.views.peer_name(&effective.peer()),
+                epoch: effective.epoch,
+            }),
+            Some(claim) if claim.started => Ok(Decision::AlreadySo),
+            _ => self.write(body.clone().into(), Vec::new()),
+        }
+    }
+
+    fn complete(&self, body: &JobCompleted) -> Result<Decision, Refusal> {
+        let (run, _) = self.held(&body.run, &body.job, &body.claim)?;
+        if run.cancelled.is_some() && body.conclusion != Conclusion::Cancelled {
+            return Err(Refusal::Cancelled(body.run));
+        }
+        self.write(body.clone().into(), body.log.into_iter().collect())
+    }
+
+    fn fail(&self, body: &JobFailed) -> Result<Decision, Refusal> {
+        let (_, job) = self.job(&body.run, &body.job)?;
+        if job.status.is_terminal() {
+            return Err(Refusal::Ended { what: format!("job {}", job.leg.name), status: job.status });
+        }
+        match body.claim {
+            Some(claim) => {
+                self.held(&body.run, &body.job, &claim)?;
+            }
+            None => self.need_role(Role::Executor)?,
+        }
+        self.write(body.clone().into(), Vec::new())
+    }
+
+    fn as_admin(&self, body: Body) -> Result<Decision, Refusal> {
+        self.need_role(Role::Admin)?;
+        if let Body::PeerInvited(invite) = &body {
+            let roles = self.views.authority().roster().member(&self.peer()).map(|member| member.roles);
+            if !roles.is_some_and(|roles| roles.covers(invite.roles)) {
+                return Err(Refusal::Pointless("an invite cannot give roles that its author does not have"));
+            }
+        }
+        self.write(body, Vec::new())
+    }
+
+    fn admit(&self, body: &PeerAdmitted) -> Result<Decision, Refusal> {
+        use wfengine_storage_format::Grant;
+        let authority = self.views.authority();
+        if authority.roster().member(&body.peer).is_some() {
+            return Ok(Decision::AlreadySo);
+        }
+        let refused = |why| Err(Refusal::Invite { peer: body.peer, why });
+        match &body.grant {
+            Grant::Direct { .. } => self.need_role(Role::Admin)?,
+            Grant::Invite { invite, signature } => {
+                let asked =
+                    authority.events().get(invite).filter(|_| !authority.roster().void().contains(invite));
+                let Some(Body::PeerInvited(asked)) = asked.map(|event| &event.body) else {
+                    return refused("no such invite is known here");
+                };
+                if authority.roster().invite_used_by(invite).is_some() {
+                    return refused("it was used before; ask for a new one");
+                }
+                if asked.invite_key.verify(&authority.cluster(), &body.peer, signature).is_err() {
+                    return refused("the signature is not the invite's");
+                }
+            }
+        }
+        self.write(body.clone().into(), Vec::new())
+    }
+
+    fn need_member(&self, peer: &PeerId) -> Result<(), Refusal> {
+        match self.views.authority().roster().member(peer) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::NotAMember(peer.to_string())),
+        }
+    }
+
+    fn revoke(&self, body: &PeerRevoked) -> Result<Decision, Refusal> {
+        if body.peer != self.peer() {
+            self.need_role(Role::Admin)?;
+        }
+        self.need_member(&body.peer)?;
+        self.write(body.clone().into(), Vec::new())
+    }
+
+    fn label(&self, body: &PeerLabelled) -> Result<Decision, Refusal> {
+        self.need_role(Role::Admin)?;
+        self.need_member(&body.peer)?;
+        self.write(body.clone().into(), Vec::new())
+    }
+
+    fn describe(&self, body: &PeerDescribed) -> Result<Decision, Refusal> {
+        if self.views.peers().described(&self.peer()) == Some(body) {
+            return Ok(Decision::AlreadySo);
+        }
+        self.write(body.clone().into(), Vec::new())
+    }
+}

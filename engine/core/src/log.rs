@@ -1,0 +1,377 @@
+//! The log: the merkle clock. Which chains exist, how long they are, which events are heads; sealing and admission.
+//!
+//! Pure: it neither stores nor folds. Callers bring [`VerifiedFrame`]s and a way to look up what is already stored
+//! ([`KnownEvents`]); what [`Log::admit`] accepts, the store makes durable before anything is folded.
+//!
+//! Invariants: every event that a known event names is known; one event per place of a chain; no head is named by a known
+//! event; an event's height is one more than the greatest height it names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use wfengine_storage_format::limits::PARENTS_MAX;
+use wfengine_storage_format::{
+    ChainId, ClusterId, Event, EventId, ForkProved, Hash32, PeerId, SignedHeader, Tip, VerifiedFrame,
+    clock_head, fork_between,
+};
+
+/// Where an event stands and how high.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Location {
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its place.
+    pub seq: u64,
+    /// Its height.
+    pub height: u64,
+}
+
+/// What a log can be asked about events that are stored already.
+pub trait KnownEvents {
+    /// Where an admitted event stands, or `None` if it is not known.
+    fn locate(&self, id: &EventId) -> Option<Location>;
+    /// The signed header of the stored frame that holds a place, for fork proofs.
+    fn header_at(&self, chain: &ChainId, seq: u64) -> Option<SignedHeader>;
+}
+
+/// What the log knows of one chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// Number of admitted events.
+    pub length: u64,
+    /// Id of the last one.
+    pub tip: EventId,
+    /// Its height.
+    pub height: u64,
+    /// The author's next chain, once it named this chain's tip.
+    pub successor: Option<ChainId>,
+    /// The author's chain before this one.
+    pub predecessor: Option<ChainId>,
+}
+
+/// Something that must arrive before a frame can be admitted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Need {
+    /// An event that the frame names.
+    Event(EventId),
+    /// The events of the frame's own chain before it, from this place on.
+    Place {
+        /// Which chain.
+        chain: ChainId,
+        /// The first missing place.
+        seq: u64,
+    },
+    /// The admission of the frame's author as a member.
+    Member(PeerId),
+}
+
+/// What became of a frame that broke no rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use = "an admitted frame must be stored, a waiting one kept, a fork recorded"]
+pub enum Admission {
+    /// It is part of the log.
+    Admitted,
+    /// It was already.
+    Duplicate,
+    /// It waits for these.
+    Missing(Vec<Need>),
+    /// It contradicts a stored frame of its chain; this is the proof. The frame is not kept.
+    Forked(Box<ForkProved>),
+}
+
+/// Why a verified frame can never be part of this log. Names whose chain and what rule.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejected {
+    /// Of another cluster.
+    #[error("a frame of cluster {theirs} reached cluster {ours}")]
+    ForeignCluster {
+        /// The frame's cluster.
+        theirs: ClusterId,
+        /// This log's cluster.
+        ours: ClusterId,
+    },
+    /// An event's links contradict the log.
+    #[error("event {seq} of chain {chain}: {rule}")]
+    Links {
+        /// Whose chain.
+        chain: ChainId,
+        /// Which event.
+        seq: u64,
+        /// Which rule it breaks.
+        rule: &'static str,
+    },
+}
+
+/// Known event ids kept at hand: causal links mostly point to what came last.
+const RECENT_LEN_MAX: usize = 1 << 16;
+
+/// The merkle clock of one cluster.
+#[derive(Clone, Debug)]
+pub struct Log {
+    cluster: ClusterId,
+    chains: BTreeMap<ChainId, Chain>,
+    heads: BTreeMap<EventId, Tip>,
+    events_len: u64,
+    recent: HashMap<EventId, Location>,
+    recent_order: VecDeque<EventId>,
+}
+
+/// A log's state as a checkpoint keeps it: chains and heads. The rest is looked up.
+pub type LogParts = (Vec<(ChainId, Chain)>, Vec<Tip>, u64);
+
+impl Log {
+    /// The empty log of a cluster.
+    pub fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            chains: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            events_len: 0,
+            recent: HashMap::new(),
+            recent_order: VecDeque::new(),
+        }
+    }
+
+    /// The log as a checkpoint kept it.
+    pub fn from_parts(cluster: ClusterId, (chains, heads, events_len): LogParts) -> Self {
+        let mut log = Self::new(cluster);
+        log.chains = chains.into_iter().collect();
+        log.heads = heads.into_iter().map(|tip| (tip.id, tip)).collect();
+        log.events_len = events_len;
+        log
+    }
+
+    /// What a checkpoint keeps.
+    pub fn to_parts(&self) -> LogParts {
+        (
+            self.chains.iter().map(|(id, chain)| (*id, chain.clone())).collect(),
+            self.heads.values().copied().collect(),
+            self.events_len,
+        )
+    }
+
+    /// Whose log this is.
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+    /// Number of admitted events.
+    pub fn events_len(&self) -> u64 {
+        self.events_len
+    }
+    /// Every chain.
+    pub fn chains(&self) -> &BTreeMap<ChainId, Chain> {
+        &self.chains
+    }
+    /// One chain.
+    pub fn chain(&self, id: &ChainId) -> Option<&Chain> {
+        self.chains.get(id)
+    }
+    /// The events nobody names yet.
+    pub fn heads(&self) -> impl Iterator<Item = &Tip> {
+        self.heads.values()
+    }
+    /// The merkle clock's hash: equal hashes mean equal logs.
+    pub fn clock_hash(&self) -> Hash32 {
+        clock_head(self.heads.keys().copied())
+    }
+    /// The greatest height.
+    pub fn height(&self) -> u64 {
+        self.chains.values().map(|chain| chain.height).max().unwrap_or(0)
+    }
+
+    /// The causal parents of a frame that `own` is about to write: heads of other chains, those of `first` chains first, then the
+    /// greatest heights, 16 in all.
+    pub fn parents_for(&self, own: &ChainId, first: &BTreeSet<ChainId>) -> Vec<Tip> {
+        let predecessor = self.chains.get(own).map_or_else(|| self.last_chain_of(&own.author), |_| None);
+        let mut candidates: Vec<(bool, u64, Tip)> = self
+            .heads
+            .values()
+            .filter(|tip| tip.chain != *own && Some(tip.chain) != predecessor.map(|tip| tip.chain))
+            .map(|tip| {
+                let height = self.chains.get(&tip.chain).map_or(0, |chain| chain.height);
+                (!first.contains(&tip.chain), u64::MAX - height, *tip)
+            })
+            .collect();
+        candidates.sort_unstable();
+        candidates.truncate(PARENTS_MAX);
+        candidates.into_iter().map(|(_, _, tip)| tip).collect()
+    }
+
+    /// The tip of an author's last open chain: what the first event of its next chain names as `prev`.
+    pub fn last_chain_of(&self, author: &PeerId) -> Option<Tip> {
+        let first = ChainId {
+            author: *author,
+            incarnation: wfengine_storage_format::Incarnation::from_bytes([0; 16]),
+        };
+        self.chains
+            .range(first..)
+            .take_while(|(id, _)| id.author == *author)
+            .filter(|(_, chain)| chain.successor.is_none() && chain.length > 0)
+            .max_by_key(|(id, chain)| (chain.height, **id))
+            .map(|(id, chain)| Tip { chain: *id, seq: chain.length - 1, id: chain.tip })
+    }
+
+    /// Where a known event stands, from memory or from the store.
+    pub fn locate(&self, id: &EventId, known: &impl KnownEvents) -> Option<Location> {
+        self.recent.get(id).copied().or_else(|| known.locate(id))
+    }
+
+    /// Takes a frame into the log if everything it names is known. The log changes only when the answer is
+    /// [`Admission::Admitted`].
+    ///
+    /// # Errors
+    /// [`Rejected`] when the frame contradicts the rules and no later arrival can mend it.
+    pub fn admit(
+        &mut self,
+        frame: &VerifiedFrame,
+        is_member: impl Fn(&PeerId) -> bool,
+        known: &impl KnownEvents,
+    ) -> Result<Admission, Rejected> {
+        let header = frame.header();
+        if header.cluster != self.cluster {
+            return Err(Rejected::ForeignCluster { theirs: header.cluster, ours: self.cluster });
+        }
+        let length = self.chains.get(&header.chain).map_or(0, |chain| chain.length);
+        if header.first_seq > length {
+            return Ok(Admission::Missing(vec![Need::Place { chain: header.chain, seq: length }]));
+        }
+        if let Some(stored) = self.contradicting(frame, length, known) {
+            let (first, second) = (stored, frame.signed_header());
+            return Ok(Admission::Forked(Box::new(ForkProved { first, second })));
+        }
+        if header.first_seq < length {
+            return Ok(Admission::Duplicate);
+        }
+        let founding = header.first_seq == 0
+            && frame.events().first().is_some_and(|(id, _)| ClusterId::from(*id) == self.cluster);
+        if !founding && !is_member(&header.chain.author) {
+            return Ok(Admission::Missing(vec![Need::Member(header.chain.author)]));
+        }
+        let missing = self.check_links(frame, known)?;
+        if !missing.is_empty() {
+            return Ok(Admission::Missing(missing.into_iter().collect()));
+        }
+        self.link(frame, known);
+        Ok(Admission::Admitted)
+    }
+
+    /// The stored header that a frame starting inside or right after the known part of its chain contradicts.
+    fn contradicting(
+        &self,
+        frame: &VerifiedFrame,
+        length: u64,
+        known: &impl KnownEvents,
+    ) -> Option<SignedHeader> {
+        let header = frame.header();
+        let chain = self.chains.get(&header.chain)?;
+        if header.first_seq == length {
+            if header.prev == Some(chain.tip) {
+                return None;
+            }
+            return known.header_at(&header.chain, length.checked_sub(1)?);
+        }
+        let last_known = header.end_seq().min(length) - 1;
+        [header.first_seq, last_known]
+            .into_iter()
+            .filter_map(|seq| known.header_at(&header.chain, seq))
+            .find(|stored| fork_between(&stored.header, header).is_some())
+    }
+
+    /// Checks heights and links of a frame that continues its chain; what is missing comes back.
+    fn check_links(
+        &self,
+        frame: &VerifiedFrame,
+        known: &impl KnownEvents,
+    ) -> Result<BTreeSet<Need>, Rejected> {
+        let mut missing = BTreeSet::new();
+        let mut within: HashMap<EventId, u64> = HashMap::new();
+        for (index, (id, event)) in frame.events().iter().enumerate() {
+            let broken = |rule| Rejected::Links { chain: event.chain, seq: event.seq, rule };
+            let mut height_max = 0;
+            for dependency in event.dependencies() {
+                let height = match within.get(&dependency) {
+                    Some(height) => Some(*height),
+                    None => self.locate(&dependency, known).map(|location| location.height),
+                };
+                match height {
+                    Some(height) => height_max = height_max.max(height),
+                    None => {
+                        missing.insert(Need::Event(dependency));
+                    }
+                }
+            }
+            if index == 0 {
+                self.check_first(event, known, &missing).map_err(broken)?;
+            }
+            if missing.is_empty() && event.height != height_max + 1 {
+                return Err(broken("its height is not one more than the greatest it names"));
+            }
+            within.insert(*id, event.height);
+        }
+        Ok(missing)
+    }
+
+    /// Rules of a frame's first event: parents stand where they say, and a chain begins where its author's last one ended.
+    fn check_first(
+        &self,
+        event: &Event,
+        known: &impl KnownEvents,
+        missing: &BTreeSet<Need>,
+    ) -> Result<(), &'static str> {
+        for parent in event.parents.iter().filter(|parent| !missing.contains(&Need::Event(parent.id))) {
+            let place = self.locate(&parent.id, known).map(|location| (location.chain, location.seq));
+            if place != Some((parent.chain, parent.seq)) {
+                return Err("a parent does not stand where it is said to stand");
+            }
+        }
+        match event.prev {
+            Some(prev) if event.seq == 0 && !missing.contains(&Need::Event(prev)) => {
+                let author = self.locate(&prev, known).map(|location| location.chain.author);
+                if author == Some(event.chain.author) { Ok(()) } else { Err("prev is of another author") }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records a frame whose links are in order.
+    fn link(&mut self, frame: &VerifiedFrame, known: &impl KnownEvents) {
+        let header = frame.header();
+        let previous = (header.first_seq == 0).then_some(header.prev).flatten();
+        let predecessor = previous.and_then(|prev| self.locate(&prev, known)).map(|location| location.chain);
+        if let Some(before) = predecessor.and_then(|id| self.chains.get_mut(&id))
+            && Some(before.tip) == header.prev
+        {
+            before.successor.get_or_insert(header.chain);
+        }
+        for (id, event) in frame.events() {
+            for named in event.dependencies() {
+                self.heads.remove(&named);
+            }
+            self.remember(*id, Location { chain: event.chain, seq: event.seq, height: event.height });
+        }
+        let tip = frame.tip();
+        let height = frame.events().last().map_or(0, |(_, event)| event.height);
+        let chain = self.chains.entry(header.chain).or_insert(Chain {
+            length: 0,
+            tip: tip.id,
+            height,
+            successor: None,
+            predecessor,
+        });
+        chain.length = header.end_seq();
+        chain.tip = tip.id;
+        chain.height = height;
+        self.heads.insert(tip.id, tip);
+        self.events_len += u64::from(header.count);
+    }
+
+    fn remember(&mut self, id: EventId, location: Location) {
+        if self.recent.insert(id, location).is_none() {
+            self.recent_order.push_back(id);
+        }
+        while self.recent_order.len() > RECENT_LEN_MAX {
+            if let Some(oldest) = self.recent_order.pop_front() {
+                self.recent.remove(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The views: everything that is derived from the log. Folded event by event, published together.
+//!
+//! Authority first, then many small entities, each a pure fold over its own events in canonical order, below the cuts. Nodes that
+//! hold the same events have byte-identical views, whatever the order of arrival: [`Views::digest`] compares them. A late event
+//! re-folds its one entity; a changed cut re-folds the entities its author touched.
+//!
+//! Invariant: `apply` cannot fail. What makes no sense is void, on every node alike, and listed as such.
+
+pub mod job;
+pub mod peers;
+pub mod run;
+mod run_fold;
+pub mod runs;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wfengine_storage_format::{Body, ClusterId, EventId, Hash32, Kind, PeerId, RunId};
+
+use crate::admitted::Admitted;
+use crate::authority::Authority;
+use crate::digest::DigestSum;
+use peers::Peers;
+use runs::{History, Runs};
+
+/// Digests are compared only between nodes whose views have this version.
+pub const VIEWS_VERSION: u32 = 1;
+
+/// What an event changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+    /// Whether members, roles or cuts changed.
+    pub authority: bool,
+}
+
+/// All views of one cluster.
+#[derive(Clone, Debug)]
+pub struct Views {
+    authority: Authority,
+    runs: Runs,
+    peers: Peers,
+    unknown: BTreeMap<Kind, u64>,
+    void: BTreeMap<EventId, String>,
+    void_len: u64,
+}
+
+/// Void events listed by name; beyond that they are only counted.
+const VOID_LISTED_MAX: usize = 1024;
+
+impl Views {
+    /// The views of a cluster before its first event.
+    pub fn new(cluster: ClusterId) -> Self {
+        Self {
+            authority: Authority::new(cluster),
+            runs: Runs::default(),
+            peers: Peers::default(),
+            unknown: BTreeMap::new(),
+            void: BTreeMap::new(),
+            void_len: 0,
+        }
+    }
+
+    /// Folds an admitted event. `history` is asked for the events of entities that are no longer in memory.
+    pub fn apply(&mut self, event: &Arc<Admitted>, history: &impl History) -> Applied {
+        match &event.body {
+            Body::Unknown => {
+                *self.unknown.entry(event.kind).or_default() += 1;
+                Applied::default()
+            }
+            Body::Void(reason) => {
+                self.void_len += 1;
+                if self.void.len() < VOID_LISTED_MAX {
+                    self.void.insert(event.id, reason.to_string());
+                }
+                Applied::default()
+            }
+            _ if event.kind.is_authority() => {
+                let changed = self.authority.apply(event);
+                for author in &changed {
+                    self.runs.refold_author(author, &self.authority, history);
+                    self.peers.refold_author(author, &self.authority);
+                }
+                Applied { run: None, authority: true }
+            }
+            Body::PeerDescribed(_) => {
+                self.peers.apply(event, &self.authority);
+                Applied::default()
+            }
+            body => {
+                let run = body.run();
+                if let Some(run) = run {
+                    self.runs.apply(run, event, &self.authority, history);
+                }
+                Applied { run, authority: false }
+            }
+        }
+    }
+
+    /// Members, roles, cuts.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+    /// Runs and their jobs.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+    /// Runs and their jobs, to let finished ones leave memory.
+    pub fn runs_mut(&mut self) -> &mut Runs {
+        &mut self.runs
+    }
+    /// Names and addresses of peers.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+    /// Kinds this version does not know, with the number of events.
+    pub fn unknown(&self) -> &BTreeMap<Kind, u64> {
+        &self.unknown
+    }
+    /// Whether an unknown critical kind forbids deciding anything: the operator must upgrade.
+    pub fn must_upgrade(&self) -> Option<Kind> {
+        self.unknown.keys().copied().find(|kind| kind.is_critical())
+    }
+    /// Events whose body says nothing, with the reason; the first 1,024 of them.
+    pub fn void(&self) -> &BTreeMap<EventId, String> {
+        &self.void
+    }
+    /// Number of events whose body says nothing.
+    pub fn void_len(&self) -> u64 {
+        self.void_len
+    }
+
+    /// The name of a peer as people know it.
+    pub fn peer_name(&self, peer: &PeerId) -> String {
+        let described = self.peers.described(peer).map(|described| described.name.clone());
+        let admitted = || self.authority.roster().member(peer).map(|member| member.name.clone());
+        described.or_else(admitted).filter(|name| !name.is_empty()).unwrap_or_else(|| peer.short())
+    }
+
+    /// One hash over everything folded. Equal event sets give equal digests; different views give different ones.
+    pub fn digest(&mut self) -> Hash32 {
+        let mut sum = self.runs.digest_sum();
+        sum.add(&self.peers.digest_sum());
+        for (peer, member) in self.authority.roster().members() {
+            let bytes = postcard::to_stdvec(&(
+                peer,
+                &member.name,
+                member.roles,
+                &member.labels,
+                &member.system,
+                member.weight,
+                member.admitted_by,
+            ));
+            sum.add_entity("member", &bytes.unwrap_or_default());
+        }
+        let void = postcard::to_stdvec(&(self.void_len, self.authority.roster().void()));
+        sum.add_entity("void", &void.unwrap_or_default());
+        sum.add_entity("version", &VIEWS_VERSION.to_le_bytes());
+        DigestSum::finish(&sum)
+    }
+}

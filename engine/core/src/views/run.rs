@@ -1,0 +1,141 @@
+//! One run as the views show it: submissions, the canonical one, planned keys, jobs, status.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted};
+
+use super::job::{Job, Status};
+
+/// One submission of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Submission {
+    /// The `RunSubmitted`.
+    pub id: EventId,
+    /// By whom.
+    pub author: PeerId,
+    /// When, advisory, milliseconds since 1970.
+    pub time_ms: u64,
+    /// The merkle clock head it names.
+    pub head: [u8; 32],
+    /// The authority heads among its refs rank the peers.
+    pub refs: Vec<EventId>,
+    /// Its height in the clock.
+    pub height: u64,
+}
+
+/// The plan of one job key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlannedPart {
+    /// The `JobsPlanned` that counts; `None` for the one job of a task.
+    pub event: Option<EventId>,
+    /// The completions it was planned from.
+    pub consumed: Vec<EventId>,
+    /// The jobs it needs.
+    pub needs: Vec<String>,
+    /// Why nothing of it is executed.
+    pub skipped: Option<String>,
+    /// At most so many at once.
+    pub max_parallel: Option<u32>,
+    /// Whether one failure cancels the rest.
+    pub fail_fast: bool,
+    /// The ids of its legs, in the plan's order.
+    pub jobs: Vec<JobId>,
+}
+
+/// A run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The canonical submission: the least event id.
+    pub canonical: Option<EventId>,
+    /// Its body.
+    pub submitted: Option<RunSubmitted>,
+    /// All submissions, in canonical order.
+    pub submissions: Vec<Submission>,
+    /// Submissions under the same trigger key ask for different things.
+    pub conflict: bool,
+    /// Lower runs first, thousandths.
+    pub priority_milli: u32,
+    /// Plans by job key.
+    pub parts: BTreeMap<String, PlannedPart>,
+    /// Two plans of one key differ.
+    pub divergent_plan: bool,
+    /// A plan used a result that is no longer the canonical one.
+    pub stale_input: bool,
+    /// The jobs by id.
+    pub jobs: BTreeMap<JobId, Job>,
+    /// The event that cancelled it, by whom and why.
+    pub cancelled: Option<(EventId, PeerId, String)>,
+    /// The event that gave it up.
+    pub expired: Option<EventId>,
+    /// Where it stands.
+    pub status: Status,
+    /// In words.
+    pub reason: String,
+    /// Events of it that say nothing.
+    pub void: Vec<EventId>,
+}
+
+impl Run {
+    /// A run of which nothing is known but its id.
+    pub(crate) fn unknown(id: RunId) -> Self {
+        Self {
+            id,
+            canonical: None,
+            submitted: None,
+            submissions: Vec::new(),
+            conflict: false,
+            priority_milli: wfengine_storage_format::limits::PRIORITY_MILLI_DEFAULT,
+            parts: BTreeMap::new(),
+            divergent_plan: false,
+            stale_input: false,
+            jobs: BTreeMap::new(),
+            cancelled: None,
+            expired: None,
+            status: Status::Pending,
+            reason: String::new(),
+            void: Vec::new(),
+        }
+    }
+
+    /// The canonical submission.
+    pub fn submission(&self) -> Option<&Submission> {
+        self.submissions.iter().find(|submission| Some(submission.id) == self.canonical)
+    }
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        self.submitted.as_ref().map_or("", |submitted| submitted.name.as_str())
+    }
+    /// Whether it is one opaque job for a program that asks.
+    pub fn is_task(&self) -> bool {
+        self.submitted.as_ref().is_some_and(|submitted| matches!(submitted.spec, RunSpec::Task { .. }))
+    }
+    /// The job keys of the file in its order; `task` for a task.
+    pub fn job_keys(&self) -> Vec<String> {
+        match self.submitted.as_ref().map(|submitted| &submitted.spec) {
+            Some(RunSpec::Workflow(workflow)) => workflow.job_keys.clone(),
+            Some(RunSpec::Task { .. }) => vec![super::run_fold::TASK_KEY.to_owned()],
+            None => Vec::new(),
+        }
+    }
+    /// The jobs of one key.
+    pub fn jobs_of(&self, key: &str) -> impl Iterator<Item = &Job> {
+        self.parts.get(key).into_iter().flat_map(|part| &part.jobs).filter_map(|id| self.jobs.get(id))
+    }
+    /// Job keys that nobody planned yet, in the file's order. Which of them can be planned is for the workflow file to say.
+    pub fn unplanned_keys(&self) -> Vec<String> {
+        if self.status.is_terminal() {
+            return Vec::new();
+        }
+        self.job_keys().into_iter().filter(|key| !self.parts.contains_key(key)).collect()
+    }
+    /// Planned job keys all of whose legs have ended.
+    pub fn finished_keys(&self) -> Vec<&str> {
+        let ended = |part: &PlannedPart| {
+            part.jobs.iter().all(|id| self.jobs.get(id).is_some_and(|job| job.status.is_terminal()))
+        };
+        self.parts.iter().filter(|(_, part)| ended(part)).map(|(key, _)| key.as_str()).collect()
+    }
+}

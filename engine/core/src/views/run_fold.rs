@@ -1,0 +1,518 @@
+//! The fold of one run and its jobs: a pure function of their events in canonical order and of the authority.
+//!
+//! Validity reads only an event's envelope and body, the events it names, and the authority; never another run, never a clock,
+//! never whether something "was known" when the event was written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use wfengine_storage_format::limits::CLAIMS_PER_AUTHOR_MAX;
+use wfengine_storage_format::{
+    AbortReason, Body, ChainId, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, Placement, PlannedKey,
+    PlannedLeg, ReleaseReason, Role, RunId, RunSpec, RunSubmitted, job_id, ownership_key,
+};
+
+use super::job::{Claim, ClaimState, Job, JobResult, Status};
+use super::run::{PlannedPart, Run, Submission};
+use crate::admitted::Admitted;
+use crate::authority::Authority;
+use crate::ownership::ranking;
+
+/// The job key of a task.
+pub(crate) const TASK_KEY: &str = "task";
+
+/// Folds the events of a run alone: submissions, plans, cancel, expiry, priority. Jobs are added by [`fold_job`].
+pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authority) -> Run {
+    let mut run = Run::unknown(id);
+    let mut bodies: BTreeMap<EventId, &RunSubmitted> = BTreeMap::new();
+    let counting = |event: &&Arc<Admitted>| authority.roster().counts(&event.chain, event.seq);
+    for event in events.iter().filter(counting) {
+        match &event.body {
+            Body::RunSubmitted(body) if may_submit(event, authority) => {
+                bodies.insert(event.id, body);
+                run.submissions.push(Submission {
+                    id: event.id,
+                    author: event.author(),
+                    time_ms: event.time.0,
+                    head: event.clock_head(),
+                    refs: event.refs.clone(),
+                    height: event.height,
+                });
+            }
+            Body::RunSubmitted(_) => run.void.push(event.id),
+            _ => {}
+        }
+    }
+    run.canonical = bodies.keys().next().copied();
+    let Some(submitted) = run.canonical.and_then(|canonical| bodies.get(&canonical).copied()) else {
+        run.reason = "its submission is void".to_owned();
+        return run;
+    };
+    run.conflict = bodies.values().any(|other| asks_differently(submitted, other));
+    run.priority_milli = submitted.priority_milli;
+    run.submitted = Some(submitted.clone());
+    if matches!(submitted.spec, RunSpec::Task { .. }) {
+        run.parts.insert(TASK_KEY.to_owned(), task_part(id));
+    }
+    for event in events.iter().filter(counting) {
+        if !fold_run_event(&mut run, event, &bodies, authority) {
+            run.void.push(event.id);
+        }
+    }
+    run
+}
+
+/// Folds one event of the run other than its submissions. Says whether it made sense.
+fn fold_run_event(
+    run: &mut Run,
+    event: &Arc<Admitted>,
+    submissions: &BTreeMap<EventId, &RunSubmitted>,
+    authority: &Authority,
+) -> bool {
+    let author = event.author();
+    let named =
+        |submission: &EventId| event.refs.contains(submission) && submissions.contains_key(submission);
+    let directs = |run: &Run| {
+        run.submissions.iter().any(|submission| submission.author == author)
+            || authority.roster().might(&author, Role::Operator)
+            || authority.roster().might(&author, Role::Admin)
+    };
+    match &event.body {
+        Body::JobsPlanned(body) => {
+            let right = authority.roster().might(&author, Role::Executor)
+                || authority.roster().might(&author, Role::Submitter);
+            named(&body.submission) && right && plan(run, event.id, body)
+        }
+        Body::RunCancelled(body) if named(&body.submission) && directs(run) => {
+            run.cancelled.get_or_insert((event.id, author, body.reason.clone()));
+            true
+        }
+        Body::RunExpired(body) if named(&body.submission) => {
+            run.expired.get_or_insert(event.id);
+            true
+        }
+        Body::PriorityChanged(body) if named(&body.submission) && directs(run) => {
+            run.priority_milli = body.priority_milli;
+            true
+        }
+        Body::RunSubmitted(_) => true,
+        _ => false,
+    }
+}
+
+fn may_submit(event: &Admitted, authority: &Authority) -> bool {
+    authority.roster().might(&event.author(), Role::Submitter)
+        && match &event.body {
+            Body::RunSubmitted(body) => body.rerun_of.is_none_or(|before| event.refs.contains(&before)),
+            _ => false,
+        }
+}
+
+/// Whether two submissions under one trigger key want different things. Priority, names and wall times may differ.
+fn asks_differently(a: &RunSubmitted, b: &RunSubmitted) -> bool {
+    let same_spec = match (&a.spec, &b.spec) {
+        (RunSpec::Workflow(x), RunSpec::Workflow(y)) => x.source == y.source && x.job_keys == y.job_keys,
+        (x, y) => x == y,
+    };
+    !same_spec || a.frozen.inputs != b.frozen.inputs || a.metadata_json != b.metadata_json
+}
+
+fn task_part(run: RunId) -> PlannedPart {
+    PlannedPart {
+        event: None,
+        consumed: Vec::new(),
+        needs: Vec::new(),
+        skipped: None,
+        max_parallel: None,
+        fail_fast: false,
+        jobs: vec![job_id(&run, TASK_KEY, &BTreeMap::new())],
+    }
+}
+
+/// Takes the parts of a plan that nobody planned before in canonical order.
+fn plan(run: &mut Run, event: EventId, body: &JobsPlanned) -> bool {
+    let keys: BTreeSet<String> = run.job_keys().into_iter().collect();
+    let known: Vec<&PlannedKey> = body.jobs.iter().filter(|planned| keys.contains(&planned.key)).collect();
+    for planned in &known {
+        let part = PlannedPart {
+            event: Some(event),
+            consumed: body.consumed.clone(),
+            needs: planned.needs.clone(),
+            skipped: planned.skipped.clone(),
+            max_parallel: planned.max_parallel,
+            fail_fast: planned.fail_fast,
+            jobs: planned.job_ids(&run.id).map(|(id, _)| id).collect(),
+        };
+        match run.parts.get(&planned.key) {
+            None => {
+                run.parts.insert(planned.key.clone(), part);
+            }
+            Some(first) => {
+                let same = first.jobs == part.jobs && first.skipped.is_some() == part.skipped.is_some();
+                run.divergent_plan |= !same;
+            }
+        }
+    }
+    !known.is_empty()
+}
+
+/// What a job is before its own events: taken from the plan that counts.
+fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job> {
+    let (key, part) = run.parts.iter().find(|(_, part)| part.jobs.contains(&id))?;
+    let leg = match part.event {
+        None => PlannedLeg {
+            name: run.name().to_owned(),
+            matrix: BTreeMap::new(),
+            runs_on: Vec::new(),
+            group: None,
+            timeout_minutes: u32::MAX,
+            continue_on_error: false,
+        },
+        Some(event) => run_events
+            .iter()
+            .find(|known| known.id == event)
+            .and_then(|known| match &known.body {
+                Body::JobsPlanned(body) => body.jobs.iter().find(|planned| planned.key == *key),
+                _ => None,
+            })
+            .and_then(|planned| planned.job_ids(&run.id).find(|(job, _)| *job == id))
+            .map(|(_, leg)| leg.clone())?,
+    };
+    Some(Job {
+        id,
+        key: key.clone(),
+        leg,
+        needs: part.needs.clone(),
+        claims: Vec::new(),
+        effective: None,
+        result: None,
+        duplicates: Vec::new(),
+        divergent: false,
+        result_superseded: false,
+        failed: None,
+        failed_infrastructure: false,
+        failed_retry: false,
+        status: Status::Pending,
+        reason: String::new(),
+        void: Vec::new(),
+    })
+}
+
+/// Folds one job: the events of its run decide what it is, its own events what became of it. `None` while no plan names it.
+pub(crate) fn fold_job(
+    run: &Run,
+    id: JobId,
+    run_events: &[Arc<Admitted>],
+    events: &[Arc<Admitted>],
+    authority: &Authority,
+) -> Option<Job> {
+    let mut job = planned_job(run, id, run_events)?;
+    let mut results: Vec<JobResult> = Vec::new();
+    for event in events.iter().filter(|event| authority.roster().counts(&event.chain, event.seq)) {
+        if !fold_job_event(run, &mut job, &mut results, event, authority) {
+            job.void.push(event.id);
+        }
+    }
+    job.effective = job.claims.iter().max_by_key(|claim| claim.token()).map(|claim| claim.id);
+    settle_results(&mut job, results);
+    settle_status(run, &mut job);
+    Some(job)
+}
+
+fn fold_job_event(
+    run: &Run,
+    job: &mut Job,
+    results: &mut Vec<JobResult>,
+    event: &Arc<Admitted>,
+    authority: &Authority,
+) -> bool {
+    if let Body::JobClaimed(body) = &event.body {
+        return match claim_of(run, job, body, event, authority) {
+            Some(claim) => {
+                job.claims.push(claim);
+                true
+            }
+            None => false,
+        };
+    }
+    if let Body::JobFailed(body) = &event.body {
+        return fail(job, event, body, authority);
+    }
+    let named = match &event.body {
+        Body::JobReleased(body) => body.claim,
+        Body::JobStarted(body) => body.claim,
+        Body::StepFinished(body) => body.claim,
+        Body::JobCompleted(body) => body.claim,
+        Body::JobAborted(body) => body.claim,
+        _ => return false,
+    };
+    let Some(claim) = own_claim(job, &named, event) else { return false };
+    match &event.body {
+        Body::JobReleased(body) => claim.state = ClaimState::Released(release_text(&body.reason)),
+        Body::JobStarted(_) => claim.started = true,
+        Body::StepFinished(_) => claim.steps_done += 1,
+        Body::JobAborted(body) => {
+            claim.steps_done = claim.steps_done.max(body.steps_done);
+            claim.state = ClaimState::Aborted(abort_text(&body.by));
+        }
+        Body::JobCompleted(body) => {
+            claim.state = ClaimState::Completed;
+            results.push(JobResult {
+                id: event.id,
+                claim: named,
+                peer: event.author(),
+                conclusion: body.conclusion,
+                outputs: body.outputs.clone(),
+                result_json: body.result_json.clone(),
+                log: body.log.map(|log| (log, body.log_len)),
+                duration_ms: body.duration_ms,
+                notes: body.notes.clone(),
+            });
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// The claim that an event speaks of, if it is the author's own, still held, and named among the event's refs.
+fn own_claim<'a>(job: &'a mut Job, named: &EventId, event: &Admitted) -> Option<&'a mut Claim> {
+    let own = |claim: &&mut Claim| {
+        claim.id == *named && claim.chain == event.chain && claim.is_held() && event.refs.contains(named)
+    };
+    job.claims.iter_mut().find(own)
+}
+
+/// Reads a claim: who, ranked by which submission. `None` when it says nothing.
+fn claim_of(
+    run: &Run,
+    job: &Job,
+    body: &JobClaimed,
+    event: &Admitted,
+    authority: &Authority,
+) -> Option<Claim> {
+    let submission = run.submissions.iter().find(|submission| submission.id == body.submission)?;
+    let named = |id: &EventId| event.refs.contains(id);
+    if !named(&body.submission) || !body.supersedes.as_ref().is_none_or(named) {
+        return None;
+    }
+    let follows = match body.supersedes {
+        None => body.epoch == 1,
+        Some(before) => {
+            job.claim(&before).is_some_and(|claim| claim.epoch.checked_add(1) == Some(body.epoch))
+        }
+    };
+    let of_this_author = |claim: &&Claim| claim.chain.author == event.author();
+    let doubled = job.claims.iter().any(|claim| claim.chain == event.chain && claim.epoch == body.epoch);
+    if !follows || doubled || job.claims.iter().filter(of_this_author).count() >= CLAIMS_PER_AUTHOR_MAX {
+        return None;
+    }
+    let (band, rank, distance) = place_of(run, job, submission, event, authority)?;
+    Some(Claim {
+        id: event.id,
+        chain: event.chain,
+        epoch: body.epoch,
+        band,
+        rank,
+        distance,
+        names_canonical_submission: run.canonical == Some(submission.id),
+        supersedes: body.supersedes,
+        started: false,
+        steps_done: 0,
+        state: ClaimState::Held,
+        time_ms: event.time.0,
+    })
+}
+
+/// Band, rank and distance of a claim's author under the submission the claim names.
+fn place_of(
+    run: &Run,
+    job: &Job,
+    submission: &Submission,
+    event: &Admitted,
+    authority: &Authority,
+) -> Option<(u8, u32, u32)> {
+    let author = event.author();
+    if run.submitted.as_ref().is_some_and(|submitted| submitted.placement == Placement::Author) {
+        return (submission.author == author && authority.roster().might(&author, Role::Executor))
+            .then_some((0, 0, 0));
+    }
+    let key = ownership_key(&submission.head, &job.id);
+    let known_to_submission = authority.closure_under(&submission.refs);
+    let place = |ranked: Vec<crate::ownership::Ranked>, band: u8| {
+        let rank = ranked.iter().position(|ranked| ranked.peer == author)?;
+        Some((band, u32::try_from(rank).ok()?, ranked.get(rank)?.distance))
+    };
+    if known_to_submission.member(&author).is_some() {
+        return place(ranking(&key, &known_to_submission, &job.leg.runs_on), 0);
+    }
+    let mut late = ranking(&key, &authority.closure_under(&event.refs), &job.leg.runs_on);
+    late.retain(|ranked| known_to_submission.member(&ranked.peer).is_none());
+    place(late, 1)
+}
+
+fn fail(
+    job: &mut Job,
+    event: &Admitted,
+    body: &wfengine_storage_format::JobFailed,
+    authority: &Authority,
+) -> bool {
+    let by_claim = match body.claim {
+        None => false,
+        Some(claim) => match own_claim(job, &claim, event) {
+            None => false,
+            Some(claim) => {
+                claim.state = ClaimState::Failed;
+                true
+            }
+        },
+    };
+    let for_hosts = body.infrastructure && authority.roster().might(&event.author(), Role::Executor);
+    if (by_claim || for_hosts) && job.failed.is_none() {
+        job.failed = Some(body.error.clone());
+        job.failed_infrastructure = body.infrastructure;
+        job.failed_retry = body.retry;
+    }
+    by_claim || for_hosts
+}
+
+fn settle_results(job: &mut Job, results: Vec<JobResult>) {
+    let token = |result: &JobResult| job.claim(&result.claim).map(Claim::token);
+    let Some(canonical) = results.iter().max_by_key(|result| token(result)).cloned() else { return };
+    job.result_superseded = results.first().is_some_and(|first| first.id != canonical.id);
+    job.duplicates = results.into_iter().filter(|result| result.id != canonical.id).collect();
+    job.divergent = job.duplicates.iter().any(|other| {
+        other.conclusion != canonical.conclusion
+            || other.outputs != canonical.outputs
+            || other.result_json != canonical.result_json
+    });
+    job.result = Some(canonical);
+}
+
+fn settle_status(run: &Run, job: &mut Job) {
+    let skipped = run.parts.get(&job.key).and_then(|part| part.skipped.clone());
+    let (status, reason) = if let Some(result) = &job.result {
+        let status = match result.conclusion {
+            Conclusion::Success => Status::Completed,
+            Conclusion::Failure => Status::Failed,
+            Conclusion::Cancelled => Status::Cancelled,
+            Conclusion::Skipped => Status::Skipped,
+        };
+        (status, String::new())
+    } else if let Some(why) = skipped {
+        (Status::Skipped, why)
+    } else if let Some((_, _, why)) = &run.cancelled {
+        let working = job.holder().is_some_and(|claim| claim.started);
+        let still = if working { " (the execution is being stopped)" } else { "" };
+        (Status::Cancelled, format!("{why}{still}"))
+    } else if let Some(error) = &job.failed {
+        (Status::Failed, error.clone())
+    } else if run.expired.is_some() {
+        (Status::Expired, "no eligible peer was found in time".to_owned())
+    } else {
+        match job.effective_claim() {
+            Some(claim) if claim.is_held() && claim.started => (Status::InProgress, String::new()),
+            Some(claim) if claim.is_held() => (Status::Assigned, String::new()),
+            Some(Claim { state: ClaimState::Released(why), .. }) => {
+                (Status::Pending, format!("given back: {why}"))
+            }
+            Some(Claim { state: ClaimState::Aborted(why), .. }) => {
+                (Status::Pending, format!("aborted: {why}"))
+            }
+            _ => (Status::Pending, String::new()),
+        }
+    };
+    (job.status, job.reason) = (status, reason);
+}
+
+/// What concerns several jobs of the run: fail-fast, stale inputs, and the run's own status.
+pub(crate) fn settle_run(run: &mut Run) {
+    let failing: Vec<JobId> = run
+        .parts
+        .values()
+        .filter(|part| part.fail_fast && part.jobs.len() > 1)
+        .filter(|part| part.jobs.iter().any(|id| run.jobs.get(id).is_some_and(failed_for_good)))
+        .flat_map(|part| part.jobs.iter().copied())
+        .collect();
+    for id in failing {
+        if let Some(job) = run.jobs.get_mut(&id).filter(|job| !job.status.is_terminal()) {
+            job.status = Status::Cancelled;
+            job.reason = "another job of its matrix failed (fail-fast)".to_owned();
+        }
+    }
+    let canonical: BTreeSet<EventId> =
+        run.jobs.values().filter_map(|job| job.result.as_ref()).map(|result| result.id).collect();
+    run.stale_input =
+        run.parts.values().flat_map(|part| &part.consumed).any(|consumed| !canonical.contains(consumed));
+    (run.status, run.reason) = status_of(run);
+}
+
+fn failed_for_good(job: &Job) -> bool {
+    job.status == Status::Failed && !job.leg.continue_on_error
+}
+
+fn status_of(run: &Run) -> (Status, String) {
+    if run.submitted.is_none() {
+        return (Status::Pending, run.reason.clone());
+    }
+    let unplanned = run.job_keys().iter().any(|key| !run.parts.contains_key(key));
+    let any = |status: Status| run.jobs.values().any(|job| job.status == status);
+    let all_ended = !unplanned && run.jobs.values().all(|job| job.status.is_terminal());
+    if let Some((_, _, why)) =
+        run.cancelled.as_ref().filter(|_| unplanned || (all_ended && any(Status::Cancelled)))
+    {
+        return (Status::Cancelled, why.clone());
+    }
+    if run.expired.is_some() && (unplanned || any(Status::Expired)) {
+        return (Status::Expired, "no eligible peer was found in time".to_owned());
+    }
+    if !all_ended {
+        let status = if any(Status::InProgress) || run.jobs.values().any(|job| job.status.is_terminal()) {
+            Status::InProgress
+        } else if any(Status::Assigned) {
+            Status::Assigned
+        } else {
+            Status::Pending
+        };
+        return (status, String::new());
+    }
+    let failed = run.jobs.values().find(|job| failed_for_good(job));
+    if let Some(job) = failed {
+        (Status::Failed, format!("job {} failed{}", job.leg.name, suffix(&job.reason)))
+    } else if any(Status::Cancelled) {
+        (Status::Cancelled, String::new())
+    } else if !run.jobs.is_empty() && run.jobs.values().all(|job| job.status == Status::Skipped) {
+        (Status::Skipped, "every job was skipped".to_owned())
+    } else {
+        (Status::Completed, String::new())
+    }
+}
+
+fn suffix(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+fn release_text(reason: &ReleaseReason) -> String {
+    match reason {
+        ReleaseReason::Draining => "its node is shutting down".to_owned(),
+        ReleaseReason::GroupFull => "its concurrency group is full".to_owned(),
+        ReleaseReason::Superseded => "another claim is greater".to_owned(),
+        ReleaseReason::LeaseEnded => "the program's lease ended".to_owned(),
+        ReleaseReason::GivenBack => "the program gave it back".to_owned(),
+        ReleaseReason::Unable(why) => why.clone(),
+    }
+}
+
+fn abort_text(reason: &AbortReason) -> String {
+    match reason {
+        AbortReason::Superseded => "another claim is greater".to_owned(),
+        AbortReason::Cancelled => "the run was cancelled".to_owned(),
+        AbortReason::Completed => "another node completed it".to_owned(),
+        AbortReason::Stopped => "its node stopped".to_owned(),
+        AbortReason::Fault(why) => why.clone(),
+    }
+}
+
+/// The chains that wrote any of these events, to know whom a changed cut concerns.
+pub(crate) fn authors<'a>(events: impl Iterator<Item = &'a Arc<Admitted>>) -> BTreeSet<ChainId> {
+    events.map(|event| event.chain).collect()
+}

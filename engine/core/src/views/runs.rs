@@ -1,0 +1,277 @@
+//! All runs. Open ones live in memory with their events; finished ones can leave it and come back through the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wfengine_storage_format::{Body, JobId, PeerId, RunId};
+
+use super::job::Status;
+use super::run::Run;
+use super::run_fold::{authors, fold_job, fold_run, settle_run};
+use crate::admitted::Admitted;
+use crate::authority::Authority;
+use crate::digest::DigestSum;
+
+/// The stored events of an entity, for entities that are no longer in memory.
+pub trait History {
+    /// Every admitted event of a run that was folded before, in any order.
+    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>>;
+}
+
+/// No history: everything is in memory. For folds that let nothing leave it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHistory;
+
+impl History for NoHistory {
+    fn events_of_run(&self, _run: &RunId) -> Vec<Arc<Admitted>> {
+        Vec::new()
+    }
+}
+
+/// A finished run that left memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// How it ended.
+    pub status: Status,
+    /// Its part of the view digest.
+    pub digest: DigestSum,
+    /// When it was submitted, advisory, milliseconds since 1970.
+    pub submitted_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entity {
+    run_events: Vec<Arc<Admitted>>,
+    job_events: BTreeMap<JobId, Vec<Arc<Admitted>>>,
+    run: Run,
+    digest: Option<DigestSum>,
+}
+
+impl Entity {
+    fn new(id: RunId) -> Self {
+        Self { run_events: Vec::new(), job_events: BTreeMap::new(), run: Run::unknown(id), digest: None }
+    }
+
+    /// Puts an event in its canonical place. Says whether it is new.
+    fn insert(&mut self, event: &Arc<Admitted>) -> bool {
+        let events = match event.body.job() {
+            Some((_, job)) => self.job_events.entry(job).or_default(),
+            None => &mut self.run_events,
+        };
+        let place = events.partition_point(|known| known.order() < event.order());
+        if events.get(place).is_some_and(|known| known.id == event.id) {
+            return false;
+        }
+        events.insert(place, Arc::clone(event));
+        true
+    }
+
+    fn fold(&mut self, event: &Arc<Admitted>, authority: &Authority) {
+        self.digest = None;
+        match event.body.job() {
+            Some((_, job)) => {
+                self.fold_one(job, authority);
+                // fail-fast looks at all legs of a matrix: what it said of the others is undone before it is asked again
+                for sibling in self.siblings_failing_fast(&job) {
+                    self.fold_one(sibling, authority);
+                }
+            }
+            None => self.fold_all(authority),
+        }
+        settle_run(&mut self.run);
+    }
+
+    fn fold_all(&mut self, authority: &Authority) {
+        self.digest = None;
+        self.run = fold_run(self.run.id, &self.run_events, authority);
+        let planned: BTreeSet<JobId> =
+            self.run.parts.values().flat_map(|part| part.jobs.iter().copied()).collect();
+        for job in planned {
+            self.fold_one(job, authority);
+        }
+    }
+
+    fn fold_one(&mut self, id: JobId, authority: &Authority) {
+        let none = Vec::new();
+        let events = self.job_events.get(&id).unwrap_or(&none);
+        match fold_job(&self.run, id, &self.run_events, events, authority) {
+            Some(job) => {
+                self.run.jobs.insert(id, job);
+            }
+            None => {
+                self.run.jobs.remove(&id);
+            }
+        }
+    }
+
+    fn siblings_failing_fast(&self, id: &JobId) -> Vec<JobId> {
+        let part = self.run.jobs.get(id).and_then(|job| self.run.parts.get(&job.key));
+        match part {
+            Some(part) if part.fail_fast => part.jobs.iter().filter(|other| *other != id).copied().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn digest(&mut self) -> DigestSum {
+        let run = &self.run;
+        *self
+            .digest
+            .get_or_insert_with(|| DigestSum::of_entity("run", &postcard::to_stdvec(run).unwrap_or_default()))
+    }
+
+    fn events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
+        self.run_events.iter().chain(self.job_events.values().flatten())
+    }
+
+    fn submitted_ms(&self) -> u64 {
+        self.run.submissions.first().map_or(0, |submission| submission.time_ms)
+    }
+}
+
+/// All runs of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    live: BTreeMap<RunId, Entity>,
+    finished: BTreeMap<RunId, Finished>,
+}
+
+impl Runs {
+    /// Folds an event of a run or of one of its jobs.
+    pub(crate) fn apply(
+        &mut self,
+        id: RunId,
+        event: &Arc<Admitted>,
+        authority: &Authority,
+        history: &impl History,
+    ) {
+        if self.finished.contains_key(&id) {
+            self.recall(id, authority, history);
+        }
+        let entity = self.live.entry(id).or_insert_with(|| Entity::new(id));
+        if entity.insert(event) {
+            entity.fold(event, authority);
+        }
+    }
+
+    /// Brings a finished run back into memory.
+    fn recall(&mut self, id: RunId, authority: &Authority, history: &impl History) {
+        if self.finished.remove(&id).is_none() {
+            return;
+        }
+        let mut entity = Entity::new(id);
+        for event in history.events_of_run(&id) {
+            entity.insert(&event);
+        }
+        entity.fold_all(authority);
+        settle_run(&mut entity.run);
+        self.live.insert(id, entity);
+    }
+
+    /// Folds anew every run that an author's events are part of, after its cuts changed.
+    pub(crate) fn refold_author(&mut self, author: &PeerId, authority: &Authority, history: &impl History) {
+        let away: Vec<RunId> = self.finished.keys().copied().collect();
+        for id in away {
+            let touched = history.events_of_run(&id).iter().any(|event| event.author() == *author);
+            if touched {
+                self.recall(id, authority, history);
+            }
+        }
+        for entity in self.live.values_mut() {
+            if authors(entity.events()).iter().any(|chain| chain.author == *author) {
+                entity.fold_all(authority);
+                settle_run(&mut entity.run);
+            }
+        }
+    }
+
+    /// Lets the oldest finished runs leave memory until at most `keep` remain. Their events must be in the log.
+    pub fn let_go(&mut self, keep: usize) {
+        let mut ended: Vec<(u64, RunId)> = self
+            .live
+            .iter()
+            .filter(|(_, entity)| entity.run.status.is_terminal())
+            .map(|(id, entity)| (entity.submitted_ms(), *id))
+            .collect();
+        if ended.len() <= keep {
+            return;
+        }
+        ended.sort_unstable();
+        ended.truncate(ended.len() - keep);
+        for (submitted_ms, id) in ended {
+            if let Some(mut entity) = self.live.remove(&id) {
+                let digest = entity.digest();
+                self.finished.insert(id, Finished { status: entity.run.status, digest, submitted_ms });
+            }
+        }
+    }
+
+    /// A run in memory.
+    pub fn live(&self, id: &RunId) -> Option<&Run> {
+        self.live.get(id).map(|entity| &entity.run)
+    }
+    /// Runs in memory: every open one and the latest finished ones.
+    pub fn all_live(&self) -> impl Iterator<Item = &Run> {
+        self.live.values().map(|entity| &entity.run)
+    }
+    /// Finished runs that left memory.
+    pub fn finished(&self) -> &BTreeMap<RunId, Finished> {
+        &self.finished
+    }
+    /// Puts back what a checkpoint said of finished runs.
+    pub fn restore_finished(&mut self, finished: BTreeMap<RunId, Finished>) {
+        self.finished = finished;
+    }
+    /// A run, in memory or folded again from the log.
+    pub fn run(&self, id: &RunId, authority: &Authority, history: &impl History) -> Option<Run> {
+        if let Some(entity) = self.live.get(id) {
+            return Some(entity.run.clone());
+        }
+        self.finished.get(id)?;
+        let mut entity = Entity::new(*id);
+        for event in history.events_of_run(id) {
+            entity.insert(&event);
+        }
+        entity.fold_all(authority);
+        settle_run(&mut entity.run);
+        Some(entity.run)
+    }
+    /// A job in memory, with its run.
+    pub fn live_job(&self, run: &RunId, job: &JobId) -> Option<(&Run, &super::job::Job)> {
+        let run = self.live(run)?;
+        run.jobs.get(job).map(|job| (run, job))
+    }
+    /// Whether anything of a run is known.
+    pub fn contains(&self, id: &RunId) -> bool {
+        self.live.contains_key(id) || self.finished.contains_key(id)
+    }
+    /// Number of runs.
+    pub fn len(&self) -> usize {
+        self.live.len() + self.finished.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The events of the runs in memory, for a checkpoint.
+    pub fn live_events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
+        self.live.values().flat_map(Entity::events)
+    }
+
+    pub(crate) fn digest_sum(&mut self) -> DigestSum {
+        let mut sum = DigestSum::default();
+        for entity in self.live.values_mut() {
+            // a run of which only void events are known shows nothing
+            sum.add(&entity.digest());
+        }
+        for finished in self.finished.values() {
+            sum.add(&finished.digest);
+        }
+        sum
+    }
+}
+
+/// Whether an event is one of a run rather than of one of its jobs.
+pub fn is_of_whole_run(body: &Body) -> bool {
+    body.job().is_none() && body.run().is_some()
+}

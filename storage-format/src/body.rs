@@ -1,0 +1,200 @@
+//! The bodies of all kinds, and the one place that reads them.
+//!
+//! A body that does not decode canonically, or breaks a bound, is *void*: the event is stored and forwarded, and folded by
+//! nobody, on every node alike. A body of an unknown kind is kept byte for byte.
+
+mod authority;
+mod job;
+mod run;
+
+pub use authority::{
+    ClusterFounded, ForkProved, Grant, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled,
+    PeerRevoked, Role, Roles,
+};
+pub use job::{
+    AbortReason, Conclusion, JobAborted, JobClaimed, JobCompleted, JobFailed, JobReleased, JobStarted,
+    ReleaseReason, StepFinished,
+};
+pub use run::{JobsPlanned, PlannedKey, PlannedLeg, PriorityChanged, RunCancelled, RunExpired};
+
+use crate::codec::{CodecError, from_canonical, to_canonical};
+use crate::id::{EventId, JobId, PeerId, RunId};
+use crate::kind::Kind;
+use crate::limits::{EVENT_BYTES_MAX, JSON_BYTES_MAX, LIST_LEN_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::submission::RunSubmitted;
+
+/// Bounds of a body's fields, checked after decoding. The text names the field that breaks one.
+pub(crate) trait Bounded {
+    fn broken_bound(&self) -> Option<&'static str>;
+}
+
+pub(crate) fn name_fits(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX
+}
+pub(crate) fn text_fits(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX
+}
+pub(crate) fn json_fits(text: &str) -> bool {
+    text.len() <= JSON_BYTES_MAX
+}
+pub(crate) fn list_fits<T>(list: &[T]) -> bool {
+    list.len() <= LIST_LEN_MAX
+}
+pub(crate) fn names_fit(names: &[String]) -> bool {
+    list_fits(names) && names.iter().all(|name| name_fits(name))
+}
+
+macro_rules! bodies {
+    ($($name:ident = $kind:ident, $what:literal;)*) => {
+        /// What an event says.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Body {
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+            /// A kind this version does not know: kept, forwarded, folded by nobody.
+            Unknown,
+            /// A known kind whose bytes make no sense, with what is wrong: kept, forwarded, folded by nobody.
+            Void(VoidReason),
+        }
+
+        impl Body {
+            /// Reads the body of an event.
+            pub fn decode(kind: Kind, bytes: &[u8]) -> Body {
+                match kind {
+                    $(Kind::$kind => match from_canonical::<$name>($what, bytes, EVENT_BYTES_MAX) {
+                        Err(error) => Body::Void(VoidReason::Codec(error)),
+                        Ok(body) => match body.broken_bound() {
+                            Some(bound) => Body::Void(VoidReason::Bound(bound)),
+                            None => Body::$name(body),
+                        },
+                    },)*
+                    _ => Body::Unknown,
+                }
+            }
+
+            /// The kind and canonical bytes to put into an event.
+            ///
+            /// # Errors
+            /// [`VoidReason`] when the body would be void: too long, or a bound is broken.
+            pub fn encode(&self) -> Result<(Kind, Vec<u8>), VoidReason> {
+                let (kind, bytes, bound) = match self {
+                    $(Body::$name(body) => (Kind::$kind, to_canonical(body), body.broken_bound()),)*
+                    Body::Unknown => return Err(VoidReason::Bound("an unknown kind has no body to write")),
+                    Body::Void(reason) => return Err(reason.clone()),
+                };
+                if let Some(bound) = bound {
+                    return Err(VoidReason::Bound(bound));
+                }
+                if bytes.len() > EVENT_BYTES_MAX {
+                    let too_long =
+                        CodecError::TooLong { what: "a body", len: bytes.len(), len_max: EVENT_BYTES_MAX };
+                    return Err(VoidReason::Codec(too_long));
+                }
+                Ok((kind, bytes))
+            }
+        }
+
+        $(impl From<$name> for Body {
+            fn from(body: $name) -> Self {
+                Body::$name(body)
+            }
+        })*
+    };
+}
+
+bodies! {
+    ClusterFounded = CLUSTER_FOUNDED, "ClusterFounded";
+    PeerInvited = PEER_INVITED, "PeerInvited";
+    PeerAdmitted = PEER_ADMITTED, "PeerAdmitted";
+    PeerRevoked = PEER_REVOKED, "PeerRevoked";
+    KeyRotated = KEY_ROTATED, "KeyRotated";
+    ForkProved = FORK_PROVED, "ForkProved";
+    PeerLabelled = PEER_LABELLED, "PeerLabelled";
+    PeerDescribed = PEER_DESCRIBED, "PeerDescribed";
+    RunSubmitted = RUN_SUBMITTED, "RunSubmitted";
+    JobsPlanned = JOBS_PLANNED, "JobsPlanned";
+    RunCancelled = RUN_CANCELLED, "RunCancelled";
+    RunExpired = RUN_EXPIRED, "RunExpired";
+    PriorityChanged = PRIORITY_CHANGED, "PriorityChanged";
+    JobClaimed = JOB_CLAIMED, "JobClaimed";
+    JobReleased = JOB_RELEASED, "JobReleased";
+    JobStarted = JOB_STARTED, "JobStarted";
+    StepFinished = STEP_FINISHED, "StepFinished";
+    JobCompleted = JOB_COMPLETED, "JobCompleted";
+    JobAborted = JOB_ABORTED, "JobAborted";
+    JobFailed = JOB_FAILED, "JobFailed";
+}
+
+/// Why a body of a known kind says nothing.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum VoidReason {
+    /// The bytes are not the canonical encoding.
+    #[error(transparent)]
+    Codec(CodecError),
+    /// A field is longer than the format allows; the text names it.
+    #[error("out of bounds: {0}")]
+    Bound(&'static str),
+}
+
+impl Body {
+    /// The run an event belongs to.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Body::RunSubmitted(body) => Some(body.run()),
+            Body::JobsPlanned(body) => Some(body.run),
+            Body::RunCancelled(body) => Some(body.run),
+            Body::RunExpired(body) => Some(body.run),
+            Body::PriorityChanged(body) => Some(body.run),
+            _ => self.job().map(|(run, _)| run),
+        }
+    }
+
+    /// The run and job an event of one job belongs to.
+    pub fn job(&self) -> Option<(RunId, JobId)> {
+        match self {
+            Body::JobClaimed(body) => Some((body.run, body.job)),
+            Body::JobReleased(body) => Some((body.run, body.job)),
+            Body::JobStarted(body) => Some((body.run, body.job)),
+            Body::StepFinished(body) => Some((body.run, body.job)),
+            Body::JobCompleted(body) => Some((body.run, body.job)),
+            Body::JobAborted(body) => Some((body.run, body.job)),
+            Body::JobFailed(body) => Some((body.run, body.job)),
+            _ => None,
+        }
+    }
+
+    /// The peer a membership event speaks of.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Body::PeerAdmitted(body) => Some(body.peer),
+            Body::PeerRevoked(body) => Some(body.peer),
+            Body::PeerLabelled(body) => Some(body.peer),
+            Body::KeyRotated(body) => Some(body.to),
+            Body::ForkProved(body) => Some(body.first.header.chain.author),
+            _ => None,
+        }
+    }
+
+    /// The events that the body itself names and an author must list in `refs`, most important first.
+    pub fn named_events(&self) -> Vec<EventId> {
+        match self {
+            Body::JobsPlanned(body) => vec![body.submission],
+            Body::RunCancelled(body) => vec![body.submission],
+            Body::RunExpired(body) => vec![body.submission],
+            Body::PriorityChanged(body) => vec![body.submission],
+            Body::JobClaimed(body) => {
+                let mut named = vec![body.submission];
+                named.extend(body.supersedes);
+                named
+            }
+            Body::JobReleased(body) => vec![body.claim],
+            Body::JobStarted(body) => vec![body.claim],
+            Body::StepFinished(body) => vec![body.claim],
+            Body::JobCompleted(body) => vec![body.claim],
+            Body::JobAborted(body) => vec![body.claim],
+            Body::JobFailed(body) => body.claim.into_iter().chain([body.submission]).collect(),
+            Body::PeerAdmitted(PeerAdmitted { grant: Grant::Invite { invite, .. }, .. }) => vec![*invite],
+            Body::RunSubmitted(body) => body.rerun_of.into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}

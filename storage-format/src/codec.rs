@@ -1,0 +1,83 @@
+//! Canonical postcard: one value, one byte string.
+//!
+//! Postcard itself accepts padded integers and trailing bytes. Whatever is hashed, signed or compared goes through
+//! [`from_canonical`], which decodes, encodes again and demands equality, so two different byte strings never mean the same.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why bytes are not the canonical form of a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Not decodable at all, or bytes are left over.
+    #[error("{what} cannot be decoded: {detail}")]
+    Malformed {
+        /// Which value was expected.
+        what: &'static str,
+        /// What the decoder says.
+        detail: String,
+    },
+    /// Decodable, but the same value has another encoding.
+    #[error("{what} is not in canonical form")]
+    NotCanonical {
+        /// Which value was expected.
+        what: &'static str,
+    },
+    /// Longer than the format allows.
+    #[error("{what} has {len} bytes, at most {len_max} are allowed")]
+    TooLong {
+        /// Which value was expected.
+        what: &'static str,
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
+    },
+}
+
+/// Encodes a value. The types of this crate hold nothing that postcard cannot encode.
+pub fn to_canonical<T: Serialize>(value: &T) -> Vec<u8> {
+    #[expect(
+        clippy::expect_used,
+        reason = "postcard into a growing vector fails only for types this crate does not have"
+    )]
+    postcard::to_stdvec(value).expect("BUG: a value of the storage format cannot be encoded")
+}
+
+/// Decodes the canonical encoding of `what`, at most `len_max` bytes.
+///
+/// # Errors
+/// [`CodecError`] for anything but the one canonical encoding of a value.
+pub fn from_canonical<T: Serialize + DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    len_max: usize,
+) -> Result<T, CodecError> {
+    if bytes.len() > len_max {
+        return Err(CodecError::TooLong { what, len: bytes.len(), len_max });
+    }
+    let (value, rest) = postcard::take_from_bytes::<T>(bytes)
+        .map_err(|e| CodecError::Malformed { what, detail: e.to_string() })?;
+    if !rest.is_empty() || to_canonical(&value) != bytes {
+        return Err(CodecError::NotCanonical { what });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padded_integers_and_trailing_bytes_are_refused() {
+        assert_eq!(from_canonical::<u32>("number", &[1], 8), Ok(1));
+        // 0x81 0x00 is the number 1 with a needless second byte
+        assert_eq!(
+            from_canonical::<u32>("number", &[0x81, 0x00], 8),
+            Err(CodecError::NotCanonical { what: "number" })
+        );
+        assert!(from_canonical::<u32>("number", &[1, 0], 8).is_err());
+        assert!(from_canonical::<u32>("number", &[1; 9], 8).is_err());
+        assert!(from_canonical::<String>("text", &[200, 1, 65], 8).is_err());
+    }
+}
