@@ -122,18 +122,21 @@ impl SignedHeader {
     }
 }
 
-/// Whether two headers prove that their author forked a chain. Returns the first place that is in doubt, the lower first seq of
-/// the two.
+/// Whether two signed headers prove that their author forked a chain. Returns the first place that is in doubt, the lower first
+/// seq of the two. The signatures are the caller's to check.
 ///
-/// An honest author signs each place in exactly one frame and links it to the one before. So two headers of one chain that
-/// overlap and differ are a proof, and so are two adjacent ones of which the later names another `prev` than the earlier's last.
-pub fn fork_between(a: &FrameHeader, b: &FrameHeader) -> Option<u64> {
-    let one_chain = a.cluster == b.cluster && a.chain == b.chain;
+/// An honest author signs each place in exactly one frame, once, and links it to the one before. So two headers of one chain
+/// that overlap and differ are a proof, as are two different signatures of one header (the frames' bytes then differ), and two
+/// adjacent headers of which the later names another `prev` than the earlier's last.
+pub fn fork_between(a: &SignedHeader, b: &SignedHeader) -> Option<u64> {
+    let (first, second) = (&a.header, &b.header);
+    let one_chain = first.cluster == second.cluster && first.chain == second.chain;
     let contradicts = |earlier: &FrameHeader, later: &FrameHeader| {
         earlier.end_seq() == later.first_seq && later.prev != Some(earlier.last)
     };
-    let forked = (a != b && a.overlaps(b)) || contradicts(a, b) || contradicts(b, a);
-    (one_chain && forked).then(|| a.first_seq.min(b.first_seq))
+    let forked =
+        (a != b && first.overlaps(second)) || contradicts(first, second) || contradicts(second, first);
+    (one_chain && forked).then(|| first.first_seq.min(second.first_seq))
 }
 
 /// One event inside a frame: what the header does not already say.
@@ -449,16 +452,19 @@ mod tests {
     fn overlapping_headers_that_differ_prove_a_fork() {
         let signer = Signer::from_seed(&[1; 32]);
         let (short, long) = (frame_of(2, &signer), frame_of(3, &signer));
-        assert_eq!(fork_between(short.header(), long.header()), Some(0));
-        assert_eq!(fork_between(short.header(), short.header()), None);
-        let mut elsewhere = long.header().clone();
-        elsewhere.chain.author = PeerId::from_bytes([9; 32]);
-        assert_eq!(fork_between(short.header(), &elsewhere), None);
-        let mut next = short.header().clone();
-        (next.first_seq, next.prev) = (2, Some(short.header().last));
-        assert_eq!(fork_between(short.header(), &next), None);
-        next.prev = Some(long.header().last);
-        assert_eq!(fork_between(short.header(), &next), Some(0), "adjacent headers that do not link");
+        assert_eq!(fork_between(&short.signed_header(), &long.signed_header()), Some(0));
+        assert_eq!(fork_between(&short.signed_header(), &short.signed_header()), None);
+        let mut elsewhere = long.signed_header();
+        elsewhere.header.chain.author = PeerId::from_bytes([9; 32]);
+        assert_eq!(fork_between(&short.signed_header(), &elsewhere), None);
+        let mut next = short.signed_header();
+        (next.header.first_seq, next.header.prev) = (2, Some(short.header().last));
+        assert_eq!(fork_between(&short.signed_header(), &next), None);
+        next.header.prev = Some(long.header().last);
+        assert_eq!(fork_between(&short.signed_header(), &next), Some(0), "adjacent headers that do not link");
+        let mut twice = short.signed_header();
+        twice.signature = long.signed_header().signature;
+        assert_eq!(fork_between(&short.signed_header(), &twice), Some(0), "one header, two signatures");
         assert!(long.signed_header().verify().is_ok());
     }
 

@@ -34,6 +34,8 @@ pub struct WorkflowSpec {
     pub path: String,
     /// Its bytes.
     pub source: BlobId,
+    /// Workflow files that it calls, by the name it calls them, sorted by name.
+    pub called: Vec<(String, BlobId)>,
     /// The ids of all jobs in the file, in the file's order: the run is over when each of them is.
     pub job_keys: Vec<String>,
     /// Version of the planning rules the submitter used.
@@ -57,8 +59,10 @@ pub enum RunSpec {
 pub struct Frozen {
     /// Name of the event, as GitHub spells it.
     pub event_name: String,
-    /// The event's payload as JSON text; empty means `{}`.
+    /// The event's payload as JSON text; empty means `{}`, or that it is a blob.
     pub event_json: String,
+    /// The event's payload when it is too long to stand here.
+    pub event_blob: Option<BlobId>,
     /// Inputs by name, as JSON texts, sorted by name.
     pub inputs: Vec<(String, String)>,
     /// Configuration variables, sorted by name.
@@ -126,7 +130,13 @@ impl Bounded for RunSubmitted {
             .any(|source| self.trigger_key.starts_with(source.as_bytes()));
         let spec_fits = match &self.spec {
             RunSpec::Workflow(spec) => {
-                text_fits(&spec.path) && names_fit(&spec.job_keys) && !spec.job_keys.is_empty()
+                let called_sorted = spec.called.windows(2).all(|pair| pair[0].0 < pair[1].0);
+                text_fits(&spec.path)
+                    && names_fit(&spec.job_keys)
+                    && !spec.job_keys.is_empty()
+                    && list_fits(&spec.called)
+                    && spec.called.iter().all(|(name, _)| text_fits(name))
+                    && called_sorted
             }
             RunSpec::Task { workflow_id } => name_fits(workflow_id),
         };

@@ -155,6 +155,10 @@ pub struct JobCompleted {
     pub log: Option<BlobId>,
     /// Bytes of the log.
     pub log_len: u64,
+    /// What the steps wrote for people to read first.
+    pub summary: Option<BlobId>,
+    /// What the job leaves behind: name, blob, bytes; sorted by name.
+    pub artifacts: Vec<(String, BlobId, u64)>,
     /// How long it took.
     pub duration_ms: u64,
     /// What people should know of it, for example a dropped output.
@@ -172,6 +176,11 @@ impl Bounded for JobCompleted {
             Some("outputs")
         } else if !json_fits(&self.result_json) {
             Some("result")
+        } else if !list_fits(&self.artifacts)
+            || !self.artifacts.iter().all(|(name, _, _)| name_fits(name))
+            || !self.artifacts.windows(2).all(|pair| pair[0].0 < pair[1].0)
+        {
+            Some("artifacts")
         } else if !list_fits(&self.notes) || self.notes.iter().map(String::len).sum::<usize>() > 8 * 1024 {
             Some("notes")
         } else {

@@ -69,6 +69,11 @@ impl PlannedKey {
 
 impl Bounded for JobsPlanned {
     fn broken_bound(&self) -> Option<&'static str> {
+        let legs_differ = |planned: &PlannedKey| {
+            let mut matrices: Vec<_> = planned.legs.iter().map(|leg| &leg.matrix).collect();
+            matrices.sort_unstable();
+            matrices.windows(2).all(|pair| pair[0] != pair[1])
+        };
         let leg_fits = |leg: &PlannedLeg| {
             text_fits(&leg.name)
                 && leg.matrix.iter().all(|(key, value)| name_fits(key) && text_fits(value))
@@ -82,6 +87,7 @@ impl Bounded for JobsPlanned {
                 && list_fits(&planned.legs)
                 && !planned.legs.is_empty()
                 && planned.legs.iter().all(leg_fits)
+                && legs_differ(planned)
         };
         let mut keys: Vec<&str> = self.jobs.iter().map(|planned| planned.key.as_str()).collect();
         keys.sort_unstable();
