@@ -1,0 +1,45 @@
+//! Every bound of this crate, with its reason.
+//!
+//! A workflow file comes from strangers: whatever is parsed or evaluated here ends at one of these numbers with a typed
+//! error, never with exhausted memory or a deep stack.
+
+use wfengine_storage_format::limits::{EVENT_BYTES_MAX, LIST_LEN_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
+
+/// Bytes of one workflow file. The largest of the 319 real files in the corpus has 36 KB.
+pub const SOURCE_LEN_MAX: usize = 512 * 1024;
+/// Nesting of sequences and mappings: far beyond what people write, and shallow enough to recurse on.
+pub const DEPTH_MAX: usize = 50;
+/// Nodes (scalars, sequences, mappings, keys) after aliases are expanded, so an alias bomb ends here.
+pub const NODES_MAX: usize = 10_000;
+/// Nesting of values inside an evaluation (`fromJSON`, contexts), and of expressions.
+pub const VALUE_DEPTH_MAX: usize = 50;
+/// Characters of one expression, as on GitHub.
+pub const EXPRESSION_LEN_MAX: usize = 21_000;
+/// Characters of operators in one expression. A chain `a || b || c` is a tree as deep as it is long, so this bounds the stack.
+pub const EXPRESSION_OPERATORS_MAX: usize = 1_000;
+/// Bytes of any text an expression produces, also in between, and of all outputs of a job together.
+pub const OUTPUT_LEN_MAX: usize = 1024 * 1024;
+/// Bytes of all values of one tree (`env`, `matrix`, …) together: many expressions, each within
+/// [`OUTPUT_LEN_MAX`], would fill the memory.
+pub const TREE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Combinations of one matrix, as on GitHub.
+pub const MATRIX_COMBINATIONS_MAX: usize = 256;
+/// Jobs of one plan: 16 full matrices.
+pub const PLANNED_JOBS_MAX: usize = 4096;
+/// Characters of a job or step id.
+pub const ID_LEN_MAX: usize = 100;
+/// Minutes a job may run when it says nothing, as on GitHub.
+pub const JOB_TIMEOUT_MINUTES: u32 = 360;
+/// The most diagnostics reported for one file; the rest would only repeat.
+pub const DIAGNOSTICS_MAX: usize = 100;
+
+/// Bytes of a job's legs in a plan: one event has to hold them.
+pub const PLANNED_KEY_LEN_MAX: usize = EVENT_BYTES_MAX - 8 * 1024;
+/// Bytes of a planned job's name and of the reason why it is skipped; longer ones are cut.
+pub const PLANNED_NAME_LEN_MAX: usize = NAME_BYTES_MAX;
+
+const _: () = assert!(MATRIX_COMBINATIONS_MAX <= LIST_LEN_MAX);
+const _: () = assert!(PLANNED_NAME_LEN_MAX <= TEXT_BYTES_MAX && ID_LEN_MAX <= NAME_BYTES_MAX);
+const _: () = assert!(OUTPUT_LEN_MAX <= TREE_LEN_MAX);
+const _: () = assert!(DEPTH_MAX <= NODES_MAX);
+const _: () = assert!(VALUE_DEPTH_MAX <= DEPTH_MAX);
