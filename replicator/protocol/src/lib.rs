@@ -1,0 +1,24 @@
+//! What two nodes say to make their logs equal, without IO.
+//!
+//! Frames travel as automerge change chunks. A chain is cut into segments ([`segment`]), a segment is one automerge
+//! document ([`document`]), a document is one change a frame ([`chunk`]), and what a peer sends is read by our own parser
+//! first ([`filter`]). PROTOCOL.md beside this crate describes the bytes well enough for a second implementation.
+//!
+//! The way of a foreign chunk: [`ParsedChunk::parse`] → verify the frame inside → [`SegmentCursor::accept`] → admit and
+//! commit the frame → [`Projection::append`], off the critical path. The log holds frames; every document can be thrown away
+//! and made again from them.
+//!
+//! This crate opens no socket, starts no thread and reads no clock.
+
+pub mod chunk;
+pub mod document;
+pub mod filter;
+pub mod segment;
+
+pub use chunk::{AcceptedChunk, CHUNK_LEN_MAX, ChangeHash, Chunk};
+pub use document::{
+    DOCUMENT_LEN_MAX, DocumentError, DocumentFrames, Projection, ProjectionError, document_bytes,
+    export_document, frames_of,
+};
+pub use filter::{ParsedChunk, Rejected};
+pub use segment::{DocumentActor, FrameLength, Place, SegmentCursor, SegmentNumber, Slot, segments_of};

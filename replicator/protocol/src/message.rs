@@ -1,0 +1,581 @@
+//! Messages and datagrams: what they hold, how they are written, how much they may hold.
+//!
+//! A message is the postcard of a [`Message`]: a tag, then the fields. Every list, text and byte string carries its bound in
+//! its type, so decoding stops at the first element too many. Messages are not hashed and need no canonical form; nothing here
+//! says what may be sent when (`session`), or frames messages on a stream (the transport).
+//!
+//! Invariants: decoding allocates no more than a small multiple of its input; tags and layouts of a version never change; the
+//! beginning of a hello (tag, versions) is the same in every version.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wfengine_storage_format::{BlobId, ChainId, ClusterId, EventId, Hash32, Incarnation, InviteKey, JobId, Signature};
+
+use crate::chunk::CHUNK_LEN_MAX;
+use crate::frontier::{ChainEntry, RangePrefix};
+use crate::limits::{
+    ADDRESS_BYTES_MAX, ADDRESSES_MAX, BLOB_OFFERS_MAX, BLOB_RANGE_BYTES_MAX, CHUNKS_MAX, DATAGRAM_BYTES_MAX,
+    ENTRIES_MAX, FIRST_MESSAGE_BYTES_MAX, HELD_MAX, LABEL_BYTES_MAX, LABELS_MAX, MESSAGE_BYTES_MAX,
+    NAME_BYTES_MAX, RANGE_ENTRIES_MAX, RANGES_MAX, REASON_BYTES_MAX,
+};
+
+/// The oldest version of the protocol this software speaks.
+pub const VERSION_MIN: u16 = 1;
+/// The newest version of the protocol this software speaks.
+pub const VERSION_MAX: u16 = 1;
+
+/// Why bytes are no message. A peer that sent them broke the protocol, unless it speaks another version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Longer than messages may be at this point.
+    #[error("a message of {len} bytes, at most {len_max} are allowed here")]
+    TooLong {
+        /// Its length.
+        len: usize,
+        /// The limit in force.
+        len_max: usize,
+    },
+    /// A bound was passed, bytes are missing, or the tag is unknown.
+    #[error("the message cannot be decoded: {detail}")]
+    Malformed {
+        /// What the decoder says.
+        detail: String,
+    },
+    /// More bytes than the message has.
+    #[error("{len} bytes follow the message")]
+    Trailing {
+        /// How many.
+        len: usize,
+    },
+    /// A hello of versions none of which is spoken here.
+    #[error("the peer speaks versions {min} to {max} of the protocol, this node {VERSION_MIN} to {VERSION_MAX}: upgrade the older one")]
+    Version {
+        /// The oldest it speaks.
+        min: u16,
+        /// The newest it speaks.
+        max: u16,
+    },
+    /// The list, text or byte string does not fit its bound (only when making a message).
+    #[error("{len} where at most {len_max} are allowed")]
+    Bound {
+        /// Elements or bytes.
+        len: usize,
+        /// The bound.
+        len_max: usize,
+    },
+}
+
+/// A list of at most `N` elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct List<T, const N: usize>(Vec<T>);
+
+/// A text of at most `N` bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Text<const N: usize>(String);
+
+/// A byte string of at most `N` bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes<const N: usize>(Vec<u8>);
+
+impl<T, const N: usize> Default for List<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const N: usize> List<T, N> {
+    /// The elements that fit; the rest is left out.
+    pub fn truncated(items: impl IntoIterator<Item = T>) -> Self {
+        Self(items.into_iter().take(N).collect())
+    }
+    /// All elements.
+    pub fn into_inner(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T, const N: usize> TryFrom<Vec<T>> for List<T, N> {
+    type Error = MessageError;
+    fn try_from(items: Vec<T>) -> Result<Self, MessageError> {
+        if items.len() > N { Err(MessageError::Bound { len: items.len(), len_max: N }) } else { Ok(Self(items)) }
+    }
+}
+
+impl<T, const N: usize> Deref for List<T, N> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Serialize, const N: usize> Serialize for List<T, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T, const N: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Elements<T, N> {
+            type Value = Vec<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {N} elements")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+                // not reserved by what the sender announces: memory grows with what is there
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if items.len() == N {
+                        return Err(de::Error::invalid_length(N + 1, &self));
+                    }
+                    items.push(item);
+                }
+                Ok(items)
+            }
+        }
+        deserializer.deserialize_seq(Elements::<T, N>(std::marker::PhantomData)).map(Self)
+    }
+}
+
+impl<const N: usize> Text<N> {
+    /// The text, cut at a character boundary if it is too long.
+    pub fn truncated(text: &str) -> Self {
+        Self(text[..text.floor_char_boundary(N)].to_owned())
+    }
+}
+
+impl<const N: usize> Deref for Text<N> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const N: usize> Serialize for Text<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Text<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        if text.len() > N {
+            return Err(de::Error::invalid_length(text.len(), &"a shorter text"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<const N: usize> Bytes<N> {
+    /// The bytes.
+    pub fn into_inner(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl<const N: usize> TryFrom<Vec<u8>> for Bytes<N> {
+    type Error = MessageError;
+    fn try_from(bytes: Vec<u8>) -> Result<Self, MessageError> {
+        if bytes.len() > N { Err(MessageError::Bound { len: bytes.len(), len_max: N }) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl<const N: usize> Deref for Bytes<N> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const N: usize> fmt::Debug for Bytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl<const N: usize> Serialize for Bytes<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        if bytes.len() > N {
+            return Err(de::Error::invalid_length(bytes.len(), &"fewer bytes"));
+        }
+        Ok(Self(bytes.to_owned()))
+    }
+}
+
+/// How much of one of the receiver's own chains the sender holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Which of the receiver's chains.
+    pub incarnation: Incarnation,
+    /// Number of events.
+    pub length: u64,
+    /// Id of the last one.
+    pub tip: EventId,
+}
+
+/// The first message of a member: the dialler's first, answered by one if the dialler is a member.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// The oldest version of the protocol the sender speaks. With the next field at this place in every version.
+    pub version_min: u16,
+    /// The newest version the sender speaks; both use the lesser of the two newest.
+    pub version_max: u16,
+    /// Which cluster it speaks of.
+    pub cluster: ClusterId,
+    /// What the sender calls itself, for people.
+    pub name: Text<NAME_BYTES_MAX>,
+    /// Version of its software, for people.
+    pub software: Text<NAME_BYTES_MAX>,
+    /// Where it can be dialled, as far as it knows.
+    pub addresses: List<Text<ADDRESS_BYTES_MAX>, ADDRESSES_MAX>,
+    /// What it holds of the receiver's own chains, newest first.
+    pub held: List<Held, HELD_MAX>,
+    /// Digest of its frontier; equal digests end the exchange.
+    pub digest: Hash32,
+}
+
+/// The first message of somebody who wants in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// As in a hello.
+    pub version_min: u16,
+    /// As in a hello.
+    pub version_max: u16,
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// The invite's public key.
+    pub invite_key: InviteKey,
+    /// The invite key's signature over the cluster and the key that TLS proved ([`wfengine_storage_format::invite_statement`]).
+    pub signature: Signature,
+    /// What the joiner calls itself.
+    pub name: Text<NAME_BYTES_MAX>,
+    /// Labels of its system.
+    pub system: List<Text<LABEL_BYTES_MAX>, LABELS_MAX>,
+}
+
+/// Why somebody was not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum JoinRefusal {
+    /// No such invite is known to the answering node. It may be younger than what that node has heard.
+    #[error("the node that was asked does not know this invite; ask the node that made it, or wait a moment and try again")]
+    UnknownInvite,
+    /// The invite admitted somebody else.
+    #[error("the invite was used already; ask for a new one")]
+    Used,
+    /// The invite's time has passed.
+    #[error("the invite has expired; ask for a new one")]
+    Expired,
+    /// The signature is not the invite key's.
+    #[error("the invite's signature does not fit; copy the join line again")]
+    Signature,
+    /// The cluster has as many members as it can have.
+    #[error("the cluster is full")]
+    Full,
+    /// The node cannot write at the moment.
+    #[error("the node that was asked cannot admit anybody at the moment; try again")]
+    Busy,
+}
+
+/// What becomes of a join request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    /// The joiner is a member by this event, or has been one. The log follows by the ordinary exchange: it proves itself from the
+    /// cluster's id on, so the joiner needs to trust nobody for it.
+    Admitted(EventId),
+    /// It is not.
+    Refused(JoinRefusal),
+}
+
+/// Why a connection ends. The numbers are the close codes of the transport as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[repr(u32)]
+pub enum ByeCode {
+    /// The key is no member's, and no invite was presented.
+    NotAMember = 64,
+    /// The peer is of another cluster.
+    WrongCluster = 65,
+    /// No common version.
+    Version = 66,
+    /// The peer broke the protocol.
+    Violation = 67,
+    /// Another connection between the same two is kept.
+    Duplicate = 68,
+    /// The invite was refused.
+    JoinRefused = 69,
+    /// The peer broke the protocol not long ago.
+    Banned = 70,
+    /// The peer did not answer in time.
+    Silent = 71,
+    /// The peer is no member any more.
+    Revoked = 72,
+}
+
+/// The last message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bye {
+    /// Why.
+    pub code: ByeCode,
+    /// Why, for people.
+    pub reason: Text<REASON_BYTES_MAX>,
+}
+
+/// What a node holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrontierMessage {
+    /// Open chains, sorted.
+    pub open: List<ChainEntry, ENTRIES_MAX>,
+    /// Fingerprint of all closed chains.
+    pub closed: Hash32,
+    /// Whether the receiver shall send its own.
+    pub answer: bool,
+}
+
+/// A question about closed chains: is this what you have there?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RangeAsk {
+    /// Where.
+    pub prefix: RangePrefix,
+    /// What the asker has there.
+    pub fingerprint: Hash32,
+}
+
+/// The answer for one range that differs; ranges that are equal are left out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RangeAnswer {
+    /// The fingerprints of its sixteen parts.
+    Parts(RangePrefix, [Hash32; 16]),
+    /// All there is.
+    Entries(RangePrefix, List<ChainEntry, RANGE_ENTRIES_MAX>),
+}
+
+/// A request for chunks of one chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NeedMessage {
+    /// The asker's number, given back in the answers.
+    pub need: u32,
+    /// Which chain.
+    pub chain: ChainId,
+    /// The first event that is missing; the first chunk is of the frame that holds it.
+    pub from_seq: u64,
+    /// After how many bytes of chunks to stop.
+    pub max_bytes: u32,
+}
+
+/// Chunks of consecutive frames.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChunksMessage {
+    /// Which request they answer.
+    pub need: u32,
+    /// The chunks.
+    pub chunks: List<Bytes<CHUNK_LEN_MAX>, CHUNKS_MAX>,
+    /// Whether the request is answered herewith.
+    pub last: bool,
+}
+
+/// A frame that has just become part of the sender's log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PushMessage {
+    /// Its chain; known frames are recognised by these three without looking into the chunk.
+    pub chain: ChainId,
+    /// Its first event.
+    pub first_seq: u64,
+    /// The place after its last event.
+    pub end_seq: u64,
+    /// Its chunk.
+    pub chunk: Bytes<CHUNK_LEN_MAX>,
+}
+
+/// What one node asks another, beyond the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Question {
+    /// The output of a job the receiver runs, from this byte on.
+    LogFollow {
+        /// Which job.
+        job: JobId,
+        /// From where.
+        offset: u64,
+    },
+}
+
+/// What it is told.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Output of the job.
+    Log {
+        /// Where these bytes stand.
+        offset: u64,
+        /// The bytes; none when there are no further yet.
+        bytes: Bytes<BLOB_RANGE_BYTES_MAX>,
+        /// Whether the output ends here.
+        end: bool,
+    },
+    /// The receiver does not run that job.
+    Unknown,
+    /// The receiver will not say.
+    Refused,
+}
+
+/// A message between two nodes. The order of the variants is the tag and never changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// 0: greeting of members.
+    Hello(Hello),
+    /// 1: an invite is presented.
+    JoinRequest(JoinRequest),
+    /// 2: what became of it.
+    JoinAnswer(JoinAnswer),
+    /// 3: the connection ends.
+    Bye(Bye),
+    /// 4: the sender's frontier digest; answered by a frontier if it differs from the receiver's.
+    Compare(Hash32),
+    /// 5: what the sender holds.
+    Frontier(FrontierMessage),
+    /// 6: ranges of closed chains to compare.
+    RangeAsk(List<RangeAsk, RANGES_MAX>),
+    /// 7: those that differ.
+    RangeAnswer(List<RangeAnswer, RANGES_MAX>),
+    /// 8: chunks are asked for.
+    Need(NeedMessage),
+    /// 9: chunks that were asked for.
+    Chunks(ChunksMessage),
+    /// 10: a new frame.
+    Push(PushMessage),
+    /// 11: chains that grew, told to a slow reader in place of the frames.
+    Notice(List<ChainEntry, ENTRIES_MAX>),
+    /// 12: does the receiver have this blob?
+    BlobWanted(BlobId),
+    /// 13: how long it is, or that the sender does not have it.
+    BlobHave(BlobId, Option<u64>),
+    /// 14: a range of a blob is asked for: offset and length.
+    BlobAsk(BlobId, u64, u32),
+    /// 15: a range of a blob: its offset and bytes.
+    BlobRange(BlobId, u64, Bytes<BLOB_RANGE_BYTES_MAX>),
+    /// 16: blobs the sender would like the receiver to fetch, with their lengths.
+    BlobOffer(List<(BlobId, u64), BLOB_OFFERS_MAX>),
+    /// 17: a question, with the asker's number.
+    Ask(u32, Question),
+    /// 18: its answer.
+    Answer(u32, Reply),
+}
+
+impl Message {
+    /// The bytes to send. Messages made within the bounds of their types are short enough.
+    pub fn encode(&self) -> Vec<u8> {
+        #[expect(
+            clippy::expect_used,
+            reason = "postcard into a growing vector fails only for types this crate does not have"
+        )]
+        postcard::to_stdvec(self).expect("BUG: a message cannot be encoded")
+    }
+
+    /// Reads a message of somebody whose hello was accepted.
+    ///
+    /// # Errors
+    /// [`MessageError`]; the sender broke the protocol.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        Self::decode_within(bytes, MESSAGE_BYTES_MAX)
+    }
+
+    /// Reads the first message of a connection. Tells a peer of another version from one that talks nonsense.
+    ///
+    /// # Errors
+    /// [`MessageError`]; of any but [`MessageError::Version`] the sender is to blame.
+    pub fn decode_first(bytes: &[u8]) -> Result<Self, MessageError> {
+        if bytes.len() > FIRST_MESSAGE_BYTES_MAX {
+            return Err(MessageError::TooLong { len: bytes.len(), len_max: FIRST_MESSAGE_BYTES_MAX });
+        }
+        if let (Some(0 | 1), Ok(((min, max), _))) =
+            (bytes.first(), postcard::take_from_bytes::<(u16, u16)>(bytes.get(1..).unwrap_or_default()))
+            && agreed_version(min, max).is_none()
+        {
+            return Err(MessageError::Version { min, max });
+        }
+        Self::decode_within(bytes, FIRST_MESSAGE_BYTES_MAX)
+    }
+
+    fn decode_within(bytes: &[u8], len_max: usize) -> Result<Self, MessageError> {
+        if bytes.len() > len_max {
+            return Err(MessageError::TooLong { len: bytes.len(), len_max });
+        }
+        match postcard::take_from_bytes(bytes) {
+            Ok((message, [])) => Ok(message),
+            Ok((_, rest)) => Err(MessageError::Trailing { len: rest.len() }),
+            Err(error) => Err(MessageError::Malformed { detail: error.to_string() }),
+        }
+    }
+
+    /// What kind of message it is, for messages to people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::JoinRequest(_) => "join request",
+            Self::JoinAnswer(_) => "join answer",
+            Self::Bye(_) => "bye",
+            Self::Compare(_) => "compare",
+            Self::Frontier(_) => "frontier",
+            Self::RangeAsk(_) => "range question",
+            Self::RangeAnswer(_) => "range answer",
+            Self::Need(_) => "need",
+            Self::Chunks(_) => "chunks",
+            Self::Push(_) => "push",
+            Self::Notice(_) => "notice",
+            Self::BlobWanted(_) => "blob wanted",
+            Self::BlobHave(..) => "blob have",
+            Self::BlobAsk(..) => "blob question",
+            Self::BlobRange(..) => "blob range",
+            Self::BlobOffer(_) => "blob offer",
+            Self::Ask(..) => "question",
+            Self::Answer(..) => "answer",
+        }
+    }
+}
+
+/// The version two nodes use: the lesser of their newest, if both speak it.
+pub fn agreed_version(peer_min: u16, peer_max: u16) -> Option<u16> {
+    let version = peer_max.min(VERSION_MAX);
+    (version >= VERSION_MIN && version >= peer_min && peer_min <= peer_max).then_some(version)
+}
+
+/// What travels as a datagram: it may be lost, doubled or late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Datagram<'a> {
+    /// A beat of the peer's scheduler.
+    Beat(&'a [u8]),
+    /// A packet of the failure detector.
+    Swim(&'a [u8]),
+}
+
+impl<'a> Datagram<'a> {
+    /// The bytes to send: one that says which, then the content. `None` when it fits no datagram.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let (kind, content) = match self {
+            Self::Beat(content) => (0, content),
+            Self::Swim(content) => (1, content),
+        };
+        (content.len() < DATAGRAM_BYTES_MAX).then(|| [&[kind], *content].concat())
+    }
+
+    /// Reads a datagram. `None`: neither; datagrams are dropped, not punished.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() > DATAGRAM_BYTES_MAX {
+            return None;
+        }
+        match bytes.split_first()? {
+            (0, content) => Some(Self::Beat(content)),
+            (1, content) => Some(Self::Swim(content)),
+            _ => None,
+        }
+    }
+}
