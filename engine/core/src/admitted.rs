@@ -69,6 +69,23 @@ impl Admitted {
             .collect()
     }
 
+    /// The event as it was written, for a checkpoint. `None` when its body is not understood.
+    pub fn to_event(&self) -> Option<Event> {
+        let (kind, body) = self.body.encode().ok()?;
+        Some(Event {
+            chain: self.chain,
+            seq: self.seq,
+            prev: self.prev,
+            parents: self.parents.clone(),
+            height: self.height,
+            time_ms: self.time.0,
+            refs: self.refs.clone(),
+            blobs: self.blobs.clone(),
+            kind,
+            body,
+        })
+    }
+
     /// Its place in the canonical order.
     pub fn order(&self) -> CanonicalOrder {
         (self.height, self.chain, self.seq)

@@ -4,12 +4,14 @@
 //! the closure under any set of heads can be computed: that is the roster an event speaks of. The fold depends only on the
 //! set of events, never on the order of their arrival:
 //!
-//! 1. all events in canonical order, no revocation looked at: who was ever admitted, and how early (seniority);
-//! 2. revocations, rotations and fork proofs by seniority of their author, each unless one before it cut its author off: the cuts;
-//! 3. all events below the cuts in canonical order: the members.
+//! 1. fork proofs: nodes hold different branches of a forked chain, so what lies above its cut is nowhere looked at again;
+//! 2. the rest in canonical order, no revocation looked at: who was ever admitted, and how early (seniority);
+//! 3. revocations and rotations by seniority of their author, each unless those before it cut its author off or took away the
+//!    admission it speaks by: the cuts;
+//! 4. all events below the cuts in canonical order: the members.
 //!
-//! Invariants: the founder is a member unless revoked; an invite admits at most one peer; of two concurrent revocations of each
-//! other that of the earlier admitted admin holds.
+//! Invariants: the founder is a member unless revoked, and no cut reaches the founding itself; an invite admits at most one peer;
+//! of two concurrent revocations of each other that of the earlier admitted admin holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -63,6 +65,10 @@ impl Roster {
     pub fn member(&self, peer: &PeerId) -> Option<&Member> {
         self.members.get(peer)
     }
+    /// Whether a peer belonged to the cluster once and was revoked or rotated its key. Such a key is never admitted again.
+    pub fn is_former(&self, peer: &PeerId) -> bool {
+        self.former.contains_key(peer)
+    }
     /// Whether any member ever let this peer in: its frames are admitted, membership and cuts decide what counts.
     pub fn was_ever_member(&self, peer: &PeerId) -> bool {
         self.ever.contains(peer)
@@ -75,19 +81,27 @@ impl Roster {
     pub fn might(&self, peer: &PeerId, role: Role) -> bool {
         self.members.get(peer).or_else(|| self.former.get(peer)).is_some_and(|member| member.roles.has(role))
     }
+    /// What a peer may or might do; `None` if nobody with the right to do so admitted it.
+    pub fn standing(&self, peer: &PeerId) -> Option<Roles> {
+        self.members.get(peer).or_else(|| self.former.get(peer)).map(|member| member.roles)
+    }
     /// The members with their points in the ownership rule, by key.
     pub fn points(&self) -> &[Points] {
         &self.points
     }
     /// Whether an event at this place counts.
     pub fn counts(&self, chain: &ChainId, seq: u64) -> bool {
-        if self.fork_cuts.get(chain).is_some_and(|cut| seq >= *cut) {
+        if self.is_forked(chain, seq) {
             return false;
         }
         match self.cuts.get(&chain.author) {
             None => true,
             Some(cuts) => cuts.get(chain).is_some_and(|length| seq < *length),
         }
+    }
+    /// Whether an event at this place lies in the doubtful part of a forked chain: other nodes may hold another one there.
+    pub fn is_forked(&self, chain: &ChainId, seq: u64) -> bool {
+        self.fork_cuts.get(chain).is_some_and(|cut| seq >= *cut)
     }
     /// The peer an invite was used for.
     pub fn invite_used_by(&self, invite: &EventId) -> Option<PeerId> {
@@ -110,9 +124,19 @@ pub struct Authority {
     events: BTreeMap<EventId, Arc<Admitted>>,
     heads: BTreeSet<EventId>,
     current: Arc<Roster>,
-    // A roster is asked for under the same few sets of heads again and again; recomputing it is pure.
-    closures: Mutex<BTreeMap<Vec<EventId>, Arc<Roster>>>,
+    memo: Mutex<Memo>,
 }
+
+/// Results of pure computations that are asked for again and again.
+#[derive(Debug, Default)]
+struct Memo {
+    /// Rosters under sets of heads; valid until the fork cuts change.
+    closures: BTreeMap<Vec<EventId>, Arc<Roster>>,
+    genuine: Genuine,
+}
+
+/// Whether the signatures inside an authority event's body are right.
+type Genuine = BTreeMap<EventId, bool>;
 
 /// Rosters kept at hand; beyond that they are computed again.
 const CLOSURES_LEN_MAX: usize = 256;
@@ -124,7 +148,7 @@ impl Clone for Authority {
             events: self.events.clone(),
             heads: self.heads.clone(),
             current: Arc::clone(&self.current),
-            closures: Mutex::default(),
+            memo: Mutex::default(),
         }
     }
 }
@@ -137,22 +161,45 @@ impl Authority {
             events: BTreeMap::new(),
             heads: BTreeSet::new(),
             current: Arc::default(),
-            closures: Mutex::default(),
+            memo: Mutex::default(),
         }
     }
 
-    /// Takes an authority event in. Returns the authors whose cuts changed: entities their chains touched fold anew.
+    /// Takes an authority event in. Returns the authors whose cuts or rights changed: entities their chains touched fold anew.
     pub fn apply(&mut self, event: &Arc<Admitted>) -> BTreeSet<PeerId> {
-        for named in &event.refs {
-            self.heads.remove(named);
-        }
         if self.events.insert(event.id, Arc::clone(event)).is_some() {
             return BTreeSet::new();
         }
-        self.heads.insert(event.id);
         let before = Arc::clone(&self.current);
-        self.current = Arc::new(fold(self.cluster, self.events.values()));
-        changed_authors(&before, &self.current)
+        let memo = match self.memo.get_mut() {
+            Ok(memo) => memo,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        self.current = Arc::new(fold(self.cluster, self.events.values(), &mut memo.genuine));
+        let mut changed = changed_authors(&before, &self.current);
+        if before.fork_cuts == self.current.fork_cuts {
+            if !self.current.is_forked(&event.chain, event.seq) {
+                for named in &event.refs {
+                    self.heads.remove(named);
+                }
+                self.heads.insert(event.id);
+            }
+            return changed;
+        }
+        memo.closures.clear();
+        self.heads = self.heads_below_forks();
+        // closures that held a forked authority event are others than before: every claim may be ranked anew
+        if self.events.values().any(|event| self.current.is_forked(&event.chain, event.seq)) {
+            changed.extend(&self.current.ever);
+        }
+        changed
+    }
+
+    fn heads_below_forks(&self) -> BTreeSet<EventId> {
+        let standing =
+            || self.events.values().filter(|event| !self.current.is_forked(&event.chain, event.seq));
+        let named: BTreeSet<EventId> = standing().flat_map(|event| event.refs.iter().copied()).collect();
+        standing().map(|event| event.id).filter(|id| !named.contains(id)).collect()
     }
 
     /// The roster under everything known.
@@ -187,32 +234,38 @@ impl Authority {
     /// The roster under the authority events among `refs` and everything they name: what an event's author knew.
     pub fn closure_under(&self, refs: &[EventId]) -> Arc<Roster> {
         let mut named: Vec<EventId> =
-            refs.iter().filter(|id| self.events.contains_key(id)).copied().collect();
+            refs.iter().filter(|id| self.undoubted(id).is_some()).copied().collect();
         named.sort_unstable();
         named.dedup();
         if named.len() == self.heads.len() && named.iter().all(|id| self.heads.contains(id)) {
             return Arc::clone(&self.current);
         }
-        let mut closures = match self.closures.lock() {
-            Ok(closures) => closures,
+        let mut memo = match self.memo.lock() {
+            Ok(memo) => memo,
             Err(poisoned) => poisoned.into_inner(),
         };
-        if let Some(roster) = closures.get(&named) {
+        if let Some(roster) = memo.closures.get(&named) {
             return Arc::clone(roster);
         }
-        let roster = Arc::new(fold(self.cluster, self.ancestry(&named).into_iter()));
-        if closures.len() >= CLOSURES_LEN_MAX {
-            closures.clear();
+        let ancestry = self.ancestry(&named);
+        let roster = Arc::new(fold(self.cluster, ancestry.into_iter(), &mut memo.genuine));
+        if memo.closures.len() >= CLOSURES_LEN_MAX {
+            memo.closures.clear();
         }
-        closures.insert(named, Arc::clone(&roster));
+        memo.closures.insert(named, Arc::clone(&roster));
         roster
+    }
+
+    /// An authority event that every node may come to hold: not in the doubtful part of a forked chain.
+    fn undoubted(&self, id: &EventId) -> Option<&Arc<Admitted>> {
+        self.events.get(id).filter(|event| !self.current.is_forked(&event.chain, event.seq))
     }
 
     fn ancestry(&self, heads: &[EventId]) -> Vec<&Arc<Admitted>> {
         let mut reached: BTreeSet<EventId> = BTreeSet::new();
         let mut open: Vec<EventId> = heads.to_vec();
         while let Some(id) = open.pop() {
-            if let Some(event) = self.events.get(&id)
+            if let Some(event) = self.undoubted(&id)
                 && reached.insert(id)
             {
                 open.extend(event.refs.iter().copied());
@@ -234,21 +287,27 @@ fn changed_authors(before: &Roster, after: &Roster) -> BTreeSet<PeerId> {
             changed.insert(chain.author);
         }
     }
-    for (peer, member) in before.members.iter().chain(after.members.iter()) {
-        let roles = |roster: &Roster| roster.members.get(peer).map(|m| m.roles);
-        if roles(before).is_some() && roles(after).is_some() && roles(before) != Some(member.roles) {
-            changed.insert(*peer);
+    let peers = |roster: &Roster| roster.members.keys().chain(roster.former.keys()).copied().collect::<Vec<_>>();
+    for peer in peers(before).into_iter().chain(peers(after)) {
+        if before.standing(&peer) != after.standing(&peer) {
+            changed.insert(peer);
         }
     }
     changed
 }
 
-fn fold<'a>(cluster: ClusterId, events: impl Iterator<Item = &'a Arc<Admitted>>) -> Roster {
-    let mut ordered: Vec<&Arc<Admitted>> = events.collect();
-    ordered.sort_unstable_by_key(|event| event.order());
-    let everybody = members_of(cluster, &ordered, &Roster::default());
-    let cuts = cuts_of(cluster, &ordered, &everybody);
-    let mut roster = members_of(cluster, &ordered, &cuts);
+fn fold<'a>(
+    cluster: ClusterId,
+    events: impl Iterator<Item = &'a Arc<Admitted>>,
+    genuine: &mut Genuine,
+) -> Roster {
+    let mut every: Vec<&Arc<Admitted>> = events.collect();
+    every.sort_unstable_by_key(|event| event.order());
+    let forks = Roster { fork_cuts: fork_cuts_of(cluster, &every, genuine), ..Roster::default() };
+    let ordered: Vec<&Arc<Admitted>> =
+        every.iter().copied().filter(|event| !forks.is_forked(&event.chain, event.seq)).collect();
+    let cuts = cuts_of(cluster, &ordered, forks, genuine);
+    let mut roster = members_of(cluster, &ordered, &cuts, genuine);
     let cut_off: Vec<PeerId> = roster.cuts.keys().copied().collect();
     for peer in cut_off {
         if let Some(member) = roster.members.remove(&peer) {
@@ -256,7 +315,7 @@ fn fold<'a>(cluster: ClusterId, events: impl Iterator<Item = &'a Arc<Admitted>>)
         }
     }
     // grows only: an event that was admitted once must be admissible on every node, whoever's invite turns out to be used up
-    roster.ever = ordered
+    roster.ever = every
         .iter()
         .filter_map(|event| match &event.body {
             Body::ClusterFounded(_) => Some(event.author()),
@@ -269,23 +328,37 @@ fn fold<'a>(cluster: ClusterId, events: impl Iterator<Item = &'a Arc<Admitted>>)
     roster
 }
 
-/// Pass 2: what the revocations, rotations and fork proofs leave of whom.
-fn cuts_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], everybody: &Roster) -> Roster {
-    let mut cuts = Roster::default();
+/// Pass 1: the least place in doubt of every chain with a proved fork.
+fn fork_cuts_of(
+    cluster: ClusterId,
+    ordered: &[&Arc<Admitted>],
+    genuine: &mut Genuine,
+) -> BTreeMap<ChainId, u64> {
+    let mut fork_cuts: BTreeMap<ChainId, u64> = BTreeMap::new();
     for event in ordered {
-        if let Body::ForkProved(proof) = &event.body {
-            let first_in_doubt = fork_between(&proof.first.header, &proof.second.header);
-            let genuine = || {
-                proof.first.header.cluster == cluster
-                    && proof.first.verify().is_ok()
-                    && proof.second.verify().is_ok()
-            };
-            if let Some(seq) = first_in_doubt.filter(|_| genuine()) {
-                let cut = cuts.fork_cuts.entry(proof.first.header.chain).or_insert(seq);
-                *cut = seq.min(*cut);
-            }
+        let Body::ForkProved(proof) = &event.body else { continue };
+        let Some(seq) = fork_between(&proof.first, &proof.second) else { continue };
+        let is_genuine = genuine.entry(event.id).or_insert_with(|| {
+            proof.first.header.cluster == cluster
+                && proof.first.verify().is_ok()
+                && proof.second.verify().is_ok()
+        });
+        if *is_genuine {
+            let cut = fork_cuts.entry(proof.first.header.chain).or_insert(seq);
+            *cut = seq.min(*cut);
         }
     }
+    fork_cuts
+}
+
+/// Passes 2 and 3: what the revocations and rotations leave of whom.
+fn cuts_of(
+    cluster: ClusterId,
+    ordered: &[&Arc<Admitted>],
+    mut cuts: Roster,
+    genuine: &mut Genuine,
+) -> Roster {
+    let everybody = members_of(cluster, ordered, &cuts, genuine);
     let seniority = |peer: &PeerId| everybody.members.get(peer).map_or(u32::MAX, |member| member.seniority);
     let mut ends: Vec<&Arc<Admitted>> = ordered
         .iter()
@@ -293,16 +366,20 @@ fn cuts_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], everybody: &Roster) -
         .filter(|event| matches!(event.body, Body::PeerRevoked(_) | Body::KeyRotated(_)))
         .collect();
     ends.sort_unstable_by_key(|event| (seniority(&event.chain.author), event.order()));
+    // an admin let in by a member above its cut must not speak for it
+    let mut standing = everybody.clone();
     for event in ends {
         let author = event.chain.author;
         if !cuts.counts(&event.chain, event.seq) {
             continue;
         }
         let (peer, listed) = match &event.body {
-            Body::PeerRevoked(body) if body.peer == author || everybody.may(&author, Role::Admin) => {
+            Body::PeerRevoked(body) if body.peer == author || standing.may(&author, Role::Admin) => {
                 (body.peer, &body.cuts)
             }
-            Body::KeyRotated(body) if rotation_is_signed(cluster, &author, body) => (author, &body.cuts),
+            Body::KeyRotated(body) if rotation_is_signed(cluster, event.id, &author, body, genuine) => {
+                (author, &body.cuts)
+            }
             _ => continue,
         };
         let mut kept: BTreeMap<ChainId, u64> = listed
@@ -326,27 +403,39 @@ fn cuts_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], everybody: &Roster) -
                 }
             }
         }
+        standing = members_of(cluster, ordered, &cuts, genuine);
     }
     cuts
 }
 
-fn rotation_is_signed(cluster: ClusterId, old: &PeerId, body: &wfengine_storage_format::KeyRotated) -> bool {
-    body.signature.verify(&body.to, &rotation_statement(&cluster, old, &body.to)).is_ok()
+fn rotation_is_signed(
+    cluster: ClusterId,
+    event: EventId,
+    old: &PeerId,
+    body: &wfengine_storage_format::KeyRotated,
+    genuine: &mut Genuine,
+) -> bool {
+    let verify = || body.signature.verify(&body.to, &rotation_statement(&cluster, old, &body.to)).is_ok();
+    *genuine.entry(event).or_insert_with(verify)
 }
 
-/// Passes 1 and 3: the members, given what counts.
-fn members_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], cuts: &Roster) -> Roster {
+/// Passes 2 and 4: the members, given what counts.
+fn members_of(
+    cluster: ClusterId,
+    ordered: &[&Arc<Admitted>],
+    cuts: &Roster,
+    genuine: &mut Genuine,
+) -> Roster {
     let mut roster =
         Roster { cuts: cuts.cuts.clone(), fork_cuts: cuts.fork_cuts.clone(), ..Roster::default() };
     let mut invites: BTreeMap<EventId, &wfengine_storage_format::PeerInvited> = BTreeMap::new();
     let mut seniority = 0;
     for event in ordered {
         let author = event.chain.author;
-        let speaks = roster.counts(&event.chain, event.seq)
-            && match &event.body {
-                Body::ClusterFounded(_) => ClusterId::from(event.id) == cluster,
-                _ => roster.members.contains_key(&author),
-            };
+        let speaks = match &event.body {
+            Body::ClusterFounded(_) => ClusterId::from(event.id) == cluster,
+            _ => roster.counts(&event.chain, event.seq) && roster.members.contains_key(&author),
+        };
         let is_admin = roster.may(&author, Role::Admin);
         let now_seniority = seniority;
         let mut admit = |roster: &mut Roster, peer: PeerId, member: Member| {
@@ -385,7 +474,11 @@ fn members_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], cuts: &Roster) -> 
                         Grant::Invite { invite, signature } => invites
                             .get(invite)
                             .filter(|_| !roster.used_invites.contains_key(invite))
-                            .filter(|asked| asked.invite_key.verify(&cluster, &body.peer, signature).is_ok())
+                            .filter(|asked| {
+                                *genuine.entry(event.id).or_insert_with(|| {
+                                    asked.invite_key.verify(&cluster, &body.peer, signature).is_ok()
+                                })
+                            })
                             .map(|asked| (asked.roles, asked.labels.clone())),
                     };
                     match right {
@@ -418,7 +511,7 @@ fn members_of(cluster: ClusterId, ordered: &[&Arc<Admitted>], cuts: &Roster) -> 
                 },
                 Body::KeyRotated(body) => {
                     let old = roster.members.get(&author).cloned();
-                    match old.filter(|_| rotation_is_signed(cluster, &author, body)) {
+                    match old.filter(|_| rotation_is_signed(cluster, event.id, &author, body, genuine)) {
                         None => false,
                         Some(old) => admit(&mut roster, body.to, old),
                     }

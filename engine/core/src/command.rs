@@ -3,7 +3,7 @@
 //! Pure. A command asks; it may get a [`Refusal`] and then nothing changed. Foreign events never pass through here: what
 //! others wrote is judged by the folds.
 
-use wfengine_storage_format::limits::REFS_MAX;
+use wfengine_storage_format::limits::{BLOBS_MAX, REFS_MAX};
 use wfengine_storage_format::{
     BlobId, Body, ChainId, Conclusion, EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed,
     JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind, PeerAdmitted, PeerDescribed, PeerId,
@@ -13,6 +13,7 @@ use wfengine_storage_format::{
 use crate::views::Views;
 use crate::views::job::{Job, Status};
 use crate::views::run::Run;
+use crate::views::run_fold::place_of;
 
 /// Something asked of the engine. What it carries becomes the event if it is not refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -376,6 +377,12 @@ impl Asking<'_> {
                 wfengine_storage_format::RunSpec::Workflow(spec) => spec.rules_version,
                 wfengine_storage_format::RunSpec::Task { .. } => 0,
             };
+            let unset = EventId::from_bytes([0; 32]);
+            let as_written =
+                JobsPlanned { run, submission: unset, rules_version, consumed: Vec::new(), jobs: plan.to_vec() };
+            Body::from(as_written).encode().map_err(|reason| {
+                Refusal::Format(format!("the plan of the workflow's first jobs: {reason}"))
+            })?;
             drafts.push(Draft {
                 body: DraftBody::PlanOfPrevious { run, rules_version, jobs: plan.to_vec() },
                 refs: Vec::new(),
@@ -386,6 +393,9 @@ impl Asking<'_> {
     }
 
     fn plan(&self, body: &JobsPlanned) -> Result<Decision, Refusal> {
+        if self.need_role(Role::Executor).is_err() {
+            self.need_role(Role::Submitter)?;
+        }
         let run = self.run(&body.run)?;
         if run.status.is_terminal() {
             return Err(Refusal::Ended { what: format!("run {}", body.run.short()), status: run.status });
@@ -419,6 +429,7 @@ impl Asking<'_> {
     }
 
     fn expire(&self, run: &RunId, waited_ms: u64) -> Result<Decision, Refusal> {
+        self.need_member(&self.peer())?;
         let known = self.run(run)?;
         let Some(submission) = known.canonical.filter(|_| !known.status.is_terminal()) else {
             return Ok(Decision::AlreadySo);
@@ -464,7 +475,7 @@ impl Asking<'_> {
             }
         };
         match (follows, job.effective_claim()) {
-            (true, _) => self.write(body.clone().into(), Vec::new()),
+            (true, _) => self.claim_if_eligible(run, job, body),
             (false, Some(before)) => Err(Refusal::Claimed {
                 job: body.job,
                 holder: self.views.peer_name(&before.peer()),
@@ -472,6 +483,19 @@ impl Asking<'_> {
             }),
             (false, None) => Err(Refusal::Pointless("a first claim has epoch 1 and supersedes nothing")),
         }
+    }
+
+    /// What the fold would call void is refused here, or the node would claim the job again and again.
+    fn claim_if_eligible(&self, run: &Run, job: &Job, body: &JobClaimed) -> Result<Decision, Refusal> {
+        let not_eligible = |why| Err(Refusal::NotEligible { job: body.job, why });
+        let named = run.submissions.iter().find(|submission| submission.id == body.submission);
+        let Some(submission) = named else { return not_eligible("the claim names no submission of the run") };
+        let draft = self.draft(body.clone().into(), Vec::new());
+        let authority = self.views.authority();
+        if place_of(run, job, submission, &self.peer(), &draft.refs, authority).is_none() {
+            return not_eligible("this peer's labels do not fit, or the run belongs to its submitter's host");
+        }
+        self.write(body.clone().into(), Vec::new())
     }
 
     fn held(&self, run: &RunId, job: &JobId, claim: &EventId) -> Result<(&Run, &Job), Refusal> {
@@ -516,7 +540,12 @@ impl Asking<'_> {
         if run.cancelled.is_some() && body.conclusion != Conclusion::Cancelled {
             return Err(Refusal::Cancelled(body.run));
         }
-        self.write(body.clone().into(), body.log.into_iter().collect())
+        let artifacts = body.artifacts.iter().map(|(_, blob, _)| *blob);
+        let blobs: Vec<BlobId> = body.log.into_iter().chain(body.summary).chain(artifacts).collect();
+        if blobs.len() > BLOBS_MAX {
+            return Err(Refusal::Format(format!("{} blobs, at most {BLOBS_MAX} are allowed", blobs.len())));
+        }
+        self.write(body.clone().into(), blobs)
     }
 
     fn fail(&self, body: &JobFailed) -> Result<Decision, Refusal> {
@@ -551,6 +580,9 @@ impl Asking<'_> {
             return Ok(Decision::AlreadySo);
         }
         let refused = |why| Err(Refusal::Invite { peer: body.peer, why });
+        if authority.roster().is_former(&body.peer) {
+            return refused("it was revoked or went on under another key; it needs a new identity");
+        }
         match &body.grant {
             Grant::Direct { .. } => self.need_role(Role::Admin)?,
             Grant::Invite { invite, signature } => {

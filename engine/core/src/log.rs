@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use wfengine_storage_format::limits::PARENTS_MAX;
 use wfengine_storage_format::{
-    ChainId, ClusterId, Event, EventId, ForkProved, Hash32, PeerId, SignedHeader, Tip, VerifiedFrame,
+    Body, ChainId, ClusterId, Event, EventId, ForkProved, Hash32, PeerId, SignedHeader, Tip, VerifiedFrame,
     clock_head, fork_between,
 };
 
@@ -34,7 +35,7 @@ pub trait KnownEvents {
 }
 
 /// What the log knows of one chain.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Chain {
     /// Number of admitted events.
     pub length: u64,
@@ -103,6 +104,28 @@ pub enum Rejected {
 
 /// Known event ids kept at hand: causal links mostly point to what came last.
 const RECENT_LEN_MAX: usize = 1 << 16;
+/// Ids of refused branches kept at hand. What falls out is asked for again when somebody names it.
+const REFUSED_LEN_MAX: usize = 1 << 14;
+
+/// Where events stand, the oldest forgotten first.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    by_id: HashMap<EventId, Location>,
+    order: VecDeque<EventId>,
+}
+
+impl Places {
+    fn remember(&mut self, id: EventId, location: Location, len_max: usize) {
+        if self.by_id.insert(id, location).is_none() {
+            self.order.push_back(id);
+        }
+        while self.order.len() > len_max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_id.remove(&oldest);
+            }
+        }
+    }
+}
 
 /// The merkle clock of one cluster.
 #[derive(Clone, Debug)]
@@ -111,8 +134,12 @@ pub struct Log {
     chains: BTreeMap<ChainId, Chain>,
     heads: BTreeMap<EventId, Tip>,
     events_len: u64,
-    recent: HashMap<EventId, Location>,
-    recent_order: VecDeque<EventId>,
+    recent: Places,
+    // Events of branches that a fork keeps out of the log. Others may have named them before they knew of the fork: what they
+    // wrote must not wait for ever for something this node refuses.
+    refused: Places,
+    refused_members: BTreeSet<PeerId>,
+    forks: BTreeMap<ChainId, ForkProved>,
 }
 
 /// A log's state as a checkpoint keeps it: chains and heads. The rest is looked up.
@@ -126,8 +153,10 @@ impl Log {
             chains: BTreeMap::new(),
             heads: BTreeMap::new(),
             events_len: 0,
-            recent: HashMap::new(),
-            recent_order: VecDeque::new(),
+            recent: Places::default(),
+            refused: Places::default(),
+            refused_members: BTreeSet::new(),
+            forks: BTreeMap::new(),
         }
     }
 
@@ -210,13 +239,18 @@ impl Log {
             .map(|(id, chain)| Tip { chain: *id, seq: chain.length - 1, id: chain.tip })
     }
 
-    /// Where a known event stands, from memory or from the store.
+    /// Where a known event stands, from memory or from the store; also one of a branch that was refused.
     pub fn locate(&self, id: &EventId, known: &impl KnownEvents) -> Option<Location> {
-        self.recent.get(id).copied().or_else(|| known.locate(id))
+        let recent = self.recent.by_id.get(id).copied();
+        recent.or_else(|| known.locate(id)).or_else(|| self.refused.by_id.get(id).copied())
     }
 
-    /// Takes a frame into the log if everything it names is known. The log changes only when the answer is
+    /// Takes a frame into the log if everything it names is known. Chains and heads change only when the answer is
     /// [`Admission::Admitted`].
+    ///
+    /// A frame of a branch that contradicts the stored one is not kept, but where its events stand is remembered: frames of
+    /// others that name them can be admitted then. So after [`Admission::Forked`], as after `Admitted`, what waits for the
+    /// frame's events is to be woken.
     ///
     /// # Errors
     /// [`Rejected`] when the frame contradicts the rules and no later arrival can mend it.
@@ -231,20 +265,33 @@ impl Log {
             return Err(Rejected::ForeignCluster { theirs: header.cluster, ours: self.cluster });
         }
         let length = self.chains.get(&header.chain).map_or(0, |chain| chain.length);
+        if let Some(proof) = self.fork_proof(frame, length, known) {
+            return Ok(match self.check_links(frame, known) {
+                Ok(missing) if !missing.is_empty() => Admission::Missing(missing.into_iter().collect()),
+                links => {
+                    if links.is_ok() {
+                        self.remember_refused(frame);
+                    }
+                    self.forks.entry(header.chain).or_insert_with(|| proof.clone());
+                    Admission::Forked(Box::new(proof))
+                }
+            });
+        }
         if header.first_seq > length {
             return Ok(Admission::Missing(vec![Need::Place { chain: header.chain, seq: length }]));
-        }
-        if let Some(stored) = self.contradicting(frame, length, known) {
-            let (first, second) = (stored, frame.signed_header());
-            return Ok(Admission::Forked(Box::new(ForkProved { first, second })));
         }
         if header.first_seq < length {
             return Ok(Admission::Duplicate);
         }
+        if length > 0 && self.chains.get(&header.chain).map(|chain| chain.tip) != header.prev {
+            let rule = "it does not follow the chain's last event";
+            return Err(Rejected::Links { chain: header.chain, seq: length, rule });
+        }
         let founding = header.first_seq == 0
             && frame.events().first().is_some_and(|(id, _)| ClusterId::from(*id) == self.cluster);
-        if !founding && !is_member(&header.chain.author) {
-            return Ok(Admission::Missing(vec![Need::Member(header.chain.author)]));
+        let author = &header.chain.author;
+        if !founding && !is_member(author) && !self.refused_members.contains(author) {
+            return Ok(Admission::Missing(vec![Need::Member(*author)]));
         }
         let missing = self.check_links(frame, known)?;
         if !missing.is_empty() {
@@ -252,6 +299,37 @@ impl Log {
         }
         self.link(frame, known);
         Ok(Admission::Admitted)
+    }
+
+    /// The proof that a frame belongs to another branch of its chain than the stored one: it contradicts a stored frame, or goes
+    /// on where a refused one ended.
+    fn fork_proof(
+        &self,
+        frame: &VerifiedFrame,
+        length: u64,
+        known: &impl KnownEvents,
+    ) -> Option<ForkProved> {
+        let header = frame.header();
+        if header.first_seq > length {
+            let before = self.refused.by_id.get(&header.prev?)?;
+            return self.forks.get(&header.chain).filter(|_| before.chain == header.chain).cloned();
+        }
+        let first = self.contradicting(frame, length, known)?;
+        Some(ForkProved { first, second: frame.signed_header() })
+    }
+
+    fn remember_refused(&mut self, frame: &VerifiedFrame) {
+        for (id, event) in frame.events() {
+            let location = Location { chain: event.chain, seq: event.seq, height: event.height };
+            self.refused.remember(*id, location, REFUSED_LEN_MAX);
+            if event.kind.is_authority() {
+                match Body::decode(event.kind, &event.body) {
+                    Body::PeerAdmitted(body) => self.refused_members.insert(body.peer),
+                    Body::KeyRotated(body) => self.refused_members.insert(body.to),
+                    _ => false,
+                };
+            }
+        }
     }
 
     /// The stored header that a frame starting inside or right after the known part of its chain contradicts.
@@ -269,11 +347,9 @@ impl Log {
             }
             return known.header_at(&header.chain, length.checked_sub(1)?);
         }
-        let last_known = header.end_seq().min(length) - 1;
-        [header.first_seq, last_known]
-            .into_iter()
-            .filter_map(|seq| known.header_at(&header.chain, seq))
-            .find(|stored| fork_between(&stored.header, header).is_some())
+        known
+            .header_at(&header.chain, header.first_seq)
+            .filter(|stored| fork_between(stored, &frame.signed_header()).is_some())
     }
 
     /// Checks heights and links of a frame that continues its chain; what is missing comes back.
@@ -340,13 +416,15 @@ impl Log {
         if let Some(before) = predecessor.and_then(|id| self.chains.get_mut(&id))
             && Some(before.tip) == header.prev
         {
-            before.successor.get_or_insert(header.chain);
+            // of several chains that go on from one tip the least is named, whichever came first
+            before.successor = Some(before.successor.map_or(header.chain, |other| other.min(header.chain)));
         }
         for (id, event) in frame.events() {
             for named in event.dependencies() {
                 self.heads.remove(&named);
             }
-            self.remember(*id, Location { chain: event.chain, seq: event.seq, height: event.height });
+            let location = Location { chain: event.chain, seq: event.seq, height: event.height };
+            self.recent.remember(*id, location, RECENT_LEN_MAX);
         }
         let tip = frame.tip();
         let height = frame.events().last().map_or(0, |(_, event)| event.height);
@@ -360,18 +438,11 @@ impl Log {
         chain.length = header.end_seq();
         chain.tip = tip.id;
         chain.height = height;
+        if header.first_seq > 0 {
+            // a chain that went on after another one named its tip, as after a restored backup, is open
+            chain.successor = None;
+        }
         self.heads.insert(tip.id, tip);
         self.events_len += u64::from(header.count);
-    }
-
-    fn remember(&mut self, id: EventId, location: Location) {
-        if self.recent.insert(id, location).is_none() {
-            self.recent_order.push_back(id);
-        }
-        while self.recent_order.len() > RECENT_LEN_MAX {
-            if let Some(oldest) = self.recent_order.pop_front() {
-                self.recent.remove(&oldest);
-            }
-        }
     }
 }

@@ -46,7 +46,8 @@ impl Pending {
         true
     }
 
-    /// Frames that waited for something an admitted frame brings: its events, its chain's next place, members it admits.
+    /// Frames that waited for something an admitted frame brings: its events, its chain's next place, members it admits. To be
+    /// asked when the frame's events are folded, so that the members it admits are known as such.
     pub fn wake(&mut self, admitted: &VerifiedFrame) -> Vec<(VerifiedFrame, PeerId)> {
         if self.frames.is_empty() {
             return Vec::new();
@@ -63,6 +64,9 @@ impl Pending {
         for (_, event) in admitted.events().iter().filter(|(_, event)| event.kind.is_authority()) {
             let body = wfengine_storage_format::Body::decode(event.kind, &event.body);
             arrived.extend(body.peer().map(Need::Member));
+            if matches!(body, wfengine_storage_format::Body::ClusterFounded(_)) {
+                arrived.push(Need::Member(chain.author));
+            }
         }
         let keys: BTreeSet<EventId> =
             arrived.iter().filter_map(|need| self.by_need.get(need)).flatten().copied().collect();

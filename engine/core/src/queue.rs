@@ -34,6 +34,7 @@
 //!
 //! Invariants: a job is inside at most once; `handles`, the heap and the side table name the same jobs.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::fibonacci_heap::{FibonacciHeap, Handle};
@@ -64,13 +65,34 @@ const _: () = assert!(
 );
 
 /// The heap's key: see the module's documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rank {
     order: u64,
     tie: u64,
 }
 
+/// By `order`, then `tie`, as one number: the heap compares it without branches.
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_number().cmp(&other.as_number())
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    fn lt(&self, other: &Self) -> bool {
+        self.as_number() < other.as_number()
+    }
+}
+
 impl Rank {
+    fn as_number(self) -> u128 {
+        u128::from(self.order) << 64 | u128::from(self.tie)
+    }
+
     fn priority_milli(self) -> u32 {
         (PRIORITY_MASK - (self.tie >> SEQUENCE_BITS)) as u32
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use wfengine_storage_format::limits::{BLOBS_MAX, REFS_MAX};
 use wfengine_storage_format::{
     Body, ChainId, ClusterFounded, ClusterId, EventId, FrameBuilder, JobsPlanned, Signer, VerifiedFrame,
 };
@@ -36,7 +37,7 @@ pub fn found(author: &Author, body: ClusterFounded, time: WallMs) -> Result<Veri
 /// Seals drafts into as few frames as the limits allow, in order. `authority_chains` are the chains whose tips are named first.
 ///
 /// # Errors
-/// [`Refusal::Format`] when a body breaks a bound. Nothing is sealed then.
+/// [`Refusal::Format`] when a body breaks a bound or a draft names what is not known. Nothing is sealed then.
 pub fn seal(
     log: &Log,
     known: &impl KnownEvents,
@@ -60,6 +61,7 @@ pub fn seal(
             }
         };
         let (kind, bytes) = body.encode().map_err(|reason| Refusal::Format(reason.to_string()))?;
+        sealing.check(&refs, draft.blobs.len())?;
         if !sealing.builder.fits(bytes.len(), draft.blobs.len()) {
             frames.extend(sealing.next_frame());
         }
@@ -96,14 +98,30 @@ impl<'a, K: KnownEvents> Sealing<'a, K> {
         Self { log, known, author, builder, heights: HashMap::new(), last_height }
     }
 
-    fn height_above(&self, refs: &[EventId]) -> u64 {
-        let of = |id: &EventId| {
-            self.heights
-                .get(id)
-                .copied()
-                .or_else(|| self.log.locate(id, self.known).map(|place| place.height))
+    fn height_of(&self, id: &EventId) -> Option<u64> {
+        let own = self.heights.get(id).copied();
+        own.or_else(|| self.log.locate(id, self.known).map(|place| place.height))
+    }
+
+    /// What every other node would refuse, or wait for in vain, must not be signed: a chain has no second try.
+    fn check(&self, refs: &[EventId], blobs: usize) -> Result<(), Refusal> {
+        let too_many = |what: &str, len: usize, len_max: usize| {
+            Err(Refusal::Format(format!("{len} {what}, at most {len_max} are allowed")))
         };
-        1 + refs.iter().filter_map(of).max().unwrap_or(0).max(self.last_height)
+        if refs.len() > REFS_MAX {
+            return too_many("refs", refs.len(), REFS_MAX);
+        }
+        if blobs > BLOBS_MAX {
+            return too_many("blobs", blobs, BLOBS_MAX);
+        }
+        match refs.iter().find(|id| self.height_of(id).is_none()) {
+            Some(id) => Err(Refusal::Format(format!("it names event {id}, which is not known here"))),
+            None => Ok(()),
+        }
+    }
+
+    fn height_above(&self, refs: &[EventId]) -> u64 {
+        1 + refs.iter().filter_map(|id| self.height_of(id)).max().unwrap_or(0).max(self.last_height)
     }
 
     /// Signs what was collected and goes on in a frame that follows it; nothing new is known, so it has no parents.
@@ -233,6 +251,8 @@ mod tests {
             result_json: "{}".into(),
             log: None,
             log_len: 0,
+            summary: None,
+            artifacts: vec![],
             duration_ms: 1,
             notes: vec![],
         };

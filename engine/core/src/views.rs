@@ -9,12 +9,13 @@
 pub mod job;
 pub mod peers;
 pub mod run;
-mod run_fold;
+pub(crate) mod run_fold;
 pub mod runs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{Body, ClusterId, EventId, Hash32, Kind, PeerId, RunId};
 
 use crate::admitted::Admitted;
@@ -33,6 +34,14 @@ pub struct Applied {
     pub run: Option<RunId>,
     /// Whether members, roles or cuts changed.
     pub authority: bool,
+}
+
+/// Events that belong to no entity, as a checkpoint keeps them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Leftovers {
+    unknown: BTreeMap<Kind, u64>,
+    void: BTreeMap<EventId, String>,
+    void_len: u64,
 }
 
 /// All views of one cluster.
@@ -71,8 +80,10 @@ impl Views {
             }
             Body::Void(reason) => {
                 self.void_len += 1;
-                if self.void.len() < VOID_LISTED_MAX {
-                    self.void.insert(event.id, reason.to_string());
+                self.void.insert(event.id, reason.to_string());
+                if self.void.len() > VOID_LISTED_MAX {
+                    // the least ids are listed, so that the list does not depend on the order of arrival
+                    self.void.pop_last();
                 }
                 Applied::default()
             }
@@ -96,6 +107,15 @@ impl Views {
                 Applied { run, authority: false }
             }
         }
+    }
+
+    /// What a checkpoint keeps of events that belong to no entity.
+    pub fn leftovers(&self) -> Leftovers {
+        Leftovers { unknown: self.unknown.clone(), void: self.void.clone(), void_len: self.void_len }
+    }
+    /// Puts back what a checkpoint kept.
+    pub fn restore_leftovers(&mut self, leftovers: Leftovers) {
+        (self.unknown, self.void, self.void_len) = (leftovers.unknown, leftovers.void, leftovers.void_len);
     }
 
     /// Members, roles, cuts.
@@ -122,7 +142,7 @@ impl Views {
     pub fn must_upgrade(&self) -> Option<Kind> {
         self.unknown.keys().copied().find(|kind| kind.is_critical())
     }
-    /// Events whose body says nothing, with the reason; the first 1,024 of them.
+    /// Events whose body says nothing, with the reason; the 1,024 least ids of them.
     pub fn void(&self) -> &BTreeMap<EventId, String> {
         &self.void
     }
@@ -154,7 +174,8 @@ impl Views {
             ));
             sum.add_entity("member", &bytes.unwrap_or_default());
         }
-        let void = postcard::to_stdvec(&(self.void_len, self.authority.roster().void()));
+        // void bodies take no part: above a fork cut nodes hold different ones
+        let void = postcard::to_stdvec(self.authority.roster().void());
         sum.add_entity("void", &void.unwrap_or_default());
         sum.add_entity("version", &VIEWS_VERSION.to_le_bytes());
         DigestSum::finish(&sum)

@@ -1,8 +1,10 @@
 //! One job as the views show it: claims, the effective one, results, status.
 
 use serde::{Deserialize, Serialize};
+use wfengine_storage_format::limits::CLAIMS_PER_AUTHOR_MAX;
 use wfengine_storage_format::{ChainId, Conclusion, EventId, JobId, PeerId, PlannedLeg};
 
+use crate::admitted::CanonicalOrder;
 use crate::ownership::Token;
 
 /// Status words, the same everywhere.
@@ -86,6 +88,10 @@ pub struct Claim {
     pub id: EventId,
     /// Whose, under which incarnation.
     pub chain: ChainId,
+    /// Its place in the chain.
+    pub seq: u64,
+    /// Its logical clock.
+    pub height: u64,
     /// 1 for the first.
     pub epoch: u32,
     /// 0 if the submission knew the peer as a member, 1 if only the claim did.
@@ -112,6 +118,10 @@ impl Claim {
     /// Its fencing token.
     pub fn token(&self) -> Token {
         Token::new(self.epoch, self.names_canonical_submission, self.band, self.rank, self.id)
+    }
+    /// Its place in the canonical order, in which claims fill a concurrency group.
+    pub fn order(&self) -> CanonicalOrder {
+        (self.height, self.chain, self.seq)
     }
     /// Who claims.
     pub fn peer(&self) -> PeerId {
@@ -205,6 +215,12 @@ impl Job {
             Status::Skipped => Some(Conclusion::Skipped),
             Status::Pending | Status::Assigned | Status::InProgress => None,
         }
+    }
+    /// Whether a peer's next claim would be void because it lost too many after they started. Claims that were given back or
+    /// never started cost nothing: a node that drains every night must not lose its job for good.
+    pub fn is_used_up(&self, peer: &PeerId) -> bool {
+        let lost = |claim: &&Claim| claim.peer() == *peer && claim.started && claim.is_held();
+        self.claims.iter().filter(lost).count() > CLAIMS_PER_AUTHOR_MAX
     }
     /// Claims that were lost after they started: epochs that count towards giving up.
     pub fn lost_after_start(&self) -> u32 {

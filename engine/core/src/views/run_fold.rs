@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wfengine_storage_format::limits::CLAIMS_PER_AUTHOR_MAX;
 use wfengine_storage_format::{
-    AbortReason, Body, ChainId, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, Placement, PlannedKey,
+    AbortReason, Body, ChainId, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, PeerId, Placement, PlannedKey,
     PlannedLeg, ReleaseReason, Role, RunId, RunSpec, RunSubmitted, job_id, ownership_key,
 };
 
@@ -54,8 +53,9 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
     if matches!(submitted.spec, RunSpec::Task { .. }) {
         run.parts.insert(TASK_KEY.to_owned(), task_part(id));
     }
+    let mut plans: BTreeMap<&str, &PlannedKey> = BTreeMap::new();
     for event in events.iter().filter(counting) {
-        if !fold_run_event(&mut run, event, &bodies, authority) {
+        if !fold_run_event(&mut run, event, &bodies, &mut plans, authority) {
             run.void.push(event.id);
         }
     }
@@ -63,10 +63,11 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
 }
 
 /// Folds one event of the run other than its submissions. Says whether it made sense.
-fn fold_run_event(
+fn fold_run_event<'a>(
     run: &mut Run,
-    event: &Arc<Admitted>,
+    event: &'a Arc<Admitted>,
     submissions: &BTreeMap<EventId, &RunSubmitted>,
+    plans: &mut BTreeMap<&'a str, &'a PlannedKey>,
     authority: &Authority,
 ) -> bool {
     let author = event.author();
@@ -81,13 +82,13 @@ fn fold_run_event(
         Body::JobsPlanned(body) => {
             let right = authority.roster().might(&author, Role::Executor)
                 || authority.roster().might(&author, Role::Submitter);
-            named(&body.submission) && right && plan(run, event.id, body)
+            named(&body.submission) && right && plan(run, event.id, body, plans)
         }
         Body::RunCancelled(body) if named(&body.submission) && directs(run) => {
             run.cancelled.get_or_insert((event.id, author, body.reason.clone()));
             true
         }
-        Body::RunExpired(body) if named(&body.submission) => {
+        Body::RunExpired(body) if named(&body.submission) && authority.roster().standing(&author).is_some() => {
             run.expired.get_or_insert(event.id);
             true
         }
@@ -129,11 +130,24 @@ fn task_part(run: RunId) -> PlannedPart {
     }
 }
 
-/// Takes the parts of a plan that nobody planned before in canonical order.
-fn plan(run: &mut Run, event: EventId, body: &JobsPlanned) -> bool {
+/// Takes the parts of a plan that nobody planned before in canonical order. `plans` are those that count so far.
+fn plan<'a>(
+    run: &mut Run,
+    event: EventId,
+    body: &'a JobsPlanned,
+    plans: &mut BTreeMap<&'a str, &'a PlannedKey>,
+) -> bool {
+    if run.is_task() {
+        return false;
+    }
     let keys: BTreeSet<String> = run.job_keys().into_iter().collect();
     let known: Vec<&PlannedKey> = body.jobs.iter().filter(|planned| keys.contains(&planned.key)).collect();
     for planned in &known {
+        if let Some(first) = plans.get(planned.key.as_str()) {
+            run.divergent_plan |= first != planned;
+            continue;
+        }
+        plans.insert(&planned.key, planned);
         let part = PlannedPart {
             event: Some(event),
             consumed: body.consumed.clone(),
@@ -143,15 +157,7 @@ fn plan(run: &mut Run, event: EventId, body: &JobsPlanned) -> bool {
             fail_fast: planned.fail_fast,
             jobs: planned.job_ids(&run.id).map(|(id, _)| id).collect(),
         };
-        match run.parts.get(&planned.key) {
-            None => {
-                run.parts.insert(planned.key.clone(), part);
-            }
-            Some(first) => {
-                let same = first.jobs == part.jobs && first.skipped.is_some() == part.skipped.is_some();
-                run.divergent_plan |= !same;
-            }
-        }
+        run.parts.insert(planned.key.clone(), part);
     }
     !known.is_empty()
 }
@@ -301,15 +307,16 @@ fn claim_of(
             job.claim(&before).is_some_and(|claim| claim.epoch.checked_add(1) == Some(body.epoch))
         }
     };
-    let of_this_author = |claim: &&Claim| claim.chain.author == event.author();
     let doubled = job.claims.iter().any(|claim| claim.chain == event.chain && claim.epoch == body.epoch);
-    if !follows || doubled || job.claims.iter().filter(of_this_author).count() >= CLAIMS_PER_AUTHOR_MAX {
+    if !follows || doubled || job.is_used_up(&event.author()) {
         return None;
     }
-    let (band, rank, distance) = place_of(run, job, submission, event, authority)?;
+    let (band, rank, distance) = place_of(run, job, submission, &event.author(), &event.refs, authority)?;
     Some(Claim {
         id: event.id,
         chain: event.chain,
+        seq: event.seq,
+        height: event.height,
         epoch: body.epoch,
         band,
         rank,
@@ -323,29 +330,32 @@ fn claim_of(
     })
 }
 
-/// Band, rank and distance of a claim's author under the submission the claim names.
-fn place_of(
+/// Band, rank and distance of a claim's author under the submission the claim names. `None` if it may not claim the job.
+pub(crate) fn place_of(
     run: &Run,
     job: &Job,
     submission: &Submission,
-    event: &Admitted,
+    author: &PeerId,
+    refs: &[EventId],
     authority: &Authority,
 ) -> Option<(u8, u32, u32)> {
-    let author = event.author();
+    // the closures below may hold a peer whose admission lies above the cut of whoever wrote it
+    if !authority.roster().might(author, Role::Executor) {
+        return None;
+    }
     if run.submitted.as_ref().is_some_and(|submitted| submitted.placement == Placement::Author) {
-        return (submission.author == author && authority.roster().might(&author, Role::Executor))
-            .then_some((0, 0, 0));
+        return (submission.author == *author).then_some((0, 0, 0));
     }
     let key = ownership_key(&submission.head, &job.id);
     let known_to_submission = authority.closure_under(&submission.refs);
     let place = |ranked: Vec<crate::ownership::Ranked>, band: u8| {
-        let rank = ranked.iter().position(|ranked| ranked.peer == author)?;
+        let rank = ranked.iter().position(|ranked| ranked.peer == *author)?;
         Some((band, u32::try_from(rank).ok()?, ranked.get(rank)?.distance))
     };
-    if known_to_submission.member(&author).is_some() {
+    if known_to_submission.member(author).is_some() {
         return place(ranking(&key, &known_to_submission, &job.leg.runs_on), 0);
     }
-    let mut late = ranking(&key, &authority.closure_under(&event.refs), &job.leg.runs_on);
+    let mut late = ranking(&key, &authority.closure_under(refs), &job.leg.runs_on);
     late.retain(|ranked| known_to_submission.member(&ranked.peer).is_none());
     place(late, 1)
 }

@@ -1,0 +1,516 @@
+//! One set of events gives one set of views: whatever the order of arrival, however often something arrives, and whether or not
+//! finished runs left memory in between. An independent oracle says what the views must be.
+//!
+//! The histories come from real nodes; what honest nodes never write is sealed past `decide`. Arrival orders are not causal:
+//! frames wait in [`Pending`] as they do in a running node. A failing order prints its seed.
+
+mod building;
+mod oracle;
+
+use building::*;
+use proptest::prelude::*;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use wfengine_core::pending::Pending;
+use wfengine_core::command::Command;
+use wfengine_core::views::job::Status;
+use wfengine_storage_format::*;
+
+struct Story {
+    cluster: ClusterId,
+    frames: Vec<VerifiedFrame>,
+    /// Tasks by what happens to them.
+    runs: Vec<(&'static str, RunId)>,
+}
+
+fn sync_all(nodes: &mut [&mut Node]) {
+    for _ in 0..2 {
+        for from in 0..nodes.len() {
+            for to in 0..nodes.len() {
+                if from != to {
+                    let source = nodes[from].clone();
+                    nodes[to].sync_from(&source);
+                }
+            }
+        }
+    }
+}
+
+/// Everything the design says must converge, in about a hundred frames.
+fn story() -> Story {
+    let mut runs = Vec::new();
+    let mut alice = Node::founding("alice");
+    let cluster = alice.log.cluster();
+    let key = signer("invite");
+    for (name, roles) in [
+        ("bob", Roles::ALL),
+        ("dave", Roles::MEMBER),
+        ("erin", Roles::ALL),
+        ("mallory", Roles::ALL),
+        ("quentin", Roles::ALL),
+    ] {
+        alice.ask(Command::Admit(admitted(peer(name), roles)));
+    }
+    let invite = alice.ask(Command::Invite(invited(&key, Roles::MEMBER)));
+    let mut join = |name| Node::joining(name, cluster);
+    let (mut bob, mut carol, mut dave) = (join("bob"), join("carol"), join("dave"));
+    let (mut erin, mut mallory, mut quentin) = (join("erin"), join("mallory"), join("quentin"));
+    macro_rules! sync {
+        ($($node:ident),*) => { sync_all(&mut [$(&mut $node),*]) };
+    }
+    sync!(alice, bob, dave, erin, mallory, quentin);
+
+    // two admissions by one invite, concurrently: carol's or zoe's holds
+    bob.ask(Command::Admit(admitted_by_invite(&cluster, peer("carol"), invite, &key)));
+    dave.ask(Command::Admit(admitted_by_invite(&cluster, peer("zoe"), invite, &key)));
+    let mut zoe = join("zoe");
+    sync!(alice, bob, carol, dave, erin, mallory, quentin, zoe);
+    let (late, _) = {
+        zoe.write(PeerDescribed { name: "zoe".into(), addresses: vec![], version: "1".into() });
+        let body = task("by zoe");
+        let run = body.run();
+        zoe.write(body);
+        let body = task("by carol");
+        carol.write(body.clone());
+        (run, body.run())
+    };
+    runs.push(("whoever was admitted", late));
+
+    // a heavier weight and a submission that does not know of it
+    alice.ask(Command::Label(PeerLabelled { peer: peer("dave"), labels: vec!["fast".into()], weight: 8 }));
+    let (ranked_before, ranked_job) = bob.submit_task("ranked before");
+    sync!(alice, bob, dave, erin);
+    dave.claim(ranked_before, ranked_job);
+
+    // rival claims of one epoch; both execute; the results differ
+    let (rival, job) = alice.submit_task("rival");
+    sync!(alice, bob, dave);
+    for (node, result) in [(&mut bob, "1"), (&mut dave, "2"), (&mut alice, "1")] {
+        let claim = node.claim(rival, job);
+        node.ask(Command::Start(JobStarted { run: rival, job, claim }));
+        node.ask(Command::Complete(completed(rival, job, claim, Conclusion::Success, result)));
+    }
+    runs.push(("rival", rival));
+    sync!(alice, bob, dave, erin);
+
+    // released, claimed anew by two; the greater epoch wins over a late completion of the first epoch
+    let (anew, job) = bob.submit_task("anew");
+    sync!(alice, bob, dave);
+    let first = bob.claim(anew, job);
+    let other = dave.claim(anew, job);
+    dave.ask(Command::Start(JobStarted { run: anew, job, claim: other }));
+    bob.ask(Command::Release(JobReleased { run: anew, job, claim: first, reason: ReleaseReason::Draining }));
+    sync!(alice, bob);
+    let second = alice.claim(anew, job);
+    bob.restart(1);
+    let third = bob.claim(anew, job);
+    alice.ask(Command::Complete(completed(anew, job, second, Conclusion::Failure, "")));
+    dave.ask(Command::Complete(completed(anew, job, other, Conclusion::Success, "")));
+    bob.ask(Command::Start(JobStarted { run: anew, job, claim: third }));
+    bob.write(StepFinished {
+        run: anew,
+        job,
+        claim: third,
+        number: 1,
+        name: "make".into(),
+        conclusion: Conclusion::Success,
+        duration_ms: 1,
+    });
+    bob.ask(Command::Abort(JobAborted { run: anew, job, claim: third, by: AbortReason::Stopped, steps_done: 2 }));
+    runs.push(("anew", anew));
+    sync!(alice, bob, dave, erin, quentin);
+
+    // cancel after, before and beside a completion
+    for order in ["cancel after", "cancel before", "cancel beside"] {
+        let (run, job) = alice.submit_task(order);
+        let claim = alice.claim(run, job);
+        sync!(alice, bob);
+        let submission = alice.run(&run).canonical.unwrap();
+        let cancel = RunCancelled { run, submission, reason: order.into() };
+        let done = completed(run, job, claim, Conclusion::Success, "");
+        match order {
+            "cancel after" => {
+                alice.write(done);
+                bob.sync_from(&alice);
+                bob.write(cancel);
+            }
+            "cancel before" => {
+                bob.write(cancel);
+                alice.sync_from(&bob);
+                alice.ask(Command::Complete(completed(run, job, claim, Conclusion::Cancelled, "")));
+            }
+            _ => {
+                alice.write(done);
+                bob.write(cancel);
+            }
+        }
+        runs.push((order, run));
+    }
+    // cancelled, failed, given up, and all of them at once
+    for (n, what) in ["cancelled", "failed", "expired", "all at once"].into_iter().enumerate() {
+        let (run, job) = erin.submit_task(what);
+        sync!(alice, bob, erin);
+        let submission = erin.run(&run).canonical.unwrap();
+        let failed = |claim| JobFailed {
+            run,
+            job,
+            claim,
+            submission,
+            error: "lost".into(),
+            infrastructure: true,
+            retry: n > 2,
+        };
+        if n == 0 || n == 3 {
+            erin.ask(Command::Cancel { run, reason: "no".into() });
+        }
+        if n == 1 || n == 3 {
+            let claim = bob.claim(run, job);
+            bob.ask(Command::Fail(failed(Some(claim))));
+            alice.write(failed(None));
+        }
+        if n == 2 || n == 3 {
+            dave.write_raw(Kind::from_number(0x7abc), b"unknown");
+            alice.write(RunExpired { run, submission, waited_ms: 9 });
+        }
+        runs.push((what, run));
+    }
+    sync!(alice, bob, dave, erin);
+
+    // a matrix with fail-fast, planned twice alike and twice differently; priorities; one run submitted by two
+    let (build, other) = (planned("build", &["a", "b", "c"]), planned("build", &["a", "d"]));
+    let flow = workflow("flow", &["build", "deploy"]);
+    let run = flow.run();
+    alice.ask(Command::Submit { submission: Box::new(flow.clone()), plan: vec![build.clone()], blobs: vec![] });
+    let named_otherwise = RunSubmitted { name: "the same".into(), ..flow };
+    dave.ask(Command::Submit { submission: Box::new(named_otherwise), plan: vec![build.clone()], blobs: vec![] });
+    sync!(alice, bob, dave);
+    for (leg, conclusion) in [(0, Conclusion::Success), (1, Conclusion::Failure)] {
+        let job = job_of(&run, &build, leg);
+        let claim = bob.claim(run, job);
+        bob.ask(Command::Start(JobStarted { run, job, claim }));
+        bob.ask(Command::Complete(completed(run, job, claim, conclusion, "")));
+    }
+    let consumed = bob.run(&run).jobs.values().filter_map(|job| Some(job.result.as_ref()?.id)).collect();
+    let submission = bob.run(&run).canonical.unwrap();
+    let plan = |consumed, jobs| JobsPlanned { run, submission, rules_version: 1, consumed, jobs };
+    bob.ask(Command::Plan(plan(consumed, vec![planned("deploy", &["x"])])));
+    alice.ask(Command::Plan(plan(vec![], vec![planned("deploy", &["x", "y"]), other])));
+    alice.ask(Command::Prioritise { run, priority_milli: 1000 });
+    dave.ask(Command::Prioritise { run, priority_milli: 2000 });
+    alice.write(completed(run, job_of(&run, &build, 2), submission, Conclusion::Success, "no claim"));
+    runs.push(("flow", run));
+    let (conflict, _) = alice.submit_task("conflict");
+    bob.write(RunSubmitted { metadata_json: "{}".into(), ..task("conflict") });
+    runs.push(("conflict", conflict));
+
+    // void bodies and kinds nobody knows
+    carol.write_raw(Kind::RUN_SUBMITTED, &[0xff; 9]);
+    carol.write_raw(Kind::PEER_REVOKED, b"nonsense");
+    sync!(alice, bob, carol, dave, erin, quentin);
+
+    // alice starts anew; dave goes on under another key; quentin leaves by himself and goes on writing
+    alice.restart(1);
+    alice.write(PeerDescribed { name: "alice".into(), addresses: vec!["a:1".into()], version: "1".into() });
+    let to = signer("dave's new key");
+    let signature = to.sign(&rotation_statement(&cluster, &dave.peer(), &to.peer_id()));
+    let cuts = dave.cuts_of(&dave.peer());
+    dave.ask(Command::Rotate(KeyRotated { to: to.peer_id(), signature, cuts }));
+    dave.write(task("above its rotation"));
+    let mut dave_again = Node::joining("dave's new key", cluster);
+    dave_again.sync_from(&dave);
+    let (rotated, job) = dave_again.submit_task("by dave's new key");
+    dave_again.claim(rotated, job);
+    runs.push(("rotated", rotated));
+    quentin.submit_task("before leaving");
+    let cuts = quentin.cuts_of(&quentin.peer());
+    quentin.ask(Command::Revoke(PeerRevoked { peer: quentin.peer(), reason: "bye".into(), cuts }));
+    quentin.write(task("after leaving"));
+
+    // bob and erin revoke each other, concurrently; erin, cut off, lets frank in, who submits and revokes bob once more
+    let (contested, contested_job) = erin.submit_task("contested");
+    sync!(bob, erin);
+    erin.claim(contested, contested_job);
+    bob.revoke(erin.peer());
+    erin.revoke(bob.peer());
+    erin.write(admitted(peer("frank"), Roles::ALL));
+    let mut frank = join("frank");
+    frank.sync_from(&erin);
+    frank.submit_task("by frank");
+    frank.revoke(bob.peer());
+    erin.claim_body(contested, contested_job);
+    let (of_both, job) = bob.submit_task("seen by all");
+    frank.sync_from(&bob);
+    let claim = frank.claim_body(of_both, job);
+    frank.write(claim);
+    runs.push(("contested", contested));
+
+    // mallory forks: two frames at one place, each with what the other does not have; some name one, some the other
+    mallory.submit_task("before the fork");
+    let mut twin = mallory.clone();
+    mallory.submit_task("in one branch");
+    mallory.write(admitted(peer("zack"), Roles::ALL));
+    twin.submit_task("in the other branch");
+    twin.submit_task("in the other branch, later");
+    twin.write(PeerLabelled { peer: peer("alice"), labels: vec!["forked".into()], weight: 64 });
+    alice.sync_from(&mallory);
+    carol.sync_from(&twin);
+    let (named_one, job) = alice.submit_task("names one branch");
+    alice.claim(named_one, job);
+    carol.write(task("names the other branch"));
+    alice.sync_from(&carol);
+    for proof in alice.proofs.clone() {
+        alice.ask(Command::ProveFork(proof));
+    }
+    runs.push(("names one branch", named_one));
+    carol.write_raw(Kind::from_number(0x9001), b"critical");
+    let nodes = [
+        &alice, &bob, &carol, &dave, &dave_again, &erin, &frank, &mallory, &quentin, &twin, &zoe,
+    ];
+    Story { cluster, frames: all_frames(&nodes), runs }
+}
+
+/// A node that sees nothing but what arrives.
+fn receiver(cluster: ClusterId, frames: &[VerifiedFrame]) -> (Node, Pending) {
+    let mut node = Node::joining("a reader", cluster);
+    let mut pending = Pending::default();
+    for frame in frames {
+        node.receive(&mut pending, frame.clone());
+    }
+    (node, pending)
+}
+
+fn shuffled(frames: &[VerifiedFrame], seed: u64) -> Vec<VerifiedFrame> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut order = frames.to_vec();
+    if seed % 3 == 0 {
+        order.shuffle(&mut rng);
+    } else {
+        // close to the order of writing: what is late is late by a little
+        for place in 1..order.len() {
+            let other = place.saturating_sub(rng.random_range(0..12));
+            order.swap(place, other);
+        }
+    }
+    order
+}
+
+#[test]
+fn the_story_holds_what_it_is_told_for() {
+    let story = story();
+    let chains: std::collections::BTreeSet<ChainId> =
+        story.frames.iter().map(|frame| frame.header().chain).collect();
+    assert!(chains.len() >= 12, "{} chains", chains.len());
+    let (node, pending) = receiver(story.cluster, &story.frames);
+    assert!(pending.is_empty(), "{:?}", pending.needs().collect::<Vec<_>>());
+    let status = |what| {
+        let (_, run) = story.runs.iter().find(|(name, _)| *name == what).unwrap();
+        node.run(run).status
+    };
+    assert_eq!(status("cancel after"), Status::Completed);
+    assert_eq!(status("cancel before"), Status::Cancelled);
+    assert_eq!(status("cancel beside"), Status::Completed);
+    assert_eq!(status("failed"), Status::Failed);
+    assert_eq!(status("expired"), Status::Expired);
+    assert_eq!(status("all at once"), Status::Cancelled);
+    let run = |what| node.run(&story.runs.iter().find(|(name, _)| *name == what).unwrap().1);
+    assert!(run("flow").divergent_plan && !run("flow").conflict && run("conflict").conflict);
+    let rival = run("rival").jobs.values().next().unwrap();
+    assert_eq!((rival.claims.len(), rival.duplicates.len(), rival.divergent), (3, 2, true));
+    let roster = node.views.authority().roster();
+    let is_member = |name| roster.member(&peer(name)).is_some();
+    assert!(is_member("bob") && !is_member("erin") && !is_member("frank") && !is_member("dave"));
+    assert!(is_member("mallory") && !is_member("zack") && is_member("dave's new key"));
+    assert!(is_member("carol") != is_member("zoe"));
+    assert_eq!(roster.forked_chains().len(), 1);
+    assert!(node.views.void_len() >= 2 && node.views.must_upgrade().is_some());
+}
+
+#[test]
+fn a_thousand_orders_of_arrival_give_the_same_views() {
+    let story = story();
+    let (mut first, _) = receiver(story.cluster, &story.frames);
+    let expected = first.shown();
+    let digest = first.views.digest();
+    for seed in 0..1000 {
+        let (mut node, pending) = receiver(story.cluster, &shuffled(&story.frames, seed));
+        assert!(pending.is_empty(), "seed {seed}: {:?}", pending.needs().collect::<Vec<_>>());
+        assert_eq!(hex(&node.views.digest()), hex(&digest), "seed {seed}: {}", difference(&expected, &node.shown()));
+        if seed % 10 == 0 {
+            assert!(node.shown() == expected, "seed {seed}: {}", difference(&expected, &node.shown()));
+        }
+    }
+}
+
+fn hex(bytes: &Hash32) -> String {
+    BlobId::from_bytes(*bytes).to_string()
+}
+
+/// The first lines in which two texts differ.
+fn difference(expected: &str, found: &str) -> String {
+    let (expected, found): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
+    let at = (1..expected.len().min(found.len())).find(|at| expected[*at] != found[*at]).unwrap_or(0);
+    let around = |lines: &[&str]| lines[at.saturating_sub(30)..lines.len().min(at + 5)].join("\n");
+    format!("line {at}\nexpected:\n{}\nfound:\n{}", around(&expected), around(&found))
+}
+
+#[test]
+fn admitting_twice_equals_once() {
+    let story = story();
+    for seed in 0..20 {
+        let order = shuffled(&story.frames, seed);
+        let (mut once, _) = receiver(story.cluster, &order);
+        let (mut again, mut pending) = receiver(story.cluster, &order);
+        let doubled: Vec<VerifiedFrame> = order.iter().flat_map(|frame| [frame.clone(), frame.clone()]).collect();
+        let (mut at_once, _) = receiver(story.cluster, &doubled);
+        for frame in shuffled(&story.frames, seed + 1) {
+            again.receive(&mut pending, frame);
+        }
+        for twice in [&mut again, &mut at_once] {
+            assert!(twice.shown() == once.shown(), "seed {seed}: {}", difference(&once.shown(), &twice.shown()));
+            assert_eq!(twice.log.to_parts(), once.log.to_parts(), "seed {seed}");
+            assert_eq!(twice.views.void_len(), once.views.void_len());
+            assert_eq!(twice.views.unknown(), once.views.unknown());
+        }
+    }
+}
+
+#[test]
+fn a_run_that_left_memory_comes_back_with_a_late_event() {
+    let story = story();
+    let (mut never, _) = receiver(story.cluster, &story.frames);
+    for seed in 0..40 {
+        let mut node = Node::joining("a reader", story.cluster);
+        let mut pending = Pending::default();
+        for (at, frame) in shuffled(&story.frames, seed).into_iter().enumerate() {
+            node.receive(&mut pending, frame);
+            if at % 7 == 0 {
+                node.views.runs_mut().let_go(at % 3);
+            }
+        }
+        assert_eq!(node.views.digest(), never.views.digest(), "seed {seed}");
+        node.views.runs_mut().let_go(0);
+        assert!(node.views.runs().finished().len() > 5);
+        assert_eq!(node.views.digest(), never.views.digest(), "seed {seed}");
+        for run in never.views.runs().all_live() {
+            let again = node.views.runs().run(&run.id, node.views.authority(), &node.stored);
+            let shows = !run.submissions.is_empty();
+            assert!(!shows || again.as_ref() == Some(run), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn the_story_is_as_the_oracle_says() {
+    let story = story();
+    let (node, _) = receiver(story.cluster, &story.frames);
+    oracle::compare(story.cluster, &story.frames, &node);
+}
+
+/// One step of a random history: who, what, and two numbers to choose by.
+type Step = (u8, u8, u8, u8);
+
+const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+
+/// Lets five nodes do what the steps say, mostly sense, sometimes not, and seldom telling each other.
+fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
+    let mut alice = Node::founding("alice");
+    let cluster = alice.log.cluster();
+    for (name, roles) in [("bob", Roles::ALL), ("carol", Roles::MEMBER), ("dave", Roles::MEMBER)] {
+        alice.write(admitted(peer(name), roles));
+    }
+    let mut nodes = vec![alice];
+    nodes.extend(NAMES[1..].iter().map(|name| Node::joining(name, cluster)));
+    for at in 1..4 {
+        let source = nodes[0].clone();
+        nodes[at].sync_from(&source);
+    }
+    for (number, &(who, what, a, b)) in steps.iter().enumerate() {
+        let (at, a, b) = (usize::from(who) % nodes.len(), usize::from(a), usize::from(b));
+        let other = nodes[a % nodes.len()].clone();
+        let node = &mut nodes[at];
+        // erin is let in by chance, and knows nothing before
+        if node.log.chains().is_empty() || !node.views.authority().roster().was_ever_member(&node.peer()) {
+            node.sync_from(&other);
+            continue;
+        }
+        step(node, &other, usize::from(what), a, b, number);
+    }
+    let nodes: Vec<&Node> = nodes.iter().collect();
+    (cluster, all_frames(&nodes))
+}
+
+fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: usize) {
+    let flow = |n: usize| workflow(&format!("flow {n}"), &["build", "test"]);
+    let run_of = |n: usize| if n % 2 == 0 { task(&format!("task {}", n / 2 % 3)).run() } else { flow(n / 2 % 2).run() };
+    let legs = [["a", "b"], ["a", "c"]];
+    let run = run_of(a);
+    let known = node.views.runs().live(&run).cloned();
+    let submission = known.as_ref().and_then(|known| known.canonical);
+    let job = known.as_ref().and_then(|known| known.jobs.values().nth(b % known.jobs.len().max(1)).cloned());
+    let conclusion = [Conclusion::Success, Conclusion::Failure, Conclusion::Cancelled, Conclusion::Skipped];
+    let own = job.as_ref().and_then(|job| {
+        job.claims.iter().filter(|claim| b % 5 == 0 || claim.chain == node.author.chain).next_back().cloned()
+    });
+    match what % 20 {
+        0 => drop(node.write(task(&format!("task {}", a % 3)))),
+        1 => drop(node.write(flow(a % 2))),
+        2 => node.restart(u8::try_from(number % 200).unwrap() + 1),
+        3 => drop(node.write(admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3]))),
+        4 if b % 4 == 0 => drop(node.revoke(peer(NAMES[a % 5]))),
+        5 => {
+            let (labels, weight) = (vec![format!("l{b}")], u16::try_from(b % 4 + 1).unwrap());
+            node.write(PeerLabelled { peer: peer(NAMES[a % 5]), labels, weight });
+        }
+        6..=9 => node.sync_from(other),
+        _ => {
+            let Some(submission) = submission else { return };
+            match (what % 20, job) {
+                (10, _) => {
+                    let jobs = vec![planned(["build", "test", "task", "lint"][b % 4], &legs[a / 4 % 2])];
+                    node.write(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs });
+                }
+                (11, _) if b % 3 == 0 => drop(node.write(RunCancelled { run, submission, reason: "r".into() })),
+                (11, _) => drop(node.write(RunExpired { run, submission, waited_ms: 1 })),
+                (12, _) => drop(node.write(PriorityChanged { run, submission, priority_milli: 1 + b as u32 })),
+                (13 | 14, Some(job)) => drop(node.write(node.claim_body(run, job.id))),
+                (15, Some(job)) => {
+                    let claim = own.filter(|_| b % 2 == 0).map(|claim| claim.id);
+                    let (error, infrastructure) = (format!("e{b}"), a % 2 == 0);
+                    node.write(JobFailed { run, job: job.id, claim, submission, error, infrastructure, retry: false });
+                }
+                (_, Some(job)) => {
+                    let Some(claim) = own.map(|claim| claim.id) else { return };
+                    let job = job.id;
+                    match what % 20 {
+                        16 => node.write(JobReleased { run, job, claim, reason: ReleaseReason::Draining }),
+                        17 => node.write(JobStarted { run, job, claim }),
+                        18 => node.write(JobAborted { run, job, claim, by: AbortReason::Stopped, steps_done: 0 }),
+                        _ => node.write(completed(run, job, claim, conclusion[b % 4], &format!("{}", a % 2))),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories_converge_to_what_the_oracle_says(
+        steps in proptest::collection::vec(any::<Step>(), 0..90),
+    ) {
+        let (cluster, frames) = random_history(&steps);
+        let (mut first, pending) = receiver(cluster, &frames);
+        prop_assert!(pending.is_empty());
+        oracle::compare(cluster, &frames, &first);
+        let expected = first.shown();
+        for seed in 0..4 {
+            let (mut node, _) = receiver(cluster, &shuffled(&frames, seed));
+            let found = node.shown();
+            prop_assert!(found == expected, "order {}: {}", seed, difference(&expected, &found));
+        }
+    }
+}
