@@ -62,6 +62,7 @@
 mod body;
 mod codec;
 mod event;
+mod export;
 mod frame;
 mod hash;
 mod id;
@@ -78,6 +79,10 @@ pub use body::{
 };
 pub use codec::{CodecError, from_canonical, to_canonical};
 pub use event::{ChainCut, Event, Tip};
+pub use export::{
+    EXPORT_HEADER_LEN, EXPORT_MAGIC, EXPORT_RECORD_HEAD_LEN, ExportDamage, ExportError, ExportHeader,
+    ExportItem, ExportReader, ExportScope, ExportTrailer, ExportWriter, ExportedFrame,
+};
 pub use frame::{
     FrameBuilder, FrameError, FrameHeader, SignedFrame, SignedHeader, VerifiedFrame, fork_between,
 };

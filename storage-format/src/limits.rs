@@ -45,6 +45,8 @@ pub const CRITICAL_KIND_MIN: u16 = 0x8000;
 pub const SEGMENT_FRAMES_MAX: usize = 256;
 /// Encoded frame bytes in one segment document.
 pub const SEGMENT_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of an export's trailer: the tips of some 270,000 chains.
+pub const EXPORT_TRAILER_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 const _: () = assert!(EVENT_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX);

@@ -450,7 +450,7 @@ fn members_of(
             && match &event.body {
                 Body::ClusterFounded(body) => {
                     let founder = Member {
-                        name: String::new(),
+                        name: body.name.clone(),
                         roles: Roles::ALL,
                         labels: BTreeSet::new(),
                         system: body.system.iter().cloned().collect(),

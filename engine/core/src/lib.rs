@@ -18,6 +18,7 @@ pub mod log;
 pub mod ownership;
 pub mod pending;
 pub mod queue;
+pub mod replay;
 pub mod scheduler;
 pub mod seal;
 pub mod time;

@@ -92,6 +92,30 @@ pub fn ranking(key: &Hash32, roster: &Roster, runs_on: &[String]) -> Vec<Ranked>
     ranked.into_iter().map(|(distance, _, peer)| Ranked { peer, distance }).collect()
 }
 
+/// A peer's place in [`ranking`] among those that `takes_part` names, and its distance, without sorting the others. Hashes for ties
+/// are computed only where there is one: a fold asks this for every claim.
+pub fn place_in_ranking(
+    key: &Hash32,
+    roster: &Roster,
+    runs_on: &[String],
+    peer: &PeerId,
+    takes_part: impl Fn(&PeerId) -> bool,
+) -> Option<(u32, Ranked)> {
+    let among = || {
+        roster.points().iter().filter(|points| takes_part(&points.peer) && eligible(points, roster, runs_on))
+    };
+    let distance = among().find(|points| points.peer == *peer)?.distance(key);
+    let mut tie = None;
+    let better = among().filter(|points| {
+        let other = points.distance(key);
+        let own_tie = |tie: &mut Option<Hash32>| *tie.get_or_insert_with(|| tie_break(key, peer));
+        points.peer != *peer
+            && (other < distance
+                || (other == distance && (tie_break(key, &points.peer), points.peer) < (own_tie(&mut tie), *peer)))
+    });
+    Some((u32::try_from(better.count()).unwrap_or(u32::MAX), Ranked { peer: *peer, distance }))
+}
+
 fn eligible(points: &Points, roster: &Roster, runs_on: &[String]) -> bool {
     points.may_execute
         && (runs_on.is_empty()

@@ -488,7 +488,7 @@ impl Scheduler {
         }
     }
 
-    /// Declined jobs that others may be waiting for: those this peer would be first for.
+    /// Declined jobs that others may be waiting for: those this peer would be first for, and those it will never run.
     fn declines_to_tell(&self, views: &Views) -> Vec<(JobId, Decline)> {
         const LOOKED_AT_MAX: usize = 256;
         let mut told = Vec::new();
@@ -498,7 +498,8 @@ impl Scheduler {
             if matches!(reason, Decline::NotEligible | Decline::PlacedElsewhere) {
                 continue;
             }
-            let first = views.runs().live_job(&entry.run, job).is_some_and(|(run, job)| {
+            let never = matches!(reason, Decline::Unable | Decline::Exhausted);
+            let first = never || views.runs().live_job(&entry.run, job).is_some_and(|(run, job)| {
                 order_of(views, run, job).first().is_some_and(|place| place.peer == self.chain.author)
             });
             if first {
@@ -566,6 +567,7 @@ impl Scheduler {
             holder: None,
             not_before: now.monotonic,
             setbacks: 0,
+            turns_behind: 0,
             unable: false,
         };
         self.jobs.insert(entry, now.monotonic);
@@ -634,6 +636,7 @@ impl Scheduler {
         let verdict = self.outlook(views, now).verdict(&mut entry, is_executing);
         if let Some(known) = self.jobs.get_mut(job) {
             known.watch = entry.watch;
+            known.turns_behind = entry.turns_behind;
         }
         verdict
     }
@@ -659,7 +662,7 @@ impl Scheduler {
         let run = views.runs().live(&entry.run);
         let holder = run.and_then(|run| run.jobs.get(job)).and_then(Job::holder);
         let holder = holder.map(|claim| (claim.id, claim.peer()));
-        let base_ms = entry.base_ms;
+        let (base_ms, turns_behind) = (entry.base_ms, entry.turns_behind);
         self.agenda.cancel(&Timer::Job(*job));
         let (stage, due) = match verdict {
             Verdict::Gone => {
@@ -672,7 +675,7 @@ impl Scheduler {
             Verdict::Held(due) => (Stage::Held, due),
             Verdict::Wait(due) => (Stage::Waiting, Some(due)),
             Verdict::Gated(due) => (Stage::Gated, due),
-            Verdict::Declined(why) => (Stage::Declined(why), None),
+            Verdict::Declined(why, due) => (Stage::Declined(why), due),
             Verdict::Task(_) => (Stage::Task, None),
             Verdict::Claim(_) => (Stage::Ready, None),
             Verdict::ClaimNow(claim) => {
@@ -696,19 +699,13 @@ impl Scheduler {
             }
         };
         // a node prefers the jobs it is nearest to among those that came at about the same time
-        let later = self.turns_behind(views, job).saturating_mul(self.timing.turn.as_millis() as u64);
+        let later = self.timing.turn.saturating_mul(turns_behind).as_millis();
+        let later = u64::try_from(later).unwrap_or(u64::MAX);
         self.jobs.set_stage(job, stage, base_ms.saturating_add(later));
         self.jobs.set_holder(job, holder, stage == Stage::Held, now);
         if let Some(due) = due {
             self.agenda.set(Timer::Job(*job), due);
         }
-    }
-
-    fn turns_behind(&self, views: &Views, job: &JobId) -> u64 {
-        let Some(entry) = self.jobs.get(job) else { return 0 };
-        let Some((run, job)) = views.runs().live_job(&entry.run, &entry.job) else { return 0 };
-        let position = order_of(views, run, job).iter().position(|place| place.peer == self.chain.author);
-        position.map_or(0, |position| position as u64)
     }
 
     /// Slots for jobs this node executes itself.

@@ -10,6 +10,7 @@ pub mod job;
 pub mod peers;
 pub mod run;
 pub(crate) mod run_fold;
+mod run_status;
 pub mod runs;
 
 use std::collections::BTreeMap;
@@ -89,8 +90,8 @@ impl Views {
             }
             _ if event.kind.is_authority() => {
                 let changed = self.authority.apply(event);
+                self.runs.refold_authors(&changed, &self.authority, history);
                 for author in &changed {
-                    self.runs.refold_author(author, &self.authority, history);
                     self.peers.refold_author(author, &self.authority);
                 }
                 Applied { run: None, authority: true }

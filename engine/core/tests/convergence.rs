@@ -53,7 +53,7 @@ fn story() -> Story {
         alice.ask(Command::Admit(admitted(peer(name), roles)));
     }
     let invite = alice.ask(Command::Invite(invited(&key, Roles::MEMBER)));
-    let mut join = |name| Node::joining(name, cluster);
+    let join = |name| Node::joining(name, cluster);
     let (mut bob, mut carol, mut dave) = (join("bob"), join("carol"), join("dave"));
     let (mut erin, mut mallory, mut quentin) = (join("erin"), join("mallory"), join("quentin"));
     macro_rules! sync {
@@ -78,7 +78,7 @@ fn story() -> Story {
     runs.push(("whoever was admitted", late));
 
     // a heavier weight and a submission that does not know of it
-    alice.ask(Command::Label(PeerLabelled { peer: peer("dave"), labels: vec!["fast".into()], weight: 8 }));
+    alice.ask(Command::Label(PeerLabelled { peer: peer("dave"), labels: vec!["fast".into()], weight: 3 }));
     let (ranked_before, ranked_job) = bob.submit_task("ranked before");
     sync!(alice, bob, dave, erin);
     dave.claim(ranked_before, ranked_job);
@@ -252,7 +252,7 @@ fn story() -> Story {
     mallory.write(admitted(peer("zack"), Roles::ALL));
     twin.submit_task("in the other branch");
     twin.submit_task("in the other branch, later");
-    twin.write(PeerLabelled { peer: peer("alice"), labels: vec!["forked".into()], weight: 64 });
+    twin.write(PeerLabelled { peer: peer("alice"), labels: vec!["forked".into()], weight: 2 });
     alice.sync_from(&mallory);
     carol.sync_from(&twin);
     let (named_one, job) = alice.submit_task("names one branch");
@@ -332,18 +332,16 @@ fn a_thousand_orders_of_arrival_give_the_same_views() {
     let (mut first, _) = receiver(story.cluster, &story.frames);
     let expected = first.shown();
     let digest = first.views.digest();
-    for seed in 0..1000 {
+    let check = |seed: u64| {
         let (mut node, pending) = receiver(story.cluster, &shuffled(&story.frames, seed));
         assert!(pending.is_empty(), "seed {seed}: {:?}", pending.needs().collect::<Vec<_>>());
-        assert_eq!(hex(&node.views.digest()), hex(&digest), "seed {seed}: {}", difference(&expected, &node.shown()));
-        if seed % 10 == 0 {
-            assert!(node.shown() == expected, "seed {seed}: {}", difference(&expected, &node.shown()));
-        }
-    }
-}
-
-fn hex(bytes: &Hash32) -> String {
-    BlobId::from_bytes(*bytes).to_string()
+        let same = node.views.digest() == digest && (seed % 10 != 0 || node.shown() == expected);
+        assert!(same, "seed {seed}: {}", difference(&expected, &node.shown()));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..500).for_each(check));
+        scope.spawn(|| (500..1000).for_each(check));
+    });
 }
 
 /// The first lines in which two texts differ.
@@ -379,7 +377,7 @@ fn admitting_twice_equals_once() {
 fn a_run_that_left_memory_comes_back_with_a_late_event() {
     let story = story();
     let (mut never, _) = receiver(story.cluster, &story.frames);
-    for seed in 0..40 {
+    for seed in 0..20 {
         let mut node = Node::joining("a reader", story.cluster);
         let mut pending = Pending::default();
         for (at, frame) in shuffled(&story.frames, seed).into_iter().enumerate() {
@@ -416,15 +414,23 @@ const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
     let mut alice = Node::founding("alice");
     let cluster = alice.log.cluster();
-    for (name, roles) in [("bob", Roles::ALL), ("carol", Roles::MEMBER), ("dave", Roles::MEMBER)] {
+    let all = [("bob", Roles::ALL), ("carol", Roles::MEMBER), ("dave", Roles::MEMBER), ("auditor", Roles::NONE)];
+    for (name, roles) in all {
         alice.write(admitted(peer(name), roles));
     }
+    // something to quarrel about from the first step on
+    alice.write(task("task 0"));
+    let flow = workflow("flow 0", &["build", "test"]);
+    let (run, plan) = (flow.run(), vec![planned("build", &["a", "b"])]);
+    let submission = alice.write(flow);
+    alice.write(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: plan });
     let mut nodes = vec![alice];
     nodes.extend(NAMES[1..].iter().map(|name| Node::joining(name, cluster)));
     for at in 1..4 {
         let source = nodes[0].clone();
         nodes[at].sync_from(&source);
     }
+    let mut twins = 0;
     for (number, &(who, what, a, b)) in steps.iter().enumerate() {
         let (at, a, b) = (usize::from(who) % nodes.len(), usize::from(a), usize::from(b));
         let other = nodes[a % nodes.len()].clone();
@@ -434,15 +440,36 @@ fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
             node.sync_from(&other);
             continue;
         }
+        // two processes with one identity and one incarnation: from here on the chain forks
+        if what % 20 == 4 && b % 4 == 1 && twins < 3 {
+            let twin = node.clone();
+            twins += 1;
+            nodes.push(twin);
+            continue;
+        }
         step(node, &other, usize::from(what), a, b, number);
     }
-    let nodes: Vec<&Node> = nodes.iter().collect();
-    (cluster, all_frames(&nodes))
+    let frames = all_frames(&nodes.iter().collect::<Vec<_>>());
+    let mut auditor = Node::joining("auditor", cluster);
+    let mut pending = Pending::default();
+    for frame in frames {
+        auditor.receive(&mut pending, frame);
+    }
+    for proof in auditor.proofs.clone() {
+        auditor.write(proof);
+    }
+    nodes.push(auditor);
+    (cluster, all_frames(&nodes.iter().collect::<Vec<_>>()))
 }
 
 fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: usize) {
     let flow = |n: usize| workflow(&format!("flow {n}"), &["build", "test"]);
-    let run_of = |n: usize| if n % 2 == 0 { task(&format!("task {}", n / 2 % 3)).run() } else { flow(n / 2 % 2).run() };
+    let run_of = |n: usize| match n % 8 {
+        0..=2 => task("task 0").run(),
+        3 => task("task 1").run(),
+        4 => flow(1).run(),
+        _ => flow(0).run(),
+    };
     let legs = [["a", "b"], ["a", "c"]];
     let run = run_of(a);
     let known = node.views.runs().live(&run).cloned();
@@ -453,16 +480,19 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
         job.claims.iter().filter(|claim| b % 5 == 0 || claim.chain == node.author.chain).next_back().cloned()
     });
     match what % 20 {
-        0 => drop(node.write(task(&format!("task {}", a % 3)))),
-        1 => drop(node.write(flow(a % 2))),
-        2 => node.restart(u8::try_from(number % 200).unwrap() + 1),
+        0 if b % 2 == 0 => drop(node.write(task(&format!("task {}", a % 2)))),
+        0 => drop(node.write(flow(a % 2))),
+        1 | 2 if b % 3 == 0 => node.restart(u8::try_from(number % 200).unwrap() + 1),
         3 => drop(node.write(admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3]))),
         4 if b % 4 == 0 => drop(node.revoke(peer(NAMES[a % 5]))),
+        4 if b % 4 == 2 => node.proofs.clone().into_iter().for_each(|proof| {
+            node.write(proof);
+        }),
         5 => {
             let (labels, weight) = (vec![format!("l{b}")], u16::try_from(b % 4 + 1).unwrap());
             node.write(PeerLabelled { peer: peer(NAMES[a % 5]), labels, weight });
         }
-        6..=9 => node.sync_from(other),
+        6..=8 => node.sync_from(other),
         _ => {
             let Some(submission) = submission else { return };
             match (what % 20, job) {
@@ -470,10 +500,16 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
                     let jobs = vec![planned(["build", "test", "task", "lint"][b % 4], &legs[a / 4 % 2])];
                     node.write(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs });
                 }
-                (11, _) if b % 3 == 0 => drop(node.write(RunCancelled { run, submission, reason: "r".into() })),
-                (11, _) => drop(node.write(RunExpired { run, submission, waited_ms: 1 })),
+                (11, _) if b % 8 == 0 => drop(node.write(RunCancelled { run, submission, reason: "r".into() })),
+                (11, _) if b % 8 == 1 => drop(node.write(RunExpired { run, submission, waited_ms: 1 })),
                 (12, _) => drop(node.write(PriorityChanged { run, submission, priority_milli: 1 + b as u32 })),
-                (13 | 14, Some(job)) => drop(node.write(node.claim_body(run, job.id))),
+                (1 | 2 | 9 | 13, Some(job)) => drop(node.write(node.claim_body(run, job.id))),
+                (14, Some(job)) => {
+                    // not what is effective but what there is
+                    let before = job.claims.get(b % job.claims.len().max(1));
+                    let (epoch, supersedes) = (before.map_or(0, |claim| claim.epoch) + 1, before.map(|c| c.id));
+                    node.write(JobClaimed { run, job: job.id, submission, epoch, supersedes });
+                }
                 (15, Some(job)) => {
                     let claim = own.filter(|_| b % 2 == 0).map(|claim| claim.id);
                     let (error, infrastructure) = (format!("e{b}"), a % 2 == 0);
@@ -496,11 +532,11 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn random_histories_converge_to_what_the_oracle_says(
-        steps in proptest::collection::vec(any::<Step>(), 0..90),
+        steps in proptest::collection::vec(any::<Step>(), 0..140),
     ) {
         let (cluster, frames) = random_history(&steps);
         let (mut first, pending) = receiver(cluster, &frames);

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub enum Purpose {
 pub struct Store {
     recorder: Recorder,
     watcher: Watcher,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     author: Author,
 }
 
@@ -254,7 +254,7 @@ impl Store {
         let store = Self {
             recorder: Recorder { requests, fatal },
             watcher: Watcher { shared },
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
             author,
         };
         Ok((store, opened))
@@ -277,16 +277,13 @@ impl Store {
         &self.author.signer
     }
 
-    /// Commits what waits, marks the log as cleanly closed and stops the writer.
+    /// Commits what waits, marks the log as cleanly closed and stops the writer. A second call does nothing.
     ///
     /// # Errors
     /// [`StoreError`] when the last commit failed.
-    pub fn close(mut self) -> Result<(), StoreError> {
-        self.stop()
-    }
-
-    fn stop(&mut self) -> Result<(), StoreError> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+    pub fn close(&self) -> Result<(), StoreError> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
         let (reply, answer) = sync_channel(1);
         let sent = self.recorder.requests.send(Request::Close(reply)).map_err(|_| StoreError::Closed);
         // the reply comes when everything queued before is durable; joining cannot wait for anything else
@@ -298,7 +295,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
+        if let Err(error) = self.close() {
             tracing::error!(%error, "closing the log failed");
         }
     }
@@ -323,7 +320,7 @@ fn check_format(file: &LogFile, path: &Path) -> Result<ClusterId, StoreError> {
 fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(Log, Views, u64), StoreError> {
     if let Some(bytes) = file.meta("index")? {
         let state: IndexState = postcard::from_bytes(&bytes).map_err(|e| corrupt(&file.path, "index", &e))?;
-        file.index.write().unwrap_or_else(std::sync::PoisonError::into_inner).0 = state;
+        file.index.write().unwrap_or_else(PoisonError::into_inner).0 = state;
     }
     let frames_len = file.frames_len()?;
     let checkpoint = match file.meta("checkpoint")? {
@@ -333,7 +330,7 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
             read.ok().filter(|kept| kept.views_version == VIEWS_VERSION && kept.frames_len <= frames_len)
         }
     };
-    let indexed = file.index.read().unwrap_or_else(std::sync::PoisonError::into_inner).0.frames_indexed;
+    let indexed = file.index.read().unwrap_or_else(PoisonError::into_inner).0.frames_indexed;
     let folded = checkpoint.as_ref().map_or(0, |kept| kept.frames_len);
     index_frames(file, indexed, folded.max(indexed).min(frames_len))?;
     let (mut log, mut views) = match checkpoint {
@@ -395,7 +392,7 @@ fn index_frames(file: &LogFile, from: u64, to: u64) -> Result<(), StoreError> {
 
 fn index_frame(file: &LogFile, stored: &StoredFrame) {
     let number = u32::try_from(stored.number).unwrap_or(u32::MAX);
-    let mut index = file.index.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut index = file.index.write().unwrap_or_else(PoisonError::into_inner);
     let header = stored.frame.header();
     index.1.insert(place_key(&header.chain, header.first_seq), number);
     for (id, event) in stored.frame.events() {

@@ -78,7 +78,7 @@ impl Roles {
 /// The first event of a cluster; its author is the first admin, with every role. Its id is the cluster's id.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClusterFounded {
-    /// What people call the cluster; may be empty.
+    /// What the founding peer calls itself; may be empty.
     pub name: String,
     /// 16 random bytes, so that two clusters of one founder are never one.
     pub nonce: [u8; 16],

@@ -4,6 +4,7 @@
 //! key, TURN apart. Doing one twice is harmless: plans of one key coincide, attempts have one id, a run expires once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use wfengine_storage_format::{Body, Origin, PeerId, RunId, duty_key, run_id};
@@ -71,13 +72,11 @@ impl Scheduler {
             self.agenda.cancel(&Timer::Plan(run.id));
             return;
         }
-        let finished = run.finished_keys().len() + 1;
-        let planning = self.duties.planning.entry(run.id).or_default();
-        if finished <= planning.considered || (run.parts.len() + 1 > finished && finished == 1) {
-            // nothing finished since it was planned: only a run without any plan is worth a look
-            if !(run.parts.is_empty() && planning.considered == 0) {
-                return;
-            }
+        let finished = run.finished_keys().len();
+        let considered = self.duties.planning.entry(run.id).or_default().considered;
+        let never = run.parts.is_empty() && considered == 0;
+        if !never && (finished == 0 || finished < considered) {
+            return;
         }
         let own = self.chain.author;
         let caused = match event.map(|event| &event.body) {
@@ -145,8 +144,8 @@ impl Scheduler {
             }
             return;
         }
-        if !self.duties.expiring.contains_key(&run.id) {
-            self.duties.expiring.insert(run.id, Expiring { eligible: now });
+        if let Entry::Vacant(vacant) = self.duties.expiring.entry(run.id) {
+            vacant.insert(Expiring { eligible: now });
             self.agenda.set(Timer::Expire(run.id), now + EXPIRY_LOOK);
         }
     }

@@ -11,7 +11,7 @@ use wfengine_storage_format::{
 
 use super::beat::NamedClaim;
 use super::jobs::Stage;
-use super::outlook::is_placed_at_author;
+use super::outlook::{cut, is_placed_at_author};
 use super::programs::{Lease, ProgramId};
 use super::{Action, Purpose, Scheduler, Timer};
 use crate::command::{Command, Refusal};
@@ -139,19 +139,19 @@ impl Scheduler {
             }
             Execution::Faulted { why, steps_done } => {
                 self.set_back(&job, at);
-                self.end(claim, abort(AbortReason::Fault(short(why)), steps_done));
+                self.end(claim, abort(AbortReason::Fault(cut(why)), steps_done));
             }
             Execution::Unable { why } => {
                 if let Some(entry) = self.jobs.get_mut(&job) {
                     entry.unable = true;
                 }
-                self.end(claim, release(ReleaseReason::Unable(short(why))));
+                self.end(claim, release(ReleaseReason::Unable(cut(why))));
             }
             Execution::GivenBack => self.end(claim, release(ReleaseReason::GivenBack)),
             Execution::Failed { error, retry } => {
                 let submission = views.runs().live(&run).and_then(|run| run.canonical);
                 let Some(submission) = submission else { return };
-                let error = short(error);
+                let error = cut(error);
                 let body =
                     JobFailed { run, job, claim: Some(claim), submission, error, infrastructure: false, retry };
                 self.end(claim, Command::Fail(body));
@@ -390,7 +390,7 @@ impl Scheduler {
                 return;
             }
             (Err(Refusal::Format(why)), HeldStage::Ending(command)) if !matches!(**command, Command::Abort(_)) => {
-                let by = AbortReason::Fault(short(format!("its result cannot be written: {why}")));
+                let by = AbortReason::Fault(cut(format!("its result cannot be written: {why}")));
                 let body = JobAborted { run: held.run, job, claim: id, by, steps_done: held.step };
                 self.set_back(&job, now);
                 self.end(id, Command::Abort(body));
@@ -434,14 +434,4 @@ fn ended(job: &Job) -> Option<StopReason> {
         Status::Cancelled if job.result.is_none() => Some(StopReason::Cancelled),
         _ => Some(StopReason::Completed),
     }
-}
-
-/// Cut to what a body may hold, at a character.
-fn short(mut text: String) -> String {
-    let mut end = wfengine_storage_format::limits::TEXT_BYTES_MAX.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }

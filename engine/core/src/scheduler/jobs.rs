@@ -53,6 +53,8 @@ pub(super) struct Entry {
     /// Refusals and faults push this node's next try back.
     pub(super) not_before: Monotonic,
     pub(super) setbacks: u32,
+    /// Peers before this one, alive or not, when it was last looked at.
+    pub(super) turns_behind: u32,
     /// This node tried and cannot.
     pub(super) unable: bool,
 }

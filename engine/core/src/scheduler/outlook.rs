@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use wfengine_storage_format::limits::{CLAIMS_PER_AUTHOR_MAX, EPOCHS_MAX};
+use wfengine_storage_format::limits::{CLAIMS_PER_AUTHOR_MAX, EPOCHS_MAX, TEXT_BYTES_MAX};
 use wfengine_storage_format::{ChainId, EventId, JobClaimed, JobFailed, PeerId, Placement, ownership_key};
 
 use super::allow::{Allow, Allowed};
@@ -17,7 +17,7 @@ use super::peers::PeerTable;
 use crate::ownership::{Ranked, ranking};
 use crate::time::Monotonic;
 use crate::views::Views;
-use crate::views::job::{Claim, Job};
+use crate::views::job::{Claim, ClaimState, Job};
 use crate::views::run::Run;
 
 /// A peer's place in the order in which a job is offered.
@@ -83,8 +83,8 @@ pub(super) enum Verdict {
     Wait(Monotonic),
     /// Its concurrency group is full.
     Gated(Option<Monotonic>),
-    /// Not here.
-    Declined(Decline),
+    /// Not here; look again then.
+    Declined(Decline, Option<Monotonic>),
     /// It may be claimed for a program that asks.
     Task(JobClaimed),
     /// It may be claimed as soon as a slot is free.
@@ -186,7 +186,7 @@ impl Outlook<'_> {
     /// What to do about a job nobody works on. `since` is when that was noticed.
     fn offer(
         &self,
-        entry: &Entry,
+        entry: &mut Entry,
         run: &Run,
         job: &Job,
         since: Monotonic,
@@ -203,10 +203,12 @@ impl Outlook<'_> {
         let order = order_of(self.views, run, job);
         let Some(position) = order.iter().position(|place| place.peer == self.own()) else {
             let elsewhere = is_placed_at_author(run);
-            return Verdict::Declined(if elsewhere { Decline::PlacedElsewhere } else { Decline::NotEligible });
+            let reason = if elsewhere { Decline::PlacedElsewhere } else { Decline::NotEligible };
+            return Verdict::Declined(reason, None);
         };
+        entry.turns_behind = u32::try_from(position).unwrap_or(u32::MAX);
         if !self.allow.covers(run, &self.own()) {
-            return Verdict::Declined(Decline::NotAllowed);
+            return Verdict::Declined(Decline::NotAllowed, None);
         }
         if lost.is_some() && !self.peers.is_healthy(self.now) {
             return Verdict::Wait(self.peers.healthy_at().unwrap_or(self.now));
@@ -223,15 +225,21 @@ impl Outlook<'_> {
         let since = since.max(gate.open_since);
         let due = since + turns.min(self.timing.turns_max) + gate.delay;
         let due = due.max(entry.not_before);
-        if let Some(error) = self.hopeless(job, &order, lost) {
-            let at = due + if error.waits { self.timing.grace_max } else { Duration::ZERO };
-            return if self.now < at { Verdict::Wait(at) } else { Verdict::Fail(error.event(run, job, submission.id)) };
+        let exhausted = claims_of(job, &self.own()) >= CLAIMS_PER_AUTHOR_MAX;
+        let declined = match entry.unable {
+            true => Some(Decline::Unable),
+            false => exhausted.then_some(Decline::Exhausted),
+        };
+        if let Some(hopeless) = self.hopeless(run, job, &order, lost, declined) {
+            let patience = if hopeless.waits { self.timing.grace_max } else { Duration::ZERO };
+            return match declined {
+                _ if self.now >= due + patience => Verdict::Fail(hopeless.event(run, job, submission.id)),
+                Some(declined) => Verdict::Declined(declined, Some(due + patience)),
+                None => Verdict::Wait(due + patience),
+            };
         }
-        if entry.unable {
-            return Verdict::Declined(Decline::Unable);
-        }
-        if claims_of(job, &self.own()) >= CLAIMS_PER_AUTHOR_MAX {
-            return Verdict::Declined(Decline::Exhausted);
+        if let Some(declined) = declined {
+            return Verdict::Declined(declined, None);
         }
         if is_placed_at_author(run) && self.now >= entry.not_before {
             return if run.is_task() { Verdict::Task(claim) } else { Verdict::ClaimNow(claim) };
@@ -257,26 +265,50 @@ impl Outlook<'_> {
     }
 
     /// Whether nobody should try any more, and why.
-    fn hopeless(&self, job: &Job, order: &[Place], lost: Option<&Claim>) -> Option<Hopeless> {
-        let last = lost.is_some_and(|claim| claim.started && claim.is_held());
-        let lost_after_start = job.lost_after_start() + u32::from(last);
+    fn hopeless(
+        &self,
+        run: &Run,
+        job: &Job,
+        order: &[Place],
+        lost: Option<&Claim>,
+        declined: Option<Decline>,
+    ) -> Option<Hopeless> {
+        let before = lost?;
+        let lost_after_start = job.lost_after_start() + u32::from(before.started && before.is_held());
         if lost_after_start >= EPOCHS_MAX {
             let error = format!("its node was lost {lost_after_start} times while it ran");
             return Some(Hopeless { error, waits: false });
         }
-        let mut left = order.iter().filter(|place| claims_of(job, &place.peer) < CLAIMS_PER_AUTHOR_MAX);
-        let others = left.any(|place| self.peers.is_alive(&place.peer));
-        if !others && lost.is_some() {
-            let claims = job.claims.len();
-            let error = format!("{claims} claims on it came to nothing and no peer that is alive may claim it again");
-            return Some(Hopeless { error, waits: true });
+        let is_left = |place: &Place| {
+            let declined = if place.peer == self.own() { declined } else { self.decline_of(&place.peer, run, job) };
+            self.peers.is_alive(&place.peer)
+                && claims_of(job, &place.peer) < CLAIMS_PER_AUTHOR_MAX
+                && !matches!(declined, Some(Decline::Unable | Decline::Exhausted))
+        };
+        if order.iter().any(is_left) {
+            return None;
         }
-        None
+        let last = match &before.state {
+            ClaimState::Released(why) | ClaimState::Aborted(why) => format!(": {why}"),
+            ClaimState::Held | ClaimState::Completed | ClaimState::Failed => String::new(),
+        };
+        let error = format!("{} claims on it came to nothing and nobody is left who could run it{last}", job.claims.len());
+        Some(Hopeless { error, waits: !is_placed_at_author(run) })
     }
 }
 
 fn claims_of(job: &Job, peer: &PeerId) -> usize {
     job.claims.iter().filter(|claim| claim.peer() == *peer).count()
+}
+
+/// Cut to what a body may hold, at a character.
+pub(super) fn cut(mut text: String) -> String {
+    let mut end = TEXT_BYTES_MAX.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 struct Hopeless {
@@ -292,7 +324,7 @@ impl Hopeless {
             job: job.id,
             claim: None,
             submission,
-            error: self.error,
+            error: cut(self.error),
             infrastructure: true,
             retry: true,
         }

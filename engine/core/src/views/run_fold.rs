@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wfengine_storage_format::{
-    AbortReason, Body, ChainId, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, PeerId, Placement, PlannedKey,
+    AbortReason, Body, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, PeerId, Placement, PlannedKey,
     PlannedLeg, ReleaseReason, Role, RunId, RunSpec, RunSubmitted, job_id, ownership_key,
 };
 
 use super::job::{Claim, ClaimState, Job, JobResult, Status};
 use super::run::{PlannedPart, Run, Submission};
 use crate::admitted::Admitted;
-use crate::authority::Authority;
-use crate::ownership::ranking;
+use crate::authority::{Authority, Roster};
+use crate::ownership::place_in_ranking;
 
 /// The job key of a task.
 pub(crate) const TASK_KEY: &str = "task";
@@ -348,16 +348,14 @@ pub(crate) fn place_of(
     }
     let key = ownership_key(&submission.head, &job.id);
     let known_to_submission = authority.closure_under(&submission.refs);
-    let place = |ranked: Vec<crate::ownership::Ranked>, band: u8| {
-        let rank = ranked.iter().position(|ranked| ranked.peer == *author)?;
-        Some((band, u32::try_from(rank).ok()?, ranked.get(rank)?.distance))
+    let band = |band, roster: &Roster, takes_part: &dyn Fn(&PeerId) -> bool| {
+        let (rank, ranked) = place_in_ranking(&key, roster, &job.leg.runs_on, author, takes_part)?;
+        Some((band, rank, ranked.distance))
     };
     if known_to_submission.member(author).is_some() {
-        return place(ranking(&key, &known_to_submission, &job.leg.runs_on), 0);
+        return band(0, &known_to_submission, &|_| true);
     }
-    let mut late = ranking(&key, &authority.closure_under(refs), &job.leg.runs_on);
-    late.retain(|ranked| known_to_submission.member(&ranked.peer).is_none());
-    place(late, 1)
+    band(1, &authority.closure_under(refs), &|peer| known_to_submission.member(peer).is_none())
 }
 
 fn fail(
@@ -434,73 +432,6 @@ fn settle_status(run: &Run, job: &mut Job) {
     (job.status, job.reason) = (status, reason);
 }
 
-/// What concerns several jobs of the run: fail-fast, stale inputs, and the run's own status.
-pub(crate) fn settle_run(run: &mut Run) {
-    let failing: Vec<JobId> = run
-        .parts
-        .values()
-        .filter(|part| part.fail_fast && part.jobs.len() > 1)
-        .filter(|part| part.jobs.iter().any(|id| run.jobs.get(id).is_some_and(failed_for_good)))
-        .flat_map(|part| part.jobs.iter().copied())
-        .collect();
-    for id in failing {
-        if let Some(job) = run.jobs.get_mut(&id).filter(|job| !job.status.is_terminal()) {
-            job.status = Status::Cancelled;
-            job.reason = "another job of its matrix failed (fail-fast)".to_owned();
-        }
-    }
-    let canonical: BTreeSet<EventId> =
-        run.jobs.values().filter_map(|job| job.result.as_ref()).map(|result| result.id).collect();
-    run.stale_input =
-        run.parts.values().flat_map(|part| &part.consumed).any(|consumed| !canonical.contains(consumed));
-    (run.status, run.reason) = status_of(run);
-}
-
-fn failed_for_good(job: &Job) -> bool {
-    job.status == Status::Failed && !job.leg.continue_on_error
-}
-
-fn status_of(run: &Run) -> (Status, String) {
-    if run.submitted.is_none() {
-        return (Status::Pending, run.reason.clone());
-    }
-    let unplanned = run.job_keys().iter().any(|key| !run.parts.contains_key(key));
-    let any = |status: Status| run.jobs.values().any(|job| job.status == status);
-    let all_ended = !unplanned && run.jobs.values().all(|job| job.status.is_terminal());
-    if let Some((_, _, why)) =
-        run.cancelled.as_ref().filter(|_| unplanned || (all_ended && any(Status::Cancelled)))
-    {
-        return (Status::Cancelled, why.clone());
-    }
-    if run.expired.is_some() && (unplanned || any(Status::Expired)) {
-        return (Status::Expired, "no eligible peer was found in time".to_owned());
-    }
-    if !all_ended {
-        let status = if any(Status::InProgress) || run.jobs.values().any(|job| job.status.is_terminal()) {
-            Status::InProgress
-        } else if any(Status::Assigned) {
-            Status::Assigned
-        } else {
-            Status::Pending
-        };
-        return (status, String::new());
-    }
-    let failed = run.jobs.values().find(|job| failed_for_good(job));
-    if let Some(job) = failed {
-        (Status::Failed, format!("job {} failed{}", job.leg.name, suffix(&job.reason)))
-    } else if any(Status::Cancelled) {
-        (Status::Cancelled, String::new())
-    } else if !run.jobs.is_empty() && run.jobs.values().all(|job| job.status == Status::Skipped) {
-        (Status::Skipped, "every job was skipped".to_owned())
-    } else {
-        (Status::Completed, String::new())
-    }
-}
-
-fn suffix(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(": {reason}") }
-}
-
 fn release_text(reason: &ReleaseReason) -> String {
     match reason {
         ReleaseReason::Draining => "its node is shutting down".to_owned(),
@@ -520,9 +451,4 @@ fn abort_text(reason: &AbortReason) -> String {
         AbortReason::Stopped => "its node stopped".to_owned(),
         AbortReason::Fault(why) => why.clone(),
     }
-}
-
-/// The chains that wrote any of these events, to know whom a changed cut concerns.
-pub(crate) fn authors<'a>(events: impl Iterator<Item = &'a Arc<Admitted>>) -> BTreeSet<ChainId> {
-    events.map(|event| event.chain).collect()
 }

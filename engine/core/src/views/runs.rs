@@ -8,7 +8,8 @@ use wfengine_storage_format::{Body, JobId, PeerId, RunId};
 
 use super::job::Status;
 use super::run::Run;
-use super::run_fold::{authors, fold_job, fold_run, settle_run};
+use super::run_fold::{fold_job, fold_run};
+use super::run_status::settle_run;
 use crate::admitted::Admitted;
 use crate::authority::Authority;
 use crate::digest::DigestSum;
@@ -172,19 +173,27 @@ impl Runs {
         self.live.insert(id, entity);
     }
 
-    /// Folds anew every run that an author's events are part of, after its cuts changed.
-    pub(crate) fn refold_author(&mut self, author: &PeerId, authority: &Authority, history: &impl History) {
-        let away: Vec<RunId> = self.finished.keys().copied().collect();
-        for id in away {
-            let touched = history.events_of_run(&id).iter().any(|event| event.author() == *author);
-            if touched {
-                self.recall(id, authority, history);
-            }
+    /// Folds anew every run that events of these authors are part of, after their cuts or rights changed.
+    pub(crate) fn refold_authors(
+        &mut self,
+        changed: &BTreeSet<PeerId>,
+        authority: &Authority,
+        history: &impl History,
+    ) {
+        if changed.is_empty() {
+            return;
         }
+        let touched = |event: &Arc<Admitted>| changed.contains(&event.author());
+        let away: Vec<RunId> = self.finished.keys().copied().collect();
         for entity in self.live.values_mut() {
-            if authors(entity.events()).iter().any(|chain| chain.author == *author) {
+            if entity.events().any(touched) {
                 entity.fold_all(authority);
                 settle_run(&mut entity.run);
+            }
+        }
+        for id in away {
+            if history.events_of_run(&id).iter().any(touched) {
+                self.recall(id, authority, history);
             }
         }
     }

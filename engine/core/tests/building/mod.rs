@@ -199,8 +199,11 @@ impl Node {
     /// Seals a body without asking `decide`; it names what such a body names and all authority heads that fit.
     pub fn write(&mut self, body: impl Into<Body>) -> EventId {
         let body = body.into();
-        let mut refs: Vec<EventId> =
-            body.named_events().into_iter().filter(|id| self.log.locate(id, &self.stored).is_some()).collect();
+        let mut refs: Vec<EventId> = body
+            .named_events()
+            .into_iter()
+            .filter(|id| self.log.locate(id, &self.stored).is_some())
+            .collect();
         let heads = self.views.authority().heads_for_refs(8);
         let room = 8_usize.saturating_sub(refs.len());
         refs.extend(heads.into_iter().take(room));
@@ -222,9 +225,9 @@ impl Node {
             None => (0, self.log.last_chain_of(&chain.author).map(|tip| tip.id)),
         };
         let named = prev.iter().copied().chain(parents.iter().map(|tip| tip.id)).chain(refs.iter().copied());
-        let height = named.filter_map(|id| self.log.locate(&id, &self.stored)).map(|place| place.height).max();
-        let mut builder =
-            FrameBuilder::new(Some(self.log.cluster()), chain, first_seq, prev, parents);
+        let height =
+            named.filter_map(|id| self.log.locate(&id, &self.stored)).map(|place| place.height).max();
+        let mut builder = FrameBuilder::new(Some(self.log.cluster()), chain, first_seq, prev, parents);
         builder.push(height.unwrap_or(0) + 1, self.clock, refs, vec![], kind, bytes.to_vec());
         builder.sign(&self.author.signer).unwrap()
     }
@@ -356,7 +359,13 @@ pub fn job_of(run: &RunId, planned: &PlannedKey, leg: usize) -> JobId {
     job_id(run, &planned.key, &planned.legs[leg].matrix)
 }
 
-pub fn completed(run: RunId, job: JobId, claim: EventId, conclusion: Conclusion, result: &str) -> JobCompleted {
+pub fn completed(
+    run: RunId,
+    job: JobId,
+    claim: EventId,
+    conclusion: Conclusion,
+    result: &str,
+) -> JobCompleted {
     JobCompleted {
         run,
         job,

@@ -373,7 +373,7 @@ impl Oracle {
                     let twice = claims.iter().any(|c| c.0.event.chain == fact.event.chain && c.1 == body.epoch);
                     let lost = claims.iter().filter(|c| c.0.event.chain.author == author && c.3 && c.4.is_none());
                     let Some(submission) = submissions.get(&body.submission) else { continue };
-                    if follows && names && !twice && lost.count() <= 5 && self.has(&author, Role::Executor)
+                    if follows && names && lost.count() <= 5 && self.has(&author, Role::Executor)
                         && let Some((band, rank)) = self.rank(submission, &job, fact)
                     {
                         let canon = Some(submission.id) == canonical;

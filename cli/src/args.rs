@@ -1,0 +1,595 @@
+//! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What `wfengine --help` prints: every verb, grouped, on one screen.
+pub(crate) const OVERVIEW: &str = "\
+wfengine: a leaderless workflow engine. One node per host, one signed log, no server.
+
+Usage: wfengine [--json] [--data-dir DIR] VERB …
+
+Run       run FILE          execute a workflow file here and now
+          submit FILE       let the rule decide which host runs it
+          list · show · logs · cancel · rerun · priority · why · owner · distance
+Programs  task submit|next|complete|fail|release|extend|result, work -- CMD
+          tags · check-tags
+Cluster   serve             run this host's node (init names it first, if you like)
+          peer invite|join|add|list|remove|id · allow · sync · pause · resume · status
+Audit     replay [--verify] print or prove the history
+          log export|import · clock
+Try       example           write workflows to try, demo: a cluster on this host
+Shell     completions SHELL · man
+
+Options   --json            print one JSON document (or a line per item) to stdout
+          --data-dir DIR    where the node's log and key are [WFENGINE_DATA_DIR]
+          -h, --help        this page; `wfengine VERB --help` for one verb
+          -V, --version
+
+Start with:  wfengine example hello && wfengine run hello.yml
+";
+
+/// A leaderless workflow engine: one node per host.
+#[derive(Parser, Debug)]
+#[command(name = "wfengine", version, override_help = OVERVIEW, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Print JSON to stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Where the node's log and key are
+    #[arg(long, global = true, value_name = "DIR", env = "WFENGINE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Everything that can be asked.
+#[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "parsed once per process")]
+pub(crate) enum Verb {
+    /// Execute a workflow file here and now, and stream its log
+    Run(RunArgs),
+    /// Submit a workflow file; the ownership rule decides which host runs it
+    Submit(SubmitArgs),
+    /// List runs
+    List(ListArgs),
+    /// Show one run with its jobs
+    Show(IdArgs),
+    /// Print a run's or job's log
+    Logs(LogsArgs),
+    /// Cancel a run
+    Cancel(CancelArgs),
+    /// Submit a run again as its next attempt
+    Rerun(IdArgs),
+    /// Change a run's priority
+    Priority(PriorityArgs),
+    /// Say in one paragraph why a run or job is where it is
+    Why(IdArgs),
+    /// Show the ranked peers of jobs, with distances
+    Owner(OwnerArgs),
+    /// Hamming distance between two hashes (64 hexadecimal digits) or texts (hashed first)
+    Distance(DistanceArgs),
+    /// Tasks for programs that do their own work
+    #[command(subcommand)]
+    Task(TaskVerb),
+    /// Take tasks in a loop and run a command for each
+    Work(WorkArgs),
+    /// List the routing tags
+    Tags,
+    /// Say what routing tags mean together
+    CheckTags(CheckTagsArgs),
+    /// Name this node and remember peers to connect to
+    Init(InitArgs),
+    /// Run this host's node
+    Serve(ServeArgs),
+    /// Members and addresses
+    #[command(subcommand)]
+    Peer(PeerVerb),
+    /// Say whose work this host runs
+    Allow(AllowArgs),
+    /// Show or wait for what peers hold of this node's log
+    Sync(SyncArgs),
+    /// Claim nothing until resumed
+    Pause,
+    /// Claim again
+    Resume,
+    /// This node in a few lines
+    Status,
+    /// The merkle clock
+    Clock,
+    /// Print, prove or follow the history
+    Replay(ReplayArgs),
+    /// Export or import the log
+    #[command(subcommand)]
+    Log(LogVerb),
+    /// Write example workflows that run offline
+    Example(ExampleArgs),
+    /// A cluster of real nodes on this host, one of which is killed
+    Demo(DemoArgs),
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IdArgs {
+    /// Run, job, event, or an id given with --task-id; a unique beginning is enough
+    pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InputArgs {
+    /// A dispatch input; repeat for more
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    /// Dispatch inputs as one JSON object
+    #[arg(long = "inputs", value_name = "JSON")]
+    pub(crate) inputs_json: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The workflow file
+    #[arg(required_unless_present = "example")]
+    pub(crate) file: Option<PathBuf>,
+    /// Run a bundled example instead of a file
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pub(crate) example: Option<String>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// What to call the run
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PriorityChoice {
+    /// Lower runs first: 1 critical, 3 normal, 5 background (above 0, at most 1000)
+    #[arg(long, value_name = "P")]
+    pub(crate) priority: Option<String>,
+    /// The other direction: 10 first, 1 last
+    #[arg(long, value_name = "N", conflicts_with = "priority")]
+    pub(crate) urgency: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SubmitArgs {
+    /// The workflow file
+    pub(crate) file: PathBuf,
+    /// Wait until the run has ended; the exit status is its conclusion
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait and print the log as it is written
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// What to call the run
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    /// Your own data, a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) metadata: Option<String>,
+    #[command(flatten)]
+    pub(crate) priority: PriorityChoice,
+    /// Submit again up to N times when the run fails
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// Wait between such attempts, e.g. 10s..5m
+    #[arg(long, value_name = "A..B")]
+    pub(crate) backoff: Option<String>,
+    /// Return once N other peers hold the submission and its sources
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) copies: u32,
+    /// Name the run: the same id with the same content is the same run, wherever it is submitted
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only runs with this status
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only runs with a job at this peer (name or id)
+    #[arg(long)]
+    pub(crate) peer: Option<String>,
+    /// Only runs with this tag
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+    /// Only runs of this long ago at most, e.g. 2h
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+    /// At most so many, newest first
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// Run or job
+    pub(crate) id: String,
+    /// Go on as lines are written
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    /// Run
+    pub(crate) id: String,
+    /// Why, for others to read
+    #[arg(long, default_value = "cancelled by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PriorityArgs {
+    /// Run
+    pub(crate) id: String,
+    /// Lower runs first (above 0, at most 1000)
+    #[arg(required_unless_present = "urgency")]
+    pub(crate) priority: Option<String>,
+    /// The other direction: 10 first, 1 last
+    #[arg(long, value_name = "N", conflicts_with = "priority")]
+    pub(crate) urgency: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OwnerArgs {
+    /// Runs or jobs; all open jobs without one
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DistanceArgs {
+    /// One hash or text
+    pub(crate) a: String,
+    /// The other
+    pub(crate) b: String,
+}
+
+/// Tasks for programs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TaskVerb {
+    /// Submit a task
+    Submit(TaskSubmitArgs),
+    /// Take the next task this node may claim
+    Next(TaskNextArgs),
+    /// Record a task's result
+    Complete(TaskCompleteArgs),
+    /// Record that a task failed
+    Fail(TaskFailArgs),
+    /// Give a task back
+    Release(IdArgs),
+    /// Extend the lease of a task
+    Extend(TaskExtendArgs),
+    /// Print a task's result
+    Result(IdArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskSubmitArgs {
+    /// The task's id: the same id with the same content is the same task
+    #[arg(long)]
+    pub(crate) task_id: String,
+    /// What kind of work it is
+    #[arg(long, default_value = "")]
+    pub(crate) workflow_id: String,
+    /// What people call it
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Routing tags and free labels
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// The program's own data, a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) metadata: Option<String>,
+    #[command(flatten)]
+    pub(crate) priority: PriorityChoice,
+    /// Submit again up to N times when it fails with --retry
+    #[arg(long, default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// Return once N other peers hold the submission
+    #[arg(long, default_value_t = 0)]
+    pub(crate) copies: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskNextArgs {
+    /// Wait until there is one
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long the task is held before it is offered again
+    #[arg(long, default_value = "10m")]
+    pub(crate) lease: String,
+    /// Only tasks with one of these tags
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskCompleteArgs {
+    /// The task
+    pub(crate) id: String,
+    /// Its result: a JSON text, or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) result: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskFailArgs {
+    /// The task
+    pub(crate) id: String,
+    /// What went wrong
+    #[arg(long)]
+    pub(crate) error: String,
+    /// Let it be submitted again if it has retries left
+    #[arg(long)]
+    pub(crate) retry: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskExtendArgs {
+    /// The task
+    pub(crate) id: String,
+    /// How long from now
+    #[arg(long, default_value = "10m")]
+    pub(crate) lease: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkArgs {
+    /// How long a task is held; extended while the command runs
+    #[arg(long, default_value = "1m")]
+    pub(crate) lease: String,
+    /// Only tasks with one of these tags
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Stop after N tasks
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// Stop when there is no task instead of waiting
+    #[arg(long)]
+    pub(crate) until_empty: bool,
+    /// The command; the task comes as JSON on its standard input
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckTagsArgs {
+    /// The tags
+    #[arg(long = "tags", num_args = 1.., value_delimiter = ',', required_unless_present = "words")]
+    pub(crate) tags: Vec<String>,
+    /// The tags
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// What this node is called
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Addresses to connect to
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Go into the background once the node answers
+    #[arg(long)]
+    pub(crate) background: bool,
+    /// UDP address to listen on; the next free port if it is taken
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
+    pub(crate) listen: String,
+    /// Jobs at once; the number of processors by default
+    #[arg(long)]
+    pub(crate) slots: Option<u32>,
+    /// How long running jobs may go on after a stop signal
+    #[arg(long, default_value = "5m")]
+    pub(crate) grace: String,
+}
+
+/// Members and addresses.
+#[derive(Subcommand, Debug)]
+pub(crate) enum PeerVerb {
+    /// Print this node's id
+    Id,
+    /// Print a line that lets one host join
+    Invite(InviteArgs),
+    /// Join a cluster with such a line
+    Join(JoinArgs),
+    /// Remember an address to connect to
+    Add(AddressArgs),
+    /// List members and addresses
+    List,
+    /// Revoke a member, or forget an address
+    Remove(RemoveArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InviteArgs {
+    /// How long the invite holds
+    #[arg(long, default_value = "24h")]
+    pub(crate) expires: String,
+    /// What the joiner may do
+    #[arg(long, value_delimiter = ',', default_value = "executor,submitter")]
+    pub(crate) roles: Vec<String>,
+    /// Labels of the joiner
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) labels: Vec<String>,
+    /// Do not suggest that the joiner runs other peers' jobs
+    #[arg(long)]
+    pub(crate) no_allow_jobs: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JoinArgs {
+    /// The invite, as `peer invite` printed it
+    pub(crate) invite: String,
+    /// Submit this node's open runs again in the new cluster
+    #[arg(long, conflicts_with = "leave")]
+    pub(crate) carry: bool,
+    /// Leave this node's open runs behind
+    #[arg(long)]
+    pub(crate) leave: bool,
+    /// Run jobs that other members submit
+    #[arg(long)]
+    pub(crate) allow_jobs: bool,
+    /// What this node is called
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Serve afterwards, in this process
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// UDP address to listen on when serving
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
+    pub(crate) listen: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddressArgs {
+    /// HOST:PORT
+    pub(crate) address: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    /// A member's name or id, or an address that was only added
+    pub(crate) peer: String,
+    /// Why, for others to read
+    #[arg(long, default_value = "removed by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AllowArgs {
+    /// Run what this member submits (name or id)
+    #[arg(long)]
+    pub(crate) peer: Vec<String>,
+    /// Run workflows of this repository, owner/name
+    #[arg(long)]
+    pub(crate) repo: Vec<String>,
+    /// Run what any member submits
+    #[arg(long)]
+    pub(crate) any: bool,
+    /// Take everything back
+    #[arg(long, conflicts_with_all = ["peer", "repo", "any"])]
+    pub(crate) none: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SyncArgs {
+    /// Wait until enough peers hold this node's head and the sources of its open runs
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How many peers
+    #[arg(long, default_value_t = 1)]
+    pub(crate) copies: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Recompute every hash, link and signature, plan again, compare digests
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// The state at an event or time
+    #[arg(long, value_name = "ID|TIME")]
+    pub(crate) at: Option<String>,
+    /// What changed between two events or times
+    #[arg(long, value_name = "A..B")]
+    pub(crate) diff: Option<String>,
+    /// One run's story
+    #[arg(long, value_name = "ID")]
+    pub(crate) run: Option<String>,
+    /// Only events of this long ago at most, or since a time
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Only events of these kinds, e.g. JobClaimed
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) kind: Vec<String>,
+    /// Only events by this peer (name or id)
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+    /// Go on as events are admitted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Read an exported file instead of this node's log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Fail unless the log is of this cluster
+    #[arg(long, value_name = "ID")]
+    pub(crate) expect_cluster: Option<String>,
+    /// Fail unless this event is a head of the log
+    #[arg(long, value_name = "ID")]
+    pub(crate) expect_head: Option<String>,
+}
+
+/// The log as a file.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LogVerb {
+    /// Write the log, or one run with its proof, to a file
+    Export(ExportArgs),
+    /// Admit the events of an exported file of the same cluster
+    Import(ImportArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// The file, or a directory with --automerge
+    pub(crate) path: PathBuf,
+    /// Only what proves this run
+    #[arg(long, value_name = "ID")]
+    pub(crate) run: Option<String>,
+    /// Write each segment as an automerge document
+    #[arg(long)]
+    pub(crate) automerge: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExampleArgs {
+    /// Which example; all are listed without one
+    pub(crate) name: Option<String>,
+    /// Write all of them into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub(crate) all: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// How many nodes, 2 to 8
+    #[arg(long, default_value_t = 3)]
+    pub(crate) peers: u32,
+    /// Say why each job is where it is
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Leave the nodes' directories behind
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: ShellName,
+}
+
+/// Shells with completions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ShellName {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}

@@ -1,0 +1,92 @@
+//! One file per verb or group of verbs: from arguments to a request, from an answer to text.
+
+mod example;
+mod explain;
+mod inspect;
+mod local;
+mod log;
+mod logs;
+mod peer;
+mod replay;
+mod run;
+mod serve;
+mod shell;
+mod steer;
+mod submit;
+mod task;
+mod work;
+
+use std::path::PathBuf;
+
+use crate::args::{Cli, Verb};
+use crate::door::Door;
+use crate::error::{Exit, Failure};
+
+/// What every verb needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Globals {
+    pub(crate) json: bool,
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Runs one verb.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let globals = Globals { json: cli.json, data_dir: cli.data_dir };
+    match cli.verb {
+        Verb::Run(args) => run::run(&globals, args).await,
+        Verb::Submit(args) => submit::submit(&globals, args).await,
+        Verb::List(args) => inspect::list(&globals, args).await,
+        Verb::Show(args) => inspect::show(&globals, args).await,
+        Verb::Logs(args) => logs::logs(&globals, args).await,
+        Verb::Cancel(args) => steer::cancel(&globals, args).await,
+        Verb::Rerun(args) => steer::rerun(&globals, args).await,
+        Verb::Priority(args) => steer::priority(&globals, args).await,
+        Verb::Why(args) => explain::why(&globals, args).await,
+        Verb::Owner(args) => explain::owner(&globals, args).await,
+        Verb::Distance(args) => explain::distance(&globals, &args),
+        Verb::Task(verb) => task::task(&globals, verb).await,
+        Verb::Work(args) => work::work(&globals, args).await,
+        Verb::Tags => shell::tags(&globals),
+        Verb::CheckTags(args) => shell::check_tags(&globals, &args),
+        Verb::Init(args) => local::init(&globals, args).await,
+        Verb::Serve(args) => serve::serve(&globals, args).await,
+        Verb::Peer(verb) => peer::peer(&globals, verb).await,
+        Verb::Allow(args) => local::allow(&globals, args).await,
+        Verb::Sync(args) => local::sync(&globals, args).await,
+        Verb::Pause => local::pause(&globals, true).await,
+        Verb::Resume => local::pause(&globals, false).await,
+        Verb::Status => local::status(&globals).await,
+        Verb::Clock => local::clock(&globals).await,
+        Verb::Replay(args) => replay::replay(&globals, args).await,
+        Verb::Log(verb) => log::log(&globals, verb).await,
+        Verb::Example(args) => example::example(&globals, &args),
+        Verb::Demo(args) => Err(Failure::bad_input(format!("demo with {} peers: not built in", args.peers))),
+        Verb::Completions(args) => shell::completions(&args),
+        Verb::Man => shell::man(),
+    }
+}
+
+/// Opens the door, asks through it, and closes it, whatever the answer is.
+pub(crate) async fn through<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = (Door, Result<T, Failure>)>,
+{
+    let door = Door::open(globals.data_dir.clone()).await?;
+    let (door, answer) = ask(door).await;
+    let closed = door.close();
+    let answer = answer?;
+    closed?;
+    Ok(answer)
+}
+
+/// Asks one question.
+pub(crate) async fn call<T: serde::de::DeserializeOwned>(
+    globals: &Globals,
+    request: crate::handlers::Request,
+) -> Result<T, Failure> {
+    through(globals, async |door| {
+        let answer = door.call(request).await;
+        (door, answer)
+    })
+    .await
+}

@@ -1,0 +1,101 @@
+//! `peer`: members and addresses.
+
+use serde_json::json;
+
+use super::Globals;
+use crate::args::{InviteArgs, PeerVerb};
+use crate::error::{Exit, Failure};
+use crate::handlers::Request;
+use crate::handlers::answers::{InviteView, PeersView, StatusView};
+use crate::submission::duration_ms;
+use crate::terminal;
+
+pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Failure> {
+    match verb {
+        PeerVerb::Id => id(globals).await,
+        PeerVerb::Invite(args) => invite(globals, args).await,
+        PeerVerb::Join(args) => super::serve::join(globals, args).await,
+        PeerVerb::Add(args) => {
+            super::call::<()>(globals, Request::AddAddress { address: args.address.clone() }).await?;
+            if !globals.json {
+                terminal::line(&format!("this node connects to {} from here on", args.address));
+            }
+            Ok(Exit::Success)
+        }
+        PeerVerb::List => list(globals).await,
+        PeerVerb::Remove(args) => {
+            let said: String =
+                super::call(globals, Request::RemovePeer { peer: args.peer, reason: args.reason }).await?;
+            if globals.json {
+                terminal::json(&json!({ "message": said }));
+            } else {
+                terminal::line(&said);
+            }
+            Ok(Exit::Success)
+        }
+    }
+}
+
+async fn id(globals: &Globals) -> Result<Exit, Failure> {
+    let status: StatusView = super::call(globals, Request::Status).await?;
+    if globals.json {
+        terminal::json(&json!({ "peer": status.peer, "peer_id": status.peer_id }));
+    } else {
+        terminal::line(&status.peer_id);
+    }
+    Ok(Exit::Success)
+}
+
+async fn invite(globals: &Globals, args: InviteArgs) -> Result<Exit, Failure> {
+    let request = Request::Invite {
+        expires_ms: duration_ms("--expires", &args.expires)?,
+        roles: args.roles,
+        labels: args.labels,
+        allow_jobs: !args.no_allow_jobs,
+    };
+    let invite: InviteView = super::call(globals, request).await?;
+    if globals.json {
+        terminal::json(&invite);
+        return Ok(Exit::Success);
+    }
+    let until = crate::clock::show_wall(invite.expires_ms);
+    terminal::note(&format!("for one host, until {until}; whoever has this line can join, so treat it as a password"));
+    if invite.allow_jobs {
+        terminal::note("--allow-jobs lets the joining host run jobs that other members submit; leave it out if it should not");
+    }
+    terminal::line(&invite.join_line);
+    Ok(Exit::Success)
+}
+
+async fn list(globals: &Globals) -> Result<Exit, Failure> {
+    let peers: PeersView = super::call(globals, Request::Peers).await?;
+    if globals.json {
+        terminal::json(&peers);
+        return Ok(Exit::Success);
+    }
+    let rows: Vec<Vec<String>> = peers
+        .peers
+        .iter()
+        .map(|peer| {
+            let state = match (peer.me, &peer.connected, peer.alive) {
+                (true, _, _) => "this node".to_owned(),
+                (_, Some(address), _) => format!("connected {address}"),
+                (_, None, Some(true)) => "alive".to_owned(),
+                (_, None, Some(false)) => "not seen".to_owned(),
+                (_, None, None) => "unknown".to_owned(),
+            };
+            vec![
+                peer.name.clone(),
+                peer.id.get(..10).unwrap_or(&peer.id).to_owned(),
+                state,
+                peer.roles.join(","),
+                peer.labels.join(","),
+            ]
+        })
+        .collect();
+    terminal::table(&["PEER", "ID", "STATE", "ROLES", "LABELS"], &rows);
+    if !peers.addresses.is_empty() {
+        terminal::line(&format!("connects to: {}", peers.addresses.join(", ")));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,156 @@
+//! `run`: execute a workflow file here and now.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use wfengine_executor::environment::visible_of_host;
+
+use super::Globals;
+use super::logs::Printer;
+use crate::args::{InputArgs, RunArgs};
+use crate::control;
+use crate::door::Door;
+use crate::error::{Exit, Failure};
+use crate::handlers::answers::RunView;
+use crate::handlers::{self, Request};
+use crate::submission::{Wishes, git_facts};
+use crate::terminal;
+
+pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failure> {
+    let here = std::env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))?;
+    let (path, source) = match (&args.file, &args.example) {
+        (Some(file), _) => (file.display().to_string(), read_source(file)?),
+        (None, Some(name)) => super::example::bundled(name)?,
+        (None, None) => return Err(Failure::bad_input("name a workflow file, or an example with --example")),
+    };
+    // a bad file is refused before anything is opened or written
+    let workflow = crate::submission::read_workflow(source.as_bytes(), &path)?;
+    crate::submission::refuse_unsupported(&workflow, &path)?;
+    let wishes = Wishes {
+        name: args.name,
+        inputs: inputs(&args.inputs)?,
+        repository: git_facts(&here),
+        actor: actor(),
+        ..Wishes::default()
+    };
+    let request = Request::Run {
+        path,
+        source,
+        wishes,
+        workspace: here.display().to_string(),
+        environment: visible_of_host(std::env::vars_os(), &[]),
+    };
+    let run: RunView = super::through(globals, async |door| {
+        let serving = serve_others(&door);
+        let mut printer = Printer::new(globals.json);
+        let work = door.stream(request, |progress| printer.print(&progress));
+        let answer = tokio::select! {
+            answer = work => answer,
+            _ = tokio::signal::ctrl_c() => Err(interrupted(&door).await),
+        };
+        if let Some((stop, server)) = serving {
+            let _ = stop.send(());
+            // a second `run` that goes through this process is let to its end
+            let _ = server.await;
+        }
+        (door, answer)
+    })
+    .await?;
+    let exit = handlers::exit_of(&run);
+    if globals.json {
+        terminal::json(&run);
+    } else {
+        conclude(&run);
+    }
+    Ok(exit)
+}
+
+type Serving = (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>);
+
+/// Lets commands that come meanwhile go through this process.
+fn serve_others(door: &Door) -> Option<Serving> {
+    let node = Arc::clone(door.node()?);
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let socket = node.home.data.control_socket();
+    let server = tokio::spawn(async move {
+        let handle = move |request, items| handlers::handle(Arc::clone(&node), request, items);
+        let stop = async {
+            let _ = stopped.await;
+        };
+        if let Err(failure) = control::serve(&socket, handle, stop).await {
+            tracing::warn!(%failure, "other commands cannot go through this one");
+        }
+    });
+    Some((stop, server))
+}
+
+/// Cancels what runs here and waits until it has stopped.
+async fn interrupted(door: &Door) -> Failure {
+    if let Some(node) = door.node() {
+        node.drain(std::time::Duration::ZERO).await;
+    }
+    Failure::new(Exit::Failure, "interrupted: the run was given up")
+}
+
+/// What people read at the end: how it went, who ran it, what to type next.
+fn conclude(run: &RunView) {
+    for job in &run.jobs {
+        let reason = if job.reason.is_empty() { String::new() } else { format!(" ({})", job.reason) };
+        let peer = job.peer.as_deref().map(|peer| format!(" on {peer}")).unwrap_or_default();
+        let took = job.duration_ms.map(|ms| format!(" in {}", crate::clock::show_duration(ms))).unwrap_or_default();
+        terminal::line(&format!("{}: {}{peer}{took}{reason}", job.name, job.status));
+        for (name, value) in &job.outputs {
+            terminal::line(&format!("  output {name} = {value}"));
+        }
+        for note in &job.notes {
+            terminal::line(&format!("  {note}"));
+        }
+    }
+    let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
+    let short = run.id.get(..12).unwrap_or(&run.id);
+    terminal::line(&format!("run {short} {}: {}{reason}", run.name, run.status));
+    terminal::line(&format!("next: wfengine show {short}   or prove it: wfengine replay --verify"));
+}
+
+/// Reads a workflow file, bounded, as UTF-8.
+pub(super) fn read_source(file: &Path) -> Result<String, Failure> {
+    const BYTES_MAX: u64 = 512 * 1024;
+    let metadata = std::fs::metadata(file).map_err(|error| Failure::io("read", file, &error))?;
+    if metadata.len() > BYTES_MAX {
+        return Err(Failure::bad_input(format!(
+            "{} has {} bytes; a workflow file may have 512 KiB",
+            file.display(),
+            metadata.len()
+        )));
+    }
+    let bytes = std::fs::read(file).map_err(|error| Failure::io("read", file, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::bad_input(format!("{} is not UTF-8 at byte {at}: save it as UTF-8", file.display()))
+    })
+}
+
+/// `--input name=value` and `--inputs '{…}'` together.
+pub(super) fn inputs(args: &InputArgs) -> Result<BTreeMap<String, serde_json::Value>, Failure> {
+    let mut inputs = BTreeMap::new();
+    if let Some(text) = &args.inputs_json {
+        match serde_json::from_str(text) {
+            Ok(serde_json::Value::Object(object)) => inputs.extend(object),
+            Ok(_) => return Err(Failure::bad_input("--inputs: expected a JSON object, such as {\"name\":\"value\"}")),
+            Err(error) => return Err(Failure::bad_input(format!("--inputs is not JSON: {error}"))),
+        }
+    }
+    for pair in &args.inputs {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Failure::bad_input(format!("--input {pair}: expected NAME=VALUE")))?;
+        inputs.insert(name.to_owned(), serde_json::Value::String(value.to_owned()));
+    }
+    Ok(inputs)
+}
+
+/// Who types.
+pub(super) fn actor() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
+}

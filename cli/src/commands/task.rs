@@ -1,0 +1,122 @@
+//! `task`: tasks for programs that do their own work.
+
+use serde_json::json;
+
+use super::Globals;
+use super::run::actor;
+use super::steer::said;
+use crate::args::{TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
+use crate::error::{Exit, Failure};
+use crate::handlers::Request;
+use crate::handlers::answers::{RunView, Submitted, TaskView};
+use crate::submission::{Wishes, duration_ms, priority_milli};
+use crate::terminal;
+
+pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Failure> {
+    match verb {
+        TaskVerb::Submit(args) => submit(globals, args).await,
+        TaskVerb::Next(args) => next(globals, args).await,
+        TaskVerb::Complete(args) => {
+            let result_json = result_text(&args)?;
+            ended(globals, Request::TaskComplete { id: args.id, result_json }).await
+        }
+        TaskVerb::Fail(args) => {
+            ended(globals, Request::TaskFail { id: args.id, error: args.error, retry: args.retry }).await
+        }
+        TaskVerb::Release(args) => ended(globals, Request::TaskRelease { id: args.id }).await,
+        TaskVerb::Extend(args) => {
+            let lease_ms = duration_ms("--lease", &args.lease)?;
+            super::call::<()>(globals, Request::TaskExtend { id: args.id, lease_ms }).await?;
+            Ok(Exit::Success)
+        }
+        TaskVerb::Result(args) => {
+            let run: RunView = super::call(globals, Request::Show { id: args.id }).await?;
+            let job = run.jobs.first();
+            let result = job.map(|job| job.result.clone()).unwrap_or_default();
+            if globals.json {
+                terminal::json(&json!({ "task_id": run.given_id, "status": run.status, "reason": run.reason, "result": result }));
+            } else if run.status == "completed" {
+                terminal::line(&result.to_string());
+            } else {
+                return Err(Failure::new(Exit::Failure, format!("the task is {}, it has no result", run.status)));
+            }
+            Ok(Exit::Success)
+        }
+    }
+}
+
+async fn submit(globals: &Globals, args: TaskSubmitArgs) -> Result<Exit, Failure> {
+    let wishes = Wishes {
+        name: args.name,
+        metadata: args.metadata,
+        priority_milli: priority_milli(args.priority.priority.as_deref(), args.priority.urgency)?,
+        retries: args.retries,
+        backoff_ms: super::submit::backoff(None)?,
+        actor: actor(),
+        ..Wishes::default()
+    };
+    let request = Request::TaskSubmit {
+        task_id: args.task_id,
+        workflow_id: args.workflow_id,
+        tags: args.tags,
+        wishes,
+        copies: args.copies,
+    };
+    let submitted: Submitted = super::call(globals, request).await?;
+    for note in &submitted.notes {
+        terminal::note(note);
+    }
+    if globals.json {
+        terminal::json(&submitted);
+        return Ok(Exit::Success);
+    }
+    let run = &submitted.run;
+    let task_hash = run.jobs.first().map(|job| job.id.as_str()).unwrap_or_default();
+    terminal::line(&format!("Task ID: {}", run.given_id));
+    terminal::line(&format!("Task Hash: {task_hash}"));
+    terminal::line(&format!("Priority: {}", run.priority));
+    if submitted.already_so {
+        terminal::line(&format!("submitted before with the same content; it is {}", run.status));
+    }
+    Ok(Exit::Success)
+}
+
+async fn next(globals: &Globals, args: TaskNextArgs) -> Result<Exit, Failure> {
+    let lease_ms = duration_ms("--lease", &args.lease)?;
+    let request = Request::TaskNext { wait: args.wait, lease_ms, tags: args.tags };
+    let task: Option<TaskView> = super::call(globals, request).await?;
+    match (task, globals.json) {
+        (Some(task), true) => terminal::json(&json!({ "task": task })),
+        (None, true) => terminal::json(&json!({ "task": null, "message": "No tasks available" })),
+        (Some(task), false) => {
+            terminal::line(&format!("Task ID: {}", task.task_id));
+            terminal::line(&format!("Workflow ID: {}", task.workflow_id));
+            terminal::line(&format!("Name: {}", task.name));
+            terminal::line(&format!("Tags: {}", task.tags.join(", ")));
+            terminal::line(&format!("Priority: {}", task.priority));
+            terminal::line(&format!("Fencing Token: {}", task.fencing_token));
+            terminal::line(&format!("Idempotency Key: {}", task.idempotency_key));
+        }
+        (None, false) => terminal::line("No tasks available"),
+    }
+    Ok(Exit::Success)
+}
+
+async fn ended(globals: &Globals, request: Request) -> Result<Exit, Failure> {
+    let run: RunView = super::call(globals, request).await?;
+    said(globals, &run);
+    Ok(Exit::Success)
+}
+
+fn result_text(args: &TaskCompleteArgs) -> Result<String, Failure> {
+    match args.result.as_deref() {
+        None => Ok(String::new()),
+        Some(text) => match text.strip_prefix('@') {
+            None => Ok(text.to_owned()),
+            Some(file) => {
+                let file = std::path::Path::new(file);
+                std::fs::read_to_string(file).map_err(|error| Failure::io("read", file, &error))
+            }
+        },
+    }
+}

@@ -1,0 +1,102 @@
+//! What a command can end with: a text that says what, where and what to do, and an exit status.
+//!
+//! 0 success · 1 the run failed, or something asked for is not so · 2 bad input (file, arguments) · 3 refused ·
+//! 4 not reachable · 70 the disk failed and the outcome of the last commit is unknown.
+
+use serde::{Deserialize, Serialize};
+use wfengine_store::{AskError, DataDirError, StoreError};
+
+/// Exit statuses, the same for every command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Exit {
+    /// It is as asked.
+    Success,
+    /// The run failed, or an audit found something.
+    Failure,
+    /// Bad input.
+    BadInput,
+    /// Refused by the rules.
+    Refused,
+    /// Another node or the network is needed and not there.
+    Unreachable,
+    /// The disk failed.
+    Disk,
+}
+
+impl Exit {
+    /// The process's status.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::BadInput => 2,
+            Exit::Refused => 3,
+            Exit::Unreachable => 4,
+            Exit::Disk => 70,
+        }
+    }
+}
+
+/// Why a command did not do what was asked. Travels over the control socket as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    /// What, where, what to do.
+    pub(crate) message: String,
+    /// The exit status that follows.
+    pub(crate) exit: Exit,
+    /// Ids that may have been meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) candidates: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit, candidates: Vec::new() }
+    }
+    pub(crate) fn bad_input(message: impl Into<String>) -> Self {
+        Self::new(Exit::BadInput, message)
+    }
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, message)
+    }
+    pub(crate) fn io(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::new(Exit::BadInput, format!("{action} {}: {error}", path.display()))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match error {
+            StoreError::OutcomeUnknown { .. } | StoreError::Closed => Exit::Disk,
+            StoreError::Locked { .. } => Exit::Refused,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(refusal) => Self::refused(refusal.to_string()),
+            AskError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        Self::new(Exit::Refused, error.to_string())
+    }
+}
+
+impl From<wfengine_store::BlobError> for Failure {
+    fn from(error: wfengine_store::BlobError) -> Self {
+        Self::new(Exit::Failure, error.to_string())
+    }
+}

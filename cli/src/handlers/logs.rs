@@ -1,0 +1,232 @@
+//! Logs: of jobs that run here, of jobs that ran somewhere, of jobs that run elsewhere right now.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use wfengine_core::views::job::Status;
+use wfengine_executor::log::{LogLine, LogReader, Stream};
+use wfengine_storage_format::{JobId, RunId};
+use wfengine_store::Committed;
+
+use super::answers::Progress;
+use super::resolve;
+use super::runs::item;
+use crate::control::Items;
+use crate::error::{Exit, Failure};
+use crate::node::{Happening, Node, What, blob};
+
+/// How often a log that is being written elsewhere is asked for again.
+const REMOTE_LOOK: Duration = Duration::from_millis(500);
+
+/// Follows a run from the moment it is made until the run has ended.
+pub(super) struct Follower {
+    run: RunId,
+    news: broadcast::Receiver<Arc<Happening>>,
+    commits: broadcast::Receiver<Arc<Committed>>,
+    told: BTreeSet<JobId>,
+}
+
+impl Follower {
+    pub(super) fn new(node: &Node, run: RunId) -> Self {
+        Self { run, news: node.listen(), commits: node.watcher().subscribe(), told: BTreeSet::new() }
+    }
+
+    /// Tells what happens until the run has ended or nobody listens any more.
+    pub(super) async fn follow(&mut self, node: &Arc<Node>, items: &Items, logs: bool) -> Result<(), Failure> {
+        loop {
+            let ended = node.watcher().run(&self.run).is_none_or(|run| run.status.is_terminal());
+            if ended {
+                while let Ok(happening) = self.news.try_recv() {
+                    self.tell(node, items, &happening, logs).await;
+                }
+                if logs {
+                    self.tell_rest(node, items).await?;
+                }
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                happening = self.news.recv() => match happening {
+                    Ok(happening) => self.tell(node, items, &happening, logs).await,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        let text = format!("{missed} lines were left out here; `wfengine logs` shows them all");
+                        let _ = items.send(item(&Progress::Note { text })).await;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                },
+                _ = self.commits.recv() => {}
+                () = items.closed() => return Ok(()),
+                () = node.stopped() => {
+                    return Err(Failure::new(Exit::Unreachable, "the node stops; ask again once it is back"));
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, node: &Node, items: &Items, happening: &Happening, logs: bool) {
+        if happening.run != self.run || !logs {
+            return;
+        }
+        let (job, name) = (happening.job.to_string(), job_name(node, &self.run, &happening.job));
+        let progress = match &happening.what {
+            What::Started { name, .. } => {
+                self.told.insert(happening.job);
+                let peer = node.watcher().views().peer_name(&node.peer_id());
+                Progress::JobStarted { job, name: name.clone(), peer }
+            }
+            What::Step { number, name } => Progress::Step { job, number: *number, name: name.clone() },
+            What::Line(line) => line_of(job, name, line),
+            What::StepEnded(step) => Progress::StepEnded {
+                job,
+                number: step.number,
+                name: step.name.clone(),
+                conclusion: step.conclusion.name().to_owned(),
+                duration_ms: step.duration_ms,
+            },
+            What::Ended { conclusion } => Progress::JobEnded { job, name, conclusion: conclusion.clone() },
+        };
+        let _ = items.send(item(&progress)).await;
+    }
+
+    /// The logs of jobs that were executed elsewhere.
+    async fn tell_rest(&self, node: &Arc<Node>, items: &Items) -> Result<(), Failure> {
+        let Some(run) = node.watcher().run(&self.run) else { return Ok(()) };
+        for job in run.jobs.values().filter(|job| !self.told.contains(&job.id)) {
+            let Some(result) = &job.result else { continue };
+            let (id, name) = (job.id.to_string(), job.leg.name.clone());
+            let peer = node.watcher().views().peer_name(&result.peer);
+            let started = Progress::JobStarted { job: id.clone(), name: name.clone(), peer };
+            let _ = items.send(item(&started)).await;
+            if let Some((log, _)) = result.log {
+                match blob(node, log).await {
+                    Ok(bytes) => {
+                        for line in lines_of(&bytes)? {
+                            let _ = items.send(item(&line_of(id.clone(), name.clone(), &line))).await;
+                        }
+                    }
+                    Err(failure) => {
+                        let text = format!("the log of {name} is not here yet: {failure}");
+                        let _ = items.send(item(&Progress::Note { text })).await;
+                    }
+                }
+            }
+            let ended = Progress::JobEnded { job: id, name, conclusion: result.conclusion.to_string() };
+            let _ = items.send(item(&ended)).await;
+        }
+        Ok(())
+    }
+}
+
+fn job_name(node: &Node, run: &RunId, job: &JobId) -> String {
+    let views = node.watcher().views();
+    views.runs().live_job(run, job).map(|(_, job)| job.leg.name.clone()).unwrap_or_default()
+}
+
+fn line_of(job: String, name: String, line: &LogLine) -> Progress {
+    let stream = match line.stream {
+        Stream::Out => "out",
+        Stream::Err => "err",
+        Stream::Note => "note",
+    };
+    Progress::Line {
+        job,
+        name,
+        step: line.step,
+        stream: stream.to_owned(),
+        offset_ms: line.offset_ms,
+        text: String::from_utf8_lossy(&line.text).into_owned(),
+    }
+}
+
+fn lines_of(bytes: &[u8]) -> Result<Vec<LogLine>, Failure> {
+    let mut reader = LogReader::new(bytes);
+    let mut lines = Vec::new();
+    loop {
+        let more = reader.read_available().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+        if more.is_empty() {
+            return Ok(lines);
+        }
+        lines.extend(more);
+    }
+}
+
+pub(super) async fn logs(node: &Arc<Node>, id: &str, follow: bool, items: Items) -> Result<(), Failure> {
+    let target = resolve::target(node, id)?;
+    let Some(run) = node.watcher().run(&target.run) else { return Ok(()) };
+    let wanted: Vec<JobId> = match target.job {
+        Some(job) => vec![job],
+        None => run.jobs.keys().copied().collect(),
+    };
+    for job in wanted {
+        job_log(node, target.run, job, follow, &items).await?;
+    }
+    Ok(())
+}
+
+async fn job_log(node: &Arc<Node>, run: RunId, id: JobId, follow: bool, items: &Items) -> Result<(), Failure> {
+    let mut commits = node.watcher().subscribe();
+    let mut happenings = node.listen();
+    let mut reader: Option<LogReader<std::fs::File>> = None;
+    let (mut offset, mut remote): (u64, Vec<u8>) = (0, Vec::new());
+    loop {
+        let Some(known) = node.watcher().run(&run) else { return Ok(()) };
+        let Some(job) = known.jobs.get(&id) else { return Ok(()) };
+        let name = job.leg.name.clone();
+        if let Some(path) = node.running_log(&id) {
+            if reader.is_none() {
+                reader = LogReader::open(&path).ok();
+            }
+            tell_available(reader.as_mut(), &id, &name, items).await?;
+        } else if let (Some(result), None) = (&job.result, &reader) {
+            if let Some((log, _)) = result.log {
+                let bytes = blob(node, log).await?;
+                let skip = lines_of(&remote).map(|lines| lines.len()).unwrap_or(0);
+                for line in lines_of(&bytes)?.iter().skip(skip) {
+                    let _ = items.send(item(&line_of(id.to_string(), name.clone(), line))).await;
+                }
+            }
+            return Ok(());
+        } else if let (Some(claim), Some(network)) = (job.holder().filter(|claim| claim.started), node.network()) {
+            let before = lines_of(&remote).map(|lines| lines.len()).unwrap_or(0);
+            if let Ok(bytes) = network.follow_log(claim.peer(), id, offset).await {
+                offset += bytes.len() as u64;
+                remote.extend(bytes);
+                for line in lines_of(&remote).unwrap_or_default().iter().skip(before) {
+                    let _ = items.send(item(&line_of(id.to_string(), name.clone(), line))).await;
+                }
+            }
+        }
+        if job.status.is_terminal() || !follow {
+            tell_available(reader.as_mut(), &id, &name, items).await?;
+            if job.status == Status::Pending {
+                let text = format!("{name} has not started: `wfengine why {}` says why", id.short());
+                let _ = items.send(item(&Progress::Note { text })).await;
+            }
+            return Ok(());
+        }
+        tokio::select! {
+            _ = commits.recv() => {}
+            _ = happenings.recv(), if reader.is_some() => {}
+            () = items.closed() => return Ok(()),
+            () = node.stopped() => return Ok(()),
+            // what another node writes is asked for, nobody tells
+            () = tokio::time::sleep(REMOTE_LOOK) => {}
+        }
+    }
+}
+
+async fn tell_available(
+    reader: Option<&mut LogReader<std::fs::File>>,
+    job: &JobId,
+    name: &str,
+    items: &Items,
+) -> Result<(), Failure> {
+    let Some(reader) = reader else { return Ok(()) };
+    let lines = reader.read_available().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    for line in &lines {
+        let _ = items.send(item(&line_of(job.to_string(), name.to_owned(), line))).await;
+    }
+    Ok(())
+}

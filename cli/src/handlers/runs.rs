@@ -1,0 +1,332 @@
+//! Runs: start, submit, watch, list, cancel, explain.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wfengine_core::command::Command;
+use wfengine_core::scheduler::order_of;
+use wfengine_core::views::job::{Job, Status};
+use wfengine_core::views::run::Run;
+use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, ownership_key};
+
+use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView};
+use super::logs::Follower;
+use super::resolve;
+use crate::control::Items;
+use crate::error::{Exit, Failure};
+use crate::home::random;
+use crate::node::{Lent, Node};
+use crate::submission::{Wishes, prepare, read_workflow, refuse_unsupported};
+
+/// Runs in memory and finished ones, as answers.
+pub(super) fn view(node: &Node, run: &RunId) -> Result<RunView, Failure> {
+    let known = node.watcher().run(run).ok_or_else(|| Failure::bad_input(format!("no run {run} is known here")))?;
+    Ok(RunView::of(&known, &node.watcher().views()))
+}
+
+pub(super) async fn run(
+    node: &Arc<Node>,
+    path: String,
+    source: String,
+    wishes: Wishes,
+    workspace: String,
+    environment: BTreeMap<String, String>,
+    items: Items,
+) -> Result<RunView, Failure> {
+    let workflow = read_workflow(source.as_bytes(), &path)?;
+    refuse_unsupported(&workflow, &path)?;
+    let blob = node.blobs.put(source.as_bytes())?;
+    let number = run_number(node, &path);
+    let prepared = prepare(&workflow, &path, blob, &wishes, Placement::Author, number, random()?)?;
+    for text in prepared.notes {
+        let _ = items.send(item(&Progress::Note { text })).await;
+    }
+    let run = prepared.submission.run();
+    let lent = Lent { workspace: PathBuf::from(workspace), environment };
+    node.lend(run, lent);
+    let mut follower = Follower::new(node, run);
+    let submit = Command::Submit {
+        submission: Box::new(prepared.submission),
+        plan: prepared.plan,
+        blobs: vec![blob],
+    };
+    let submitted = node.ask(submit).await;
+    let outcome = match submitted {
+        Ok(_) => {
+            let _ = items.send(item(&Progress::Submitted { run: run.to_string() })).await;
+            follower.follow(node, &items, true).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    node.end_lending(&run);
+    if items.is_closed() {
+        // whoever started it went away: it was to run for them
+        let reason = "whoever started it went away".to_owned();
+        let _ = node.ask(Command::Cancel { run, reason }).await;
+    }
+    outcome?;
+    view(node, &run)
+}
+
+pub(super) fn item(progress: &Progress) -> serde_json::Value {
+    serde_json::to_value(progress).unwrap_or_default()
+}
+
+/// Number of this run among those of its workflow that are in memory.
+fn run_number(node: &Node, path: &str) -> u64 {
+    let views = node.watcher().views();
+    let same = |run: &&Run| {
+        run.submitted.as_ref().is_some_and(|submitted| match &submitted.spec {
+            RunSpec::Workflow(spec) => spec.path == path,
+            RunSpec::Task { .. } => false,
+        })
+    };
+    1 + views.runs().all_live().filter(same).count() as u64
+}
+
+pub(super) async fn submit(
+    node: &Arc<Node>,
+    path: String,
+    source: String,
+    wishes: Wishes,
+    copies: u32,
+) -> Result<Submitted, Failure> {
+    let workflow = read_workflow(source.as_bytes(), &path)?;
+    refuse_unsupported(&workflow, &path)?;
+    let blob = node.blobs.put(source.as_bytes())?;
+    let number = run_number(node, &path);
+    let prepared = prepare(&workflow, &path, blob, &wishes, Placement::Rule, number, random()?)?;
+    let run = prepared.submission.run();
+    let command =
+        Command::Submit { submission: Box::new(prepared.submission), plan: prepared.plan, blobs: vec![blob] };
+    let receipt = node.ask(command).await?;
+    let copies = wait_for_copies(node, &run, vec![blob], copies).await?;
+    Ok(Submitted { run: view(node, &run)?, already_so: receipt.already_so, notes: prepared.notes, copies })
+}
+
+/// Waits until other peers hold a submission and its sources; says their names.
+pub(super) async fn wait_for_copies(
+    node: &Node,
+    run: &RunId,
+    blobs: Vec<wfengine_storage_format::BlobId>,
+    copies: u32,
+) -> Result<Vec<String>, Failure> {
+    if copies == 0 {
+        return Ok(Vec::new());
+    }
+    let submission = node.watcher().run(run).and_then(|run| run.canonical);
+    let (Some(network), Some(submission)) = (node.network(), submission) else {
+        return Err(Failure::unreachable(
+            "the run is submitted on this host, but no node is running here to hand out copies: start `wfengine serve`, then `wfengine sync --wait`",
+        ));
+    };
+    let holders = network
+        .wait_for_copies(submission, blobs, copies)
+        .await
+        .map_err(|error| Failure::unreachable(format!("the run is submitted on this host; {error}")))?;
+    let views = node.watcher().views();
+    Ok(holders.iter().map(|peer| views.peer_name(peer)).collect())
+}
+
+pub(super) async fn wait(node: &Arc<Node>, id: &str, logs: bool, items: Items) -> Result<RunView, Failure> {
+    let target = resolve::target(node, id)?;
+    let mut follower = Follower::new(node, target.run);
+    follower.follow(node, &items, logs).await?;
+    view(node, &target.run)
+}
+
+pub(super) fn list(
+    node: &Node,
+    status: Option<String>,
+    peer: Option<String>,
+    tag: Option<String>,
+    since_ms: Option<u64>,
+    limit: usize,
+) -> Result<Vec<RunView>, Failure> {
+    if let Some(status) = &status
+        && !Status::ALL.iter().any(|known| known.name() == status)
+    {
+        let words: Vec<&str> = Status::ALL.iter().map(|status| status.name()).collect();
+        return Err(Failure::bad_input(format!("--status {status}: expected one of {}", words.join(", "))));
+    }
+    let peer = peer.map(|peer| resolve::peer(node, &peer)).transpose()?;
+    let oldest = since_ms.map(|since| node.clock.wall().0.saturating_sub(since));
+    // finished runs that left memory are folded again one by one, newest first
+    let mut order: Vec<(u64, RunId)> = {
+        let views = node.watcher().views();
+        let live = views.runs().all_live().filter(|run| run.submitted.is_some());
+        let live = live.map(|run| (run.submission().map_or(0, |found| found.time_ms), run.id));
+        let finished = views.runs().finished().iter().map(|(id, finished)| (finished.submitted_ms, *id));
+        live.chain(finished).collect()
+    };
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    let mut found = Vec::new();
+    for (submitted_ms, id) in order {
+        if found.len() >= limit.min(10_000) || oldest.is_some_and(|oldest| submitted_ms < oldest) {
+            break;
+        }
+        let Some(run) = node.watcher().run(&id) else { continue };
+        let fits = status.as_ref().is_none_or(|status| run.status.name() == status)
+            && tag.as_ref().is_none_or(|tag| run.submitted.as_ref().is_some_and(|s| s.tags.contains(tag)))
+            && peer.is_none_or(|peer| run.jobs.values().any(|job| is_at(job, &peer)));
+        if fits {
+            found.push(RunView::of(&run, &node.watcher().views()));
+        }
+    }
+    Ok(found)
+}
+
+fn is_at(job: &Job, peer: &wfengine_storage_format::PeerId) -> bool {
+    job.result.as_ref().map_or_else(
+        || job.holder().is_some_and(|claim| claim.peer() == *peer),
+        |result| result.peer == *peer,
+    )
+}
+
+pub(super) fn show(node: &Node, id: &str) -> Result<RunView, Failure> {
+    let target = resolve::target(node, id)?;
+    let mut run = view(node, &target.run)?;
+    if let Some(job) = target.job {
+        let job = job.to_string();
+        run.jobs.retain(|known| known.id == job);
+    }
+    Ok(run)
+}
+
+pub(super) async fn cancel(node: &Arc<Node>, id: &str, reason: String) -> Result<RunView, Failure> {
+    let target = resolve::target(node, id)?;
+    node.ask(Command::Cancel { run: target.run, reason }).await?;
+    view(node, &target.run)
+}
+
+pub(super) async fn rerun(node: &Arc<Node>, id: &str) -> Result<Submitted, Failure> {
+    let target = resolve::target(node, id)?;
+    let before = view(node, &target.run)?;
+    let open = Status::ALL.iter().any(|status| status.name() == before.status && !status.is_terminal());
+    if open {
+        return Err(Failure::refused(format!(
+            "run {} is still {}: cancel it first, or wait for its end",
+            target.run.short(),
+            before.status
+        )));
+    }
+    let again = crate::node::rerun(node, target.run, before.attempt + 1).await?;
+    Ok(Submitted { run: view(node, &again)?, already_so: false, notes: Vec::new(), copies: Vec::new() })
+}
+
+pub(super) async fn prioritise(node: &Arc<Node>, id: &str, priority_milli: u32) -> Result<RunView, Failure> {
+    let target = resolve::target(node, id)?;
+    node.ask(Command::Prioritise { run: target.run, priority_milli }).await?;
+    view(node, &target.run)
+}
+
+/// The jobs a text names: one job, or all of a run.
+fn jobs_of(node: &Node, id: &str) -> Result<Vec<(RunId, JobId)>, Failure> {
+    let target = resolve::target(node, id)?;
+    if let Some(job) = target.job {
+        return Ok(vec![(target.run, job)]);
+    }
+    let run = node.watcher().run(&target.run);
+    Ok(run.map(|run| run.jobs.keys().map(|job| (target.run, *job)).collect()).unwrap_or_default())
+}
+
+pub(super) fn why(node: &Node, id: &str) -> Result<Vec<WhyView>, Failure> {
+    let mut found = Vec::new();
+    for (run, job) in jobs_of(node, id)? {
+        let why = node.look(|scheduler, views, now| {
+            let name = views.runs().live_job(&run, &job).map(|(_, job)| job.leg.name.clone());
+            scheduler.why(views, &run, &job, now).zip(name)
+        });
+        let Some((why, name)) = why else { continue };
+        let order = why
+            .order
+            .iter()
+            .map(|place| RankView {
+                peer: place.name.clone(),
+                peer_id: place.peer.to_string(),
+                band: place.band,
+                rank: place.rank,
+                distance: place.distance,
+                alive: Some(place.alive || place.peer == node.peer_id()),
+                declined: place.declined.map(|reason| reason.text().to_owned()),
+            })
+            .collect();
+        found.push(WhyView {
+            run: run.to_string(),
+            job: job.to_string(),
+            name,
+            status: why.status.name().to_owned(),
+            text: why.text,
+            order,
+        });
+    }
+    if found.is_empty() {
+        let run = show(node, id)?;
+        let waiting = match run.waiting_jobs.as_slice() {
+            [] => String::new(),
+            jobs => format!(" Jobs not planned yet: {}; they wait for the results they need.", jobs.join(", ")),
+        };
+        let reason = if run.reason.is_empty() { String::new() } else { format!(": {}", run.reason) };
+        found.push(WhyView {
+            run: run.id.clone(),
+            job: String::new(),
+            name: run.name.clone(),
+            status: run.status.clone(),
+            text: format!("The run is {}{reason}.{waiting}", run.status),
+            order: Vec::new(),
+        });
+    }
+    Ok(found)
+}
+
+pub(super) fn owner(node: &Node, ids: &[String]) -> Result<Vec<OwnerView>, Failure> {
+    let mut wanted = Vec::new();
+    for id in ids {
+        wanted.extend(jobs_of(node, id)?);
+    }
+    if ids.is_empty() {
+        let views = node.watcher().views();
+        for run in views.runs().all_live().filter(|run| !run.status.is_terminal()) {
+            wanted.extend(run.jobs.values().filter(|job| !job.status.is_terminal()).map(|job| (run.id, job.id)));
+        }
+    }
+    let mut found = Vec::new();
+    for (run, id) in wanted.into_iter().take(10_000) {
+        let Some(run) = node.watcher().run(&run) else { continue };
+        let (Some(job), Some(submission)) = (run.jobs.get(&id), run.submission()) else { continue };
+        let key = ownership_key(&submission.head, &job.id);
+        let views = node.watcher().views();
+        let ranked = order_of(&views, &run, job)
+            .into_iter()
+            .map(|place| RankView {
+                peer: views.peer_name(&place.peer),
+                peer_id: place.peer.to_string(),
+                band: place.band,
+                rank: place.rank,
+                distance: place.distance,
+                alive: None,
+                declined: None,
+            })
+            .collect();
+        let holder = job.result.as_ref().map(|result| result.peer).or_else(|| job.holder().map(|claim| claim.peer()));
+        found.push(OwnerView {
+            run: run.id.to_string(),
+            job: job.id.to_string(),
+            name: job.leg.name.clone(),
+            status: job.status.name().to_owned(),
+            key: wfengine_storage_format::BlobId::from_bytes(key).to_string(),
+            ranked,
+            holder: holder.map(|peer| views.peer_name(&peer)),
+        });
+    }
+    Ok(found)
+}
+
+/// The exit status that a run's end means.
+pub(crate) fn exit_of(run: &RunView) -> Exit {
+    match run.status.as_str() {
+        "completed" | "skipped" => Exit::Success,
+        _ => Exit::Failure,
+    }
+}

@@ -1,0 +1,184 @@
+//! Tasks: runs of one opaque job, for programs that do their own work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wfengine_core::command::Command;
+use wfengine_core::scheduler::Execution;
+use wfengine_storage_format::{Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId};
+
+use super::answers::{RunView, Submitted, TaskView};
+use super::runs::{view, wait_for_copies};
+use super::resolve;
+use crate::control::Items;
+use crate::error::Failure;
+use crate::node::{Handed, Node};
+use crate::submission::{Wishes, task};
+
+pub(super) async fn submit(
+    node: &Arc<Node>,
+    task_id: &str,
+    workflow_id: &str,
+    tags: &[String],
+    wishes: &Wishes,
+    copies: u32,
+) -> Result<Submitted, Failure> {
+    let (submission, notes) = task(task_id, workflow_id, tags, wishes)?;
+    let run = submission.run();
+    let command = Command::Submit { submission: Box::new(submission), plan: Vec::new(), blobs: Vec::new() };
+    let receipt = node.ask(command).await?;
+    let copies = wait_for_copies(node, &run, Vec::new(), copies).await?;
+    Ok(Submitted { run: view(node, &run)?, already_so: receipt.already_so, notes, copies })
+}
+
+pub(super) async fn next(
+    node: &Arc<Node>,
+    wait: bool,
+    lease_ms: u64,
+    tags: Vec<String>,
+    items: &Items,
+) -> Result<Option<TaskView>, Failure> {
+    if lease_ms == 0 {
+        return Err(Failure::bad_input("--lease: expected more than nothing"));
+    }
+    let asked = node.next_task(tags, Duration::from_millis(lease_ms), wait);
+    tokio::select! {
+        handed = asked => Ok(handed.and_then(|handed| describe(node, handed, lease_ms))),
+        () = items.closed() => Ok(None),
+    }
+}
+
+fn describe(node: &Node, handed: Handed, lease_ms: u64) -> Option<TaskView> {
+    let run = view(node, &handed.run).ok()?;
+    let key = node.watcher().run(&handed.run).and_then(|run| {
+        run.submitted.map(|submitted| wfengine_storage_format::run_id(&submitted.trigger_key, 1))
+    });
+    Some(TaskView {
+        task_id: if run.given_id.is_empty() { run.id.clone() } else { run.given_id.clone() },
+        run: run.id,
+        job: handed.job.to_string(),
+        workflow_id: run.workflow_id,
+        name: run.name,
+        tags: run.tags,
+        priority: run.priority,
+        metadata: run.metadata,
+        attempt: run.attempt,
+        task_hash: handed.job.to_string(),
+        assigned_peer: node.watcher().views().peer_name(&node.peer_id()),
+        fencing_token: handed.token.text(),
+        idempotency_key: key.map(|key| key.to_string()).unwrap_or_default(),
+        lease_ms,
+    })
+}
+
+/// A task with the claim that is held on it here.
+struct HeldTask {
+    run: RunId,
+    job: JobId,
+    claim: EventId,
+    submission: EventId,
+}
+
+/// Finds the task and the claim this node, or an earlier command of it, holds.
+fn held(node: &Node, id: &str) -> Result<HeldTask, Failure> {
+    let target = resolve::target(node, id)?;
+    let run = node.watcher().run(&target.run).ok_or_else(|| Failure::bad_input(format!("no task {id} is known here")))?;
+    if !run.is_task() {
+        return Err(Failure::refused(format!("run {} is a workflow: its jobs end by themselves", target.run.short())));
+    }
+    let job = run.jobs.values().next().ok_or_else(|| Failure::bad_input(format!("task {id} has no job")))?;
+    if job.status.is_terminal() {
+        return Err(Failure::refused(format!("task {id} is already {}", job.status)));
+    }
+    let holder = job.holder().ok_or_else(|| {
+        Failure::refused(format!("task {id} is held by nobody: take it with `wfengine task next`"))
+    })?;
+    if holder.chain != node.store.chain() {
+        let who = node.watcher().views().peer_name(&holder.peer());
+        return Err(Failure::refused(format!("task {id} is held by {who} (claim {})", holder.id.short())));
+    }
+    let submission = run.canonical.unwrap_or(holder.id);
+    Ok(HeldTask { run: run.id, job: job.id, claim: holder.id, submission })
+}
+
+/// Whether the scheduler of this process handed the task out: then the report goes through it.
+fn is_scheduled(node: &Node, claim: &EventId) -> bool {
+    node.look(|scheduler, _, _| scheduler.held_claims().contains(claim))
+}
+
+async fn settled(node: &Arc<Node>, run: RunId, claim: EventId, report: Execution, command: Command) -> Result<RunView, Failure> {
+    if is_scheduled(node, &claim) {
+        let mut commits = node.watcher().subscribe();
+        node.report(claim, report);
+        loop {
+            let ended = node.watcher().run(&run).is_none_or(|run| {
+                run.jobs.values().all(|job| job.claim(&claim).is_none_or(|claim| !claim.is_held()))
+            });
+            if ended {
+                break;
+            }
+            tokio::select! {
+                _ = commits.recv() => {}
+                () = node.stopped() => return Err(Failure::unreachable("the node stops; ask again once it is back")),
+            }
+        }
+    } else {
+        node.ask(command).await?;
+    }
+    view(node, &run)
+}
+
+pub(super) async fn complete(node: &Arc<Node>, id: &str, result_json: String) -> Result<RunView, Failure> {
+    if !result_json.is_empty() {
+        serde_json::from_str::<serde_json::Value>(&result_json)
+            .map_err(|error| Failure::bad_input(format!("--result is not JSON: {error}")))?;
+    }
+    let task = held(node, id)?;
+    let body = JobCompleted {
+        run: task.run,
+        job: task.job,
+        claim: task.claim,
+        conclusion: Conclusion::Success,
+        outputs: Vec::new(),
+        result_json,
+        log: None,
+        log_len: 0,
+        summary: None,
+        artifacts: Vec::new(),
+        duration_ms: 0,
+        notes: Vec::new(),
+    };
+    let report = Execution::Finished(Box::new(body.clone()));
+    settled(node, task.run, task.claim, report, Command::Complete(body)).await
+}
+
+pub(super) async fn fail(node: &Arc<Node>, id: &str, error: String, retry: bool) -> Result<RunView, Failure> {
+    let task = held(node, id)?;
+    let body = JobFailed {
+        run: task.run,
+        job: task.job,
+        claim: Some(task.claim),
+        submission: task.submission,
+        error: error.clone(),
+        infrastructure: false,
+        retry,
+    };
+    settled(node, task.run, task.claim, Execution::Failed { error, retry }, Command::Fail(body)).await
+}
+
+pub(super) async fn release(node: &Arc<Node>, id: &str) -> Result<RunView, Failure> {
+    let task = held(node, id)?;
+    let body = JobReleased { run: task.run, job: task.job, claim: task.claim, reason: ReleaseReason::GivenBack };
+    settled(node, task.run, task.claim, Execution::GivenBack, Command::Release(body)).await
+}
+
+pub(super) fn extend(node: &Node, id: &str, lease_ms: u64) -> Result<(), Failure> {
+    let task = held(node, id)?;
+    let length = Duration::from_millis(lease_ms);
+    if node.schedule(|scheduler, _, now| scheduler.handle_extend(task.claim, length, now)) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "task {id} has no lease in a running node: without `wfengine serve` a task is held until it is completed, failed or released"
+    )))
+}

@@ -1,0 +1,53 @@
+//! The `wfengine` binary: parses the command line, wires a node together, and turns outcomes into text and exit statuses.
+
+mod args;
+
+mod clock;
+mod commands;
+mod control;
+mod door;
+mod error;
+mod handlers;
+mod home;
+mod node;
+mod submission;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Exit;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    init_logs();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal::error(&format!("the event loop does not start: {error}"));
+            return ExitCode::from(Exit::Failure.code());
+        }
+    };
+    let outcome = runtime.block_on(commands::run(cli));
+    // an execution that was told to stop is not waited for
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            terminal::error(&failure.message);
+            for candidate in &failure.candidates {
+                terminal::error(&format!("  did you mean {candidate}?"));
+            }
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Logs of the program itself go to stderr; `WFENGINE_LOG=debug` shows more.
+fn init_logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WFENGINE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

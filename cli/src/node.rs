@@ -1,0 +1,248 @@
+//! The node: store, scheduler, executor and network of one process, wired together.
+//!
+//! The same node serves for hours or answers one command; what differs is how many slots it has and whether it is on the network.
+//! Everything that happens goes through the log: handlers and executions send commands, the drive loop tells the scheduler what was
+//! committed, the scheduler says what to do next.
+
+mod drive;
+mod execute;
+mod feed;
+pub(crate) mod network;
+mod planning;
+mod programs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use wfengine_core::command::{Command, Refusal};
+use wfengine_core::scheduler::{Allow, CommandId, Config, Scheduler};
+use wfengine_core::time::{Now, WallMs};
+use wfengine_core::views::Views;
+use wfengine_storage_format::{ClusterId, EventId, PeerId, RunId};
+use wfengine_store::data_dir::DirLock;
+use wfengine_store::{AskError, Blobs, Purpose, Receipt, Store, Watcher};
+
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::home::{Home, Settings};
+pub(crate) use feed::{Happening, News, What};
+use network::Network;
+pub(crate) use planning::{blob, rerun, results_of};
+pub(crate) use programs::Handed;
+
+/// What a process does with the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Answers commands; executes only what `run` starts here.
+    Command,
+    /// Takes part: claims, executes, replicates.
+    Serve {
+        /// Jobs at once.
+        slots: u32,
+    },
+}
+
+/// A folder and environment that `run` lends to the jobs of its run.
+#[derive(Clone, Debug)]
+pub(crate) struct Lent {
+    /// Where the steps start; left as they leave it.
+    pub(crate) workspace: PathBuf,
+    /// The asking process's environment, as far as jobs may see it.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+type CommandAnswer = (CommandId, Result<Vec<EventId>, Refusal>);
+
+/// One process's node.
+pub(crate) struct Node {
+    pub(crate) home: Home,
+    pub(crate) cluster: ClusterId,
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Clock,
+    pub(crate) mode: Mode,
+    scheduler: Mutex<Scheduler>,
+    settings: Mutex<Settings>,
+    lent: Mutex<BTreeMap<RunId, Lent>>,
+    running: Mutex<BTreeMap<EventId, execute::Running>>,
+    programs: Mutex<programs::Waiting>,
+    network: OnceLock<Arc<dyn Network>>,
+    news: News,
+    wake: Notify,
+    answers: mpsc::UnboundedSender<CommandAnswer>,
+    stopping: watch::Sender<bool>,
+    _lock: DirLock,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Node {
+    /// Opens the node of a data directory that this process owns and starts its drive loop.
+    pub(crate) fn open(home: Home, lock: DirLock, mode: Mode, clock: Clock) -> Result<Arc<Self>, Failure> {
+        let cluster = home.cluster(&lock, clock.wall())?;
+        let purpose = if mode == Mode::Command { Purpose::Command } else { Purpose::Serve };
+        let store = home.open_store(&cluster, purpose)?;
+        let blobs = Blobs::open(home.data.blobs_dir(&cluster))?;
+        blobs.sweep();
+        let settings = home.settings()?;
+        let news = store.watcher().subscribe();
+        let scheduler = {
+            let views = store.watcher().views();
+            Scheduler::open(store.chain(), config(mode, &settings, &views, clock.now())?, &views, clock.now())
+        };
+        let (answers, answered) = mpsc::unbounded_channel();
+        let (stopping, stopped) = watch::channel(false);
+        let node = Arc::new(Self {
+            home,
+            cluster,
+            store,
+            blobs,
+            clock,
+            mode,
+            scheduler: Mutex::new(scheduler),
+            settings: Mutex::new(settings),
+            lent: Mutex::default(),
+            running: Mutex::default(),
+            programs: Mutex::default(),
+            network: OnceLock::new(),
+            news: News::new(),
+            wake: Notify::new(),
+            answers,
+            stopping,
+            _lock: lock,
+        });
+        execute::clear_leftovers(&node);
+        if held(&node.settings).paused {
+            node.schedule(|scheduler, views, now| scheduler.handle_pause(views, now));
+        }
+        tokio::spawn(drive::drive(Arc::clone(&node), news, answered, stopped));
+        Ok(node)
+    }
+
+    /// Reads the log.
+    pub(crate) fn watcher(&self) -> &Watcher {
+        self.store.watcher()
+    }
+    /// This node's id.
+    pub(crate) fn peer_id(&self) -> PeerId {
+        self.home.peer_id()
+    }
+    /// What executions say while they happen.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Happening>> {
+        self.news.listen()
+    }
+    /// The network, if this node is on one.
+    pub(crate) fn network(&self) -> Option<&Arc<dyn Network>> {
+        self.network.get()
+    }
+    /// Goes on the network.
+    pub(crate) fn connect_network(&self, network: Arc<dyn Network>) {
+        if self.network.set(network).is_err() {
+            tracing::error!("BUG: the node is on the network already");
+        }
+    }
+
+    /// Asks for a command and waits until it is durable.
+    pub(crate) async fn ask(&self, command: Command) -> Result<Receipt, AskError> {
+        self.store.recorder().ask(command, self.clock.wall()).await
+    }
+
+    /// Tells the scheduler something, with the views as they are, and lets the drive loop act on what follows.
+    pub(crate) fn schedule<T>(&self, tell: impl FnOnce(&mut Scheduler, &Views, Now) -> T) -> T {
+        let told = {
+            let mut scheduler = held(&self.scheduler);
+            let views = self.watcher().views();
+            tell(&mut scheduler, &views, self.clock.now())
+        };
+        self.wake.notify_one();
+        told
+    }
+
+    /// Asks the scheduler something.
+    pub(crate) fn look<T>(&self, ask: impl FnOnce(&Scheduler, &Views, Now) -> T) -> T {
+        let scheduler = held(&self.scheduler);
+        let views = self.watcher().views();
+        ask(&scheduler, &views, self.clock.now())
+    }
+
+    /// The host's own settings.
+    pub(crate) fn settings(&self) -> Settings {
+        held(&self.settings).clone()
+    }
+
+    /// Changes the host's own settings and keeps them.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<Settings, Failure> {
+        let mut settings = held(&self.settings);
+        let mut changed = settings.clone();
+        change(&mut changed);
+        self.home.keep_settings(&changed)?;
+        *settings = changed.clone();
+        drop(settings);
+        self.schedule(|scheduler, views, now| {
+            scheduler.handle_allow(views, allow(&changed), now);
+            if changed.paused { scheduler.handle_pause(views, now) } else { scheduler.handle_resume(views, now) }
+        });
+        Ok(changed)
+    }
+
+    /// Lends a folder to the jobs of a run. Before the run is submitted, so that its jobs find it.
+    pub(crate) fn lend(&self, run: RunId, lent: Lent) {
+        held(&self.lent).insert(run, lent);
+    }
+    /// Takes a lent folder back.
+    pub(crate) fn end_lending(&self, run: &RunId) {
+        held(&self.lent).remove(run);
+    }
+
+    /// Claims nothing more, finishes what runs for up to `grace`, gives the rest back.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.schedule(|scheduler, views, now| scheduler.handle_drain(views, grace, now));
+        let mut news = self.watcher().subscribe();
+        while !self.look(|scheduler, _, _| scheduler.is_drained()) {
+            // every claim that ends is a commit; the timer covers one that ended without
+            let _ = tokio::time::timeout(Duration::from_millis(100), news.recv()).await;
+        }
+    }
+
+    /// Stops the drive loop and closes the log.
+    pub(crate) fn close(&self) -> Result<(), Failure> {
+        self.stopping.send_replace(true);
+        Ok(self.store.close()?)
+    }
+
+    /// Done once the node stops, for whatever reason.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Whose jobs the operator lets this host run.
+fn allow(settings: &Settings) -> Allow {
+    Allow {
+        any: settings.allow_any,
+        peers: settings.allow_peers.iter().filter_map(|peer| peer.parse().ok()).collect(),
+        repositories: settings.allow_repositories.clone(),
+    }
+}
+
+fn config(mode: Mode, settings: &Settings, views: &Views, now: Now) -> Result<Config, Failure> {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let slots = match mode {
+        Mode::Command => 0,
+        Mode::Serve { slots } => slots,
+    };
+    let recent = |(peer, at): (&String, &u64)| {
+        let peer: PeerId = peer.parse().ok()?;
+        let member = views.authority().roster().member(&peer).is_some();
+        (member && now.wall <= WallMs(at.saturating_add(DAY_MS))).then_some(peer)
+    };
+    let seen: BTreeSet<PeerId> = settings.seen.iter().filter_map(recent).collect();
+    let seed = u64::from_le_bytes(crate::home::random()?);
+    Ok(Config { slots, allow: allow(settings), seen, seed, ..Config::default() })
+}

@@ -1,0 +1,88 @@
+//! Outside programs that wait for tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use wfengine_core::ownership::Token;
+use wfengine_core::scheduler::{Execution, ProgramAsk, ProgramId};
+use wfengine_storage_format::{EventId, JobId, RunId};
+
+use super::{Node, held};
+
+/// A task that was handed to a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) run: RunId,
+    pub(crate) job: JobId,
+    pub(crate) claim: EventId,
+    pub(crate) token: Token,
+}
+
+/// The programs whose question is open.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    next: u64,
+    answers: BTreeMap<ProgramId, oneshot::Sender<Option<Handed>>>,
+}
+
+/// Withdraws a question when whoever asked goes away.
+struct Question<'a> {
+    node: &'a Node,
+    program: ProgramId,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if held(&self.node.programs).answers.remove(&self.program).is_some() {
+            let program = self.program;
+            self.node.schedule(|scheduler, views, now| scheduler.handle_program_gone(views, program, now));
+        }
+    }
+}
+
+impl Node {
+    /// Takes the next task this node may claim; `None` when there is none and the program does not wait.
+    pub(crate) async fn next_task(&self, tags: Vec<String>, lease: Duration, waits: bool) -> Option<Handed> {
+        let (answer, answered) = oneshot::channel();
+        let program = {
+            let mut waiting = held(&self.programs);
+            waiting.next += 1;
+            let program = ProgramId(waiting.next);
+            waiting.answers.insert(program, answer);
+            program
+        };
+        let question = Question { node: self, program };
+        let ask = ProgramAsk { program, tags, lease, waits };
+        self.schedule(|scheduler, views, now| scheduler.handle_program(views, ask, now));
+        let handed = answered.await.ok().flatten();
+        drop(question);
+        if let Some(handed) = handed {
+            self.report(handed.claim, Execution::Started);
+        }
+        handed
+    }
+
+    /// Tells the scheduler what became of a claim's execution.
+    pub(crate) fn report(&self, claim: EventId, report: Execution) {
+        self.schedule(|scheduler, views, now| scheduler.handle_execution(views, claim, report, now));
+    }
+}
+
+pub(super) fn hand(node: &Arc<Node>, program: ProgramId, handed: Handed) {
+    let answer = held(&node.programs).answers.remove(&program);
+    let unheard = match answer {
+        Some(answer) => answer.send(Some(handed)).is_err(),
+        None => true,
+    };
+    if unheard {
+        node.report(handed.claim, Execution::GivenBack);
+    }
+}
+
+pub(super) fn nothing_for(node: &Arc<Node>, program: ProgramId) {
+    if let Some(answer) = held(&node.programs).answers.remove(&program) {
+        let _ = answer.send(None);
+    }
+}

@@ -1,0 +1,398 @@
+//! From a workflow file and options to a submission: everything the run may ever read, frozen.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use wfengine_storage_format::limits::{PRIORITY_MILLI_DEFAULT, PRIORITY_MILLI_MAX};
+use wfengine_storage_format::{
+    BlobId, Frozen, Origin, Placement, PlannedKey, PlannedLeg, RunSpec, RunSubmitted, WorkflowSpec,
+};
+use wfengine_workflow::{JobCondition, NeedsResult, Plan, RULES_VERSION, Workflow, plan, resolve_inputs, tags};
+
+use crate::error::{Exit, Failure};
+
+/// What a person or program says about a submission besides the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Wishes {
+    /// What to call it.
+    pub(crate) name: Option<String>,
+    /// Dispatch inputs by name.
+    pub(crate) inputs: BTreeMap<String, serde_json::Value>,
+    /// The submitter's own data, a JSON object as text.
+    pub(crate) metadata: Option<String>,
+    /// Thousandths; lower runs first.
+    pub(crate) priority_milli: Option<u32>,
+    /// How often a failed run is submitted again.
+    pub(crate) retries: u32,
+    /// Shortest and longest wait before that, in milliseconds.
+    pub(crate) backoff_ms: (u64, u64),
+    /// Names the run.
+    pub(crate) id: Option<String>,
+    /// What git says about the folder.
+    pub(crate) repository: GitFacts,
+    /// Who asks.
+    pub(crate) actor: String,
+}
+
+/// What a checkout says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GitFacts {
+    /// `owner/name`, or empty.
+    pub(crate) repository: String,
+    /// Full ref, or empty.
+    pub(crate) git_ref: String,
+    /// Commit, or empty.
+    pub(crate) sha: String,
+}
+
+/// A submission ready to be asked for.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) submission: RunSubmitted,
+    pub(crate) plan: Vec<PlannedKey>,
+    /// Remarks for people.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Reads a workflow file, or says what is wrong with it: file, line, column, what was expected.
+pub(crate) fn read_workflow(source: &[u8], path: &str) -> Result<Workflow, Failure> {
+    Workflow::read(source, path).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::bad_input(lines.join("\n"))
+    })
+}
+
+/// Refuses by name, before anything runs, what this version cannot run.
+pub(crate) fn refuse_unsupported(workflow: &Workflow, path: &str) -> Result<(), Failure> {
+    let found = workflow.unsupported();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = found
+        .iter()
+        .map(|found| format!("{path}:{}:{}: {} is not supported yet: {}", found.line, found.column, found.key, found.why))
+        .collect();
+    Err(Failure::bad_input(lines.join("\n")))
+}
+
+/// Turns a file and wishes into a submission.
+pub(crate) fn prepare(
+    workflow: &Workflow,
+    path: &str,
+    source: BlobId,
+    wishes: &Wishes,
+    placement: Placement,
+    run_number: u64,
+    random_key: [u8; 16],
+) -> Result<Prepared, Failure> {
+    let routing = tags::of(workflow);
+    let mut notes: Vec<String> = routing.warnings.iter().map(ToString::to_string).collect();
+    if placement == Placement::Rule && routing.routing == tags::Routing::GithubOnly {
+        let words = routing.words().join(", ");
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{path} is tagged {words}: such workflows run on GitHub only. `wfengine run` executes it here all the same"),
+        ));
+    }
+    if placement == Placement::Author && !routing.found.is_empty() {
+        notes.push(format!("routing tags ({}) are ignored by `run`: it executes here", routing.words().join(", ")));
+    }
+    notes.extend(workflow.not_valid_on_github().iter().map(|found| format!("not valid on GitHub: {found}")));
+    let inputs = resolve_inputs(workflow, &wishes.inputs).map_err(|error| Failure::bad_input(error.to_string()))?;
+    let trigger_key = match &wishes.id {
+        Some(id) => format!("id:{id}").into_bytes(),
+        None => [b"random:".as_slice(), &random_key].concat(),
+    };
+    let frozen = freeze(&inputs, wishes, run_number)?;
+    let mut submission = RunSubmitted {
+        trigger_key,
+        attempt: 1,
+        name: wishes.name.clone().unwrap_or_else(|| workflow.display_name().to_owned()),
+        spec: RunSpec::Workflow(WorkflowSpec {
+            path: path.to_owned(),
+            source,
+            called: Vec::new(),
+            job_keys: workflow.jobs.iter().map(|job| job.id.clone()).collect(),
+            rules_version: RULES_VERSION,
+        }),
+        frozen,
+        tags: routing.words(),
+        metadata_json: metadata(wishes.metadata.as_deref())?,
+        priority_milli: wishes.priority_milli.unwrap_or(PRIORITY_MILLI_DEFAULT),
+        placement,
+        origin: Origin::Hand,
+        retries: wishes.retries,
+        backoff_ms: wishes.backoff_ms,
+        rerun_of: None,
+    };
+    submission.name = cut(&submission.name, 200);
+    let plan = plan_keys(workflow, &submission, &BTreeMap::new())?;
+    if let Some(label) = foreign_label(&plan) {
+        notes.push(label);
+    }
+    Ok(Prepared { submission, plan, notes })
+}
+
+fn freeze(
+    inputs: &BTreeMap<String, serde_json::Value>,
+    wishes: &Wishes,
+    run_number: u64,
+) -> Result<Frozen, Failure> {
+    let event = serde_json::json!({ "inputs": inputs });
+    let event_json = event.to_string();
+    if event_json.len() > wfengine_storage_format::limits::JSON_BYTES_MAX {
+        return Err(Failure::bad_input(format!(
+            "the inputs take {} bytes; 32 KiB are allowed: put large data into a file that the workflow reads",
+            event_json.len()
+        )));
+    }
+    Ok(Frozen {
+        event_name: "workflow_dispatch".to_owned(),
+        event_json,
+        event_blob: None,
+        inputs: inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        vars: Vec::new(),
+        actor: wishes.actor.clone(),
+        repository: wishes.repository.repository.clone(),
+        ref_name: wishes.repository.git_ref.clone(),
+        sha: wishes.repository.sha.clone(),
+        run_number,
+    })
+}
+
+/// The frozen values in the planner's terms.
+pub(crate) fn thaw(submission: &RunSubmitted) -> wfengine_workflow::Frozen {
+    let frozen = &submission.frozen;
+    let json = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+    wfengine_workflow::Frozen {
+        inputs: frozen.inputs.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        event: if frozen.event_json.is_empty() { serde_json::json!({}) } else { json(&frozen.event_json) },
+        event_name: frozen.event_name.clone(),
+        vars: frozen.vars.iter().cloned().collect(),
+        actor: frozen.actor.clone(),
+        git_ref: frozen.ref_name.clone(),
+        sha: frozen.sha.clone(),
+        repository: frozen.repository.clone(),
+        run_id: submission.run().to_string(),
+        run_number: frozen.run_number,
+        run_attempt: submission.attempt,
+        ..wfengine_workflow::Frozen::default()
+    }
+}
+
+/// Plans every job that can be planned with these results, grouped by key.
+pub(crate) fn plan_keys(
+    workflow: &Workflow,
+    submission: &RunSubmitted,
+    results: &BTreeMap<String, NeedsResult>,
+) -> Result<Vec<PlannedKey>, Failure> {
+    let planned = plan::plan(workflow, &thaw(submission), results).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::bad_input(lines.join("\n"))
+    })?;
+    Ok(keys_of(planned))
+}
+
+fn keys_of(plan: Plan) -> Vec<PlannedKey> {
+    let mut keys: Vec<PlannedKey> = Vec::new();
+    let run_group = plan.run_concurrency_group;
+    for job in plan.jobs {
+        let leg = PlannedLeg {
+            name: job.name,
+            matrix: job.matrix,
+            runs_on: job.runs_on,
+            group: job.concurrency_group.or_else(|| run_group.clone()),
+            timeout_minutes: job.timeout_minutes,
+            continue_on_error: job.continue_on_error,
+        };
+        match keys.last_mut().filter(|known| known.key == job.key) {
+            Some(known) => known.legs.push(leg),
+            None => keys.push(PlannedKey {
+                key: job.key,
+                needs: job.needs,
+                skipped: match job.condition {
+                    JobCondition::Runs => None,
+                    JobCondition::Skipped { reason } => Some(reason),
+                },
+                max_parallel: job.max_parallel,
+                fail_fast: job.fail_fast,
+                legs: vec![leg],
+            }),
+        }
+    }
+    keys
+}
+
+/// One line about labels of GitHub's hosted machines: here they mean this host.
+fn foreign_label(plan: &[PlannedKey]) -> Option<String> {
+    let labels: std::collections::BTreeSet<&str> = plan
+        .iter()
+        .flat_map(|planned| &planned.legs)
+        .flat_map(|leg| &leg.runs_on)
+        .map(String::as_str)
+        .filter(|label| label.starts_with("ubuntu-") || label.starts_with("macos-") || label.starts_with("windows-"))
+        .collect();
+    (!labels.is_empty()).then(|| {
+        let labels: Vec<&str> = labels.into_iter().collect();
+        format!("runs-on {} means a {} host here, not a GitHub machine", labels.join(", "), std::env::consts::OS)
+    })
+}
+
+fn metadata(text: Option<&str>) -> Result<String, Failure> {
+    let Some(text) = text else { return Ok(String::new()) };
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value.to_string()),
+        Ok(_) => Err(Failure::bad_input("--metadata: expected a JSON object, such as {\"source\":\"src/\"}")),
+        Err(error) => Err(Failure::bad_input(format!("--metadata is not JSON: {error}"))),
+    }
+}
+
+/// A task for a program.
+pub(crate) fn task(
+    task_id: &str,
+    workflow_id: &str,
+    tags: &[String],
+    wishes: &Wishes,
+) -> Result<(RunSubmitted, Vec<String>), Failure> {
+    if task_id.is_empty() || task_id.len() > 256 {
+        return Err(Failure::bad_input("--task-id: expected 1 to 256 bytes"));
+    }
+    let mut notes = Vec::new();
+    let mut words = Vec::new();
+    for tag in tags.iter().map(|tag| tag.trim()).filter(|tag| !tag.is_empty()) {
+        match tags::Tag::parse(tag) {
+            Some(known) => words.push(known.name().to_owned()),
+            None => {
+                notes.push(format!("`{tag}` is no routing tag; it is kept as a free label"));
+                words.push(tag.to_owned());
+            }
+        }
+    }
+    if tags::route(words.iter().filter_map(|word| tags::Tag::parse(word))) == tags::Routing::GithubOnly {
+        return Err(Failure::refused(format!(
+            "a task tagged {} would have to run on GitHub: only workflows that discovery finds can",
+            words.join(", ")
+        )));
+    }
+    let submission = RunSubmitted {
+        trigger_key: format!("id:{task_id}").into_bytes(),
+        attempt: 1,
+        name: cut(wishes.name.as_deref().unwrap_or(task_id), 200),
+        spec: RunSpec::Task { workflow_id: workflow_id.to_owned() },
+        frozen: Frozen { actor: wishes.actor.clone(), ..Frozen::default() },
+        tags: words,
+        metadata_json: metadata(wishes.metadata.as_deref())?,
+        priority_milli: wishes.priority_milli.unwrap_or(PRIORITY_MILLI_DEFAULT),
+        placement: Placement::Rule,
+        origin: Origin::Hand,
+        retries: wishes.retries,
+        backoff_ms: wishes.backoff_ms,
+        rerun_of: None,
+    };
+    Ok((submission, notes))
+}
+
+/// `--priority P` (0 < P ≤ 1000, lower first) or `--urgency N` (1..10, 10 first) in thousandths.
+pub(crate) fn priority_milli(priority: Option<&str>, urgency: Option<u32>) -> Result<Option<u32>, Failure> {
+    if let Some(urgency) = urgency {
+        if !(1..=10).contains(&urgency) {
+            return Err(Failure::bad_input(format!("--urgency {urgency}: expected 1 to 10, 10 runs first")));
+        }
+        return Ok(Some((11 - urgency) * 500));
+    }
+    let Some(text) = priority else { return Ok(None) };
+    let wrong = || {
+        Failure::bad_input(format!(
+            "--priority {text}: expected a number above 0 and at most 1000 with up to three decimals; lower runs first"
+        ))
+    };
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if decimals.len() > 3 || (whole.is_empty() && decimals.is_empty()) {
+        return Err(wrong());
+    }
+    let digits = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u32>() };
+    let milli = digits(whole)
+        .ok()
+        .and_then(|whole| whole.checked_mul(1000))
+        .zip(digits(&format!("{decimals:0<3}")).ok())
+        .and_then(|(whole, decimals)| whole.checked_add(decimals));
+    milli.filter(|milli| (1..=PRIORITY_MILLI_MAX).contains(milli)).map(Some).ok_or_else(wrong)
+}
+
+/// A duration as people write it: `90s`, `10m`, `2h`, `1d`, `500ms`; a bare number is seconds.
+pub(crate) fn duration_ms(option: &str, text: &str) -> Result<u64, Failure> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let factor = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    factor
+        .zip(digits.parse::<u64>().ok())
+        .and_then(|(factor, number)| number.checked_mul(factor))
+        .ok_or_else(|| Failure::bad_input(format!("{option} {text}: expected a duration such as 90s, 10m, 2h or 1d")))
+}
+
+fn cut(text: &str, len_max: usize) -> String {
+    let mut end = text.len().min(len_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Reads what git keeps in files about the checkout around a folder, without running git.
+pub(crate) fn git_facts(folder: &Path) -> GitFacts {
+    let Some(git) = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir()) else {
+        return GitFacts::default();
+    };
+    let read = |name: &str| std::fs::read_to_string(git.join(name)).unwrap_or_default();
+    let head = read("HEAD");
+    let git_ref = head.trim().strip_prefix("ref: ").unwrap_or_default().to_owned();
+    let sha = if git_ref.is_empty() { head.trim().to_owned() } else { read(&git_ref).trim().to_owned() };
+    let origin = read("config")
+        .lines()
+        .skip_while(|line| line.trim() != "[remote \"origin\"]")
+        .skip(1)
+        .take_while(|line| !line.trim_start().starts_with('['))
+        .find_map(|line| line.trim().strip_prefix("url").map(|rest| rest.trim_start_matches([' ', '=']).to_owned()))
+        .unwrap_or_default();
+    let path = origin.trim_end_matches('/').trim_end_matches(".git");
+    let mut parts = path.rsplit(['/', ':']);
+    let repository = match (parts.next(), parts.next()) {
+        (Some(name), Some(owner)) if !name.is_empty() && !owner.is_empty() => format!("{owner}/{name}"),
+        _ => String::new(),
+    };
+    GitFacts { repository: cut(&repository, 200), git_ref: cut(&git_ref, 200), sha: cut(&sha, 64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_priority_dialects_meet_in_thousandths() {
+        assert_eq!(priority_milli(Some("1.0"), None).unwrap(), Some(1000));
+        assert_eq!(priority_milli(Some("0.001"), None).unwrap(), Some(1));
+        assert_eq!(priority_milli(Some(".5"), None).unwrap(), Some(500));
+        assert_eq!(priority_milli(None, Some(10)).unwrap(), Some(500));
+        assert_eq!(priority_milli(None, Some(1)).unwrap(), Some(5000));
+        for wrong in ["0", "1000.001", "-1", "x", "", "1.0001", "99999999999"] {
+            assert!(priority_milli(Some(wrong), None).is_err(), "{wrong}");
+        }
+        assert!(priority_milli(None, Some(11)).is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration_ms("--lease", "10m").unwrap(), 600_000);
+        assert_eq!(duration_ms("--lease", "5").unwrap(), 5_000);
+        assert!(duration_ms("--lease", "5w").is_err());
+        assert!(duration_ms("--lease", "m").is_err());
+    }
+}
