@@ -1,0 +1,3 @@
+//! Whole-system tests: the harness they share.
+
+pub mod harness;

@@ -1,0 +1,38 @@
+//! Says what the tests did not run, one line each, and how to enable it. Its name puts it last in this package.
+//!
+//! Has no test harness, so that its lines are seen without `--nocapture`. Tests of other packages cannot record: it asks for
+//! their parts on their behalf. Fails only when `WFENGINE_REQUIRE` asks for a part that is missing.
+#![expect(clippy::print_stderr, reason = "its lines are its purpose")]
+
+mod requirements;
+
+use std::{collections::BTreeSet, fs};
+
+use requirements::{Requirement, record, require};
+
+/// What needs a part outside this package.
+const ELSEWHERE: [(Requirement, &str); 3] = [
+    (Requirement::Corpus, "wfengine-workflow: GitHub's own cases and the workflow files in use"),
+    (Requirement::Documents, "wfengine-workflow: the examples of the documents"),
+    (Requirement::Python, "wfengine-executor: steps with `shell: python`"),
+];
+
+fn main() {
+    // a runner that asks which tests there are
+    if std::env::args().any(|argument| argument == "--list") {
+        return;
+    }
+    for (requirement, what) in ELSEWHERE {
+        require(requirement, what);
+    }
+    let Ok(text) = fs::read_to_string(record()) else { return };
+    let lines: BTreeSet<&str> = text.lines().collect();
+    eprintln!();
+    for line in lines {
+        eprintln!("{line}");
+    }
+    eprintln!();
+    if let Err(error) = fs::remove_file(record()) {
+        eprintln!("{}: {error}", record().display());
+    }
+}
