@@ -3,6 +3,8 @@
 mod example;
 mod explain;
 mod inspect;
+mod interrupt;
+mod join;
 mod local;
 mod log;
 mod logs;
@@ -17,6 +19,7 @@ mod task;
 mod work;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::args::{Cli, Verb};
 use crate::door::Door;
@@ -77,6 +80,48 @@ where
     let answer = answer?;
     closed?;
     Ok(answer)
+}
+
+/// As [`through`], for commands that take long: others that come meanwhile go through this process, and it stays until theirs
+/// have ended.
+pub(crate) async fn serving<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = (Door, Result<T, Failure>)>,
+{
+    let door = Door::open(globals.data_dir.clone()).await?;
+    let served = door.node().map(serve_others);
+    let (door, answer) = ask(door).await;
+    if let (Some((stop, mut server)), Some(node)) = (served, door.node()) {
+        node.leave();
+        let _ = stop.send(());
+        let mut interrupts = interrupt::Interrupts::listen()?;
+        tokio::select! {
+            _ = &mut server => {}
+            _ = interrupts.next() => node.give_up().await,
+        }
+    }
+    let closed = door.close();
+    let answer = answer?;
+    closed?;
+    Ok(answer)
+}
+
+type Serving = (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>);
+
+fn serve_others(node: &Arc<crate::node::Node>) -> Serving {
+    let node = Arc::clone(node);
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let socket = node.home.data.control_socket();
+    let server = tokio::spawn(async move {
+        let handle = move |request, items| crate::handlers::handle(Arc::clone(&node), request, items);
+        let stop = async {
+            let _ = stopped.await;
+        };
+        if let Err(failure) = crate::control::serve(&socket, handle, stop).await {
+            tracing::warn!(%failure, "other commands cannot go through this one");
+        }
+    });
+    (stop, server)
 }
 
 /// Asks one question.

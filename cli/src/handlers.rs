@@ -17,6 +17,7 @@ use crate::control::Items;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::submission::Wishes;
+pub(crate) use cluster::describe;
 pub(crate) use runs::exit_of;
 
 /// A question or an order.

@@ -1,7 +1,7 @@
 //! The `wfengine` binary: parses the command line, wires a node together, and turns outcomes into text and exit statuses.
 
 mod args;
-
+mod audit;
 mod clock;
 mod commands;
 mod control;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             terminal::error(&failure.message);
             for candidate in &failure.candidates {
-                terminal::error(&format!("  did you mean {candidate}?"));
+                terminal::hint(&format!("did you mean {candidate}?"));
             }
             ExitCode::from(failure.exit.code())
         }

@@ -7,6 +7,7 @@
 mod drive;
 mod execute;
 mod feed;
+pub(crate) mod link;
 pub(crate) mod network;
 mod planning;
 mod programs;
@@ -85,6 +86,17 @@ impl Node {
     /// Opens the node of a data directory that this process owns and starts its drive loop.
     pub(crate) fn open(home: Home, lock: DirLock, mode: Mode, clock: Clock) -> Result<Arc<Self>, Failure> {
         let cluster = home.cluster(&lock, clock.wall())?;
+        Self::open_cluster(home, lock, cluster, mode, clock)
+    }
+
+    /// Opens the node of one of the directory's clusters.
+    pub(crate) fn open_cluster(
+        home: Home,
+        lock: DirLock,
+        cluster: ClusterId,
+        mode: Mode,
+        clock: Clock,
+    ) -> Result<Arc<Self>, Failure> {
         let purpose = if mode == Mode::Command { Purpose::Command } else { Purpose::Serve };
         let store = home.open_store(&cluster, purpose)?;
         let blobs = Blobs::open(home.data.blobs_dir(&cluster))?;
@@ -168,6 +180,11 @@ impl Node {
         let scheduler = held(&self.scheduler);
         let views = self.watcher().views();
         ask(&scheduler, &views, self.clock.now())
+    }
+
+    /// Changes how many jobs run here at once.
+    pub(crate) fn set_slots(&self, slots: u32) {
+        self.schedule(|scheduler, views, now| scheduler.handle_slots(views, slots, now));
     }
 
     /// The host's own settings.

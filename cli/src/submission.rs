@@ -76,6 +76,15 @@ pub(crate) fn refuse_unsupported(workflow: &Workflow, path: &str) -> Result<(), 
     Err(Failure::bad_input(lines.join("\n")))
 }
 
+/// The workflow's inputs as given and by default, or which of them is wrong.
+pub(crate) fn check_inputs(
+    workflow: &Workflow,
+    given: &BTreeMap<String, serde_json::Value>,
+) -> Result<BTreeMap<String, serde_json::Value>, Failure> {
+    resolve_inputs(workflow, given)
+        .map_err(|error| Failure::bad_input(format!("{error}; give inputs with --input NAME=VALUE")))
+}
+
 /// Turns a file and wishes into a submission.
 pub(crate) fn prepare(
     workflow: &Workflow,
@@ -99,7 +108,7 @@ pub(crate) fn prepare(
         notes.push(format!("routing tags ({}) are ignored by `run`: it executes here", routing.words().join(", ")));
     }
     notes.extend(workflow.not_valid_on_github().iter().map(|found| format!("not valid on GitHub: {found}")));
-    let inputs = resolve_inputs(workflow, &wishes.inputs).map_err(|error| Failure::bad_input(error.to_string()))?;
+    let inputs = check_inputs(workflow, &wishes.inputs)?;
     let trigger_key = match &wishes.id {
         Some(id) => format!("id:{id}").into_bytes(),
         None => [b"random:".as_slice(), &random_key].concat(),
@@ -108,7 +117,7 @@ pub(crate) fn prepare(
     let mut submission = RunSubmitted {
         trigger_key,
         attempt: 1,
-        name: wishes.name.clone().unwrap_or_else(|| workflow.display_name().to_owned()),
+        name: named(wishes).unwrap_or_else(|| workflow.display_name().to_owned()),
         spec: RunSpec::Workflow(WorkflowSpec {
             path: path.to_owned(),
             source,
@@ -132,6 +141,11 @@ pub(crate) fn prepare(
         notes.push(label);
     }
     Ok(Prepared { submission, plan, notes })
+}
+
+/// What it is to be called, if anything.
+fn named(wishes: &Wishes) -> Option<String> {
+    wishes.name.clone().filter(|name| !name.trim().is_empty())
 }
 
 fn freeze(
@@ -278,7 +292,7 @@ pub(crate) fn task(
     let submission = RunSubmitted {
         trigger_key: format!("id:{task_id}").into_bytes(),
         attempt: 1,
-        name: cut(wishes.name.as_deref().unwrap_or(task_id), 200),
+        name: cut(named(wishes).as_deref().unwrap_or(task_id), 200),
         spec: RunSpec::Task { workflow_id: workflow_id.to_owned() },
         frozen: Frozen { actor: wishes.actor.clone(), ..Frozen::default() },
         tags: words,

@@ -14,7 +14,7 @@ pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Fail
     match verb {
         PeerVerb::Id => id(globals).await,
         PeerVerb::Invite(args) => invite(globals, args).await,
-        PeerVerb::Join(args) => super::serve::join(globals, args).await,
+        PeerVerb::Join(args) => super::join::join(globals, args).await,
         PeerVerb::Add(args) => {
             super::call::<()>(globals, Request::AddAddress { address: args.address.clone() }).await?;
             if !globals.json {

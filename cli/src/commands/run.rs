@@ -1,18 +1,19 @@
 //! `run`: execute a workflow file here and now.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 use wfengine_executor::environment::visible_of_host;
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use super::logs::Printer;
 use crate::args::{InputArgs, RunArgs};
-use crate::control;
 use crate::door::Door;
 use crate::error::{Exit, Failure};
-use crate::handlers::answers::RunView;
+use crate::handlers::answers::{Progress, RunView};
 use crate::handlers::{self, Request};
 use crate::submission::{Wishes, git_facts};
 use crate::terminal;
@@ -27,9 +28,11 @@ pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failur
     // a bad file is refused before anything is opened or written
     let workflow = crate::submission::read_workflow(source.as_bytes(), &path)?;
     crate::submission::refuse_unsupported(&workflow, &path)?;
+    let inputs = inputs(&args.inputs)?;
+    crate::submission::check_inputs(&workflow, &inputs)?;
     let wishes = Wishes {
         name: args.name,
-        inputs: inputs(&args.inputs)?,
+        inputs,
         repository: git_facts(&here),
         actor: actor(),
         ..Wishes::default()
@@ -41,19 +44,33 @@ pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failur
         workspace: here.display().to_string(),
         environment: visible_of_host(std::env::vars_os(), &[]),
     };
-    let run: RunView = super::through(globals, async |door| {
-        let serving = serve_others(&door);
+    let mut interrupts = Interrupts::listen()?;
+    let run: RunView = super::serving(globals, async |door| {
         let mut printer = Printer::new(globals.json);
-        let work = door.stream(request, |progress| printer.print(&progress));
-        let answer = tokio::select! {
-            answer = work => answer,
-            _ = tokio::signal::ctrl_c() => Err(interrupted(&door).await),
+        let started = OnceCell::new();
+        let answer = {
+            let work = door.stream(request, |progress| {
+                if let Progress::Submitted { run } = &progress {
+                    let _ = started.set(run.clone());
+                }
+                printer.print(&progress);
+            });
+            tokio::pin!(work);
+            let mut cancelled = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut work => break answer,
+                    why = interrupts.next() => match started.get().filter(|_| !cancelled) {
+                        Some(run) => {
+                            cancelled = true;
+                            cancel(&door, run, why).await;
+                        }
+                        None => break Err(give_up(&door, why).await),
+                    },
+                }
+            }
         };
-        if let Some((stop, server)) = serving {
-            let _ = stop.send(());
-            // a second `run` that goes through this process is let to its end
-            let _ = server.await;
-        }
         (door, answer)
     })
     .await?;
@@ -66,31 +83,21 @@ pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failur
     Ok(exit)
 }
 
-type Serving = (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>);
-
-/// Lets commands that come meanwhile go through this process.
-fn serve_others(door: &Door) -> Option<Serving> {
-    let node = Arc::clone(door.node()?);
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let socket = node.home.data.control_socket();
-    let server = tokio::spawn(async move {
-        let handle = move |request, items| handlers::handle(Arc::clone(&node), request, items);
-        let stop = async {
-            let _ = stopped.await;
-        };
-        if let Err(failure) = control::serve(&socket, handle, stop).await {
-            tracing::warn!(%failure, "other commands cannot go through this one");
-        }
-    });
-    Some((stop, server))
+/// Cancels the run; its steps are told to stop, and its end is waited for.
+async fn cancel(door: &Door, run: &str, why: &str) {
+    terminal::note(&format!("{why}: the run is cancelled; a second signal stops it at once"));
+    let request = Request::Cancel { id: run.to_owned(), reason: format!("the `wfengine run` that executed it was {why}") };
+    if let Err(failure) = door.call::<RunView>(request).await {
+        terminal::error(&failure.message);
+    }
 }
 
-/// Cancels what runs here and waits until it has stopped.
-async fn interrupted(door: &Door) -> Failure {
+/// Kills what runs here.
+async fn give_up(door: &Door, why: &str) -> Failure {
     if let Some(node) = door.node() {
-        node.drain(std::time::Duration::ZERO).await;
+        node.give_up().await;
     }
-    Failure::new(Exit::Failure, "interrupted: the run was given up")
+    Failure::new(Exit::Failure, format!("{why}: the run was given up"))
 }
 
 /// What people read at the end: how it went, who ran it, what to type next.
@@ -116,15 +123,16 @@ fn conclude(run: &RunView) {
 /// Reads a workflow file, bounded, as UTF-8.
 pub(super) fn read_source(file: &Path) -> Result<String, Failure> {
     const BYTES_MAX: u64 = 512 * 1024;
-    let metadata = std::fs::metadata(file).map_err(|error| Failure::io("read", file, &error))?;
-    if metadata.len() > BYTES_MAX {
+    let failed = |error: std::io::Error| Failure::io("read", file, &error);
+    let mut bytes = Vec::new();
+    // a pipe or a device does not say how long it is
+    std::fs::File::open(file).and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > BYTES_MAX {
         return Err(Failure::bad_input(format!(
-            "{} has {} bytes; a workflow file may have 512 KiB",
-            file.display(),
-            metadata.len()
+            "{} is larger than the 512 KiB that a workflow file may have",
+            file.display()
         )));
     }
-    let bytes = std::fs::read(file).map_err(|error| Failure::io("read", file, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::bad_input(format!("{} is not UTF-8 at byte {at}: save it as UTF-8", file.display()))

@@ -1,34 +1,85 @@
-//! `serve`: run this host's node; `peer join`: become a member and, if asked, serve.
+//! `serve`: run this host's node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::Globals;
-use crate::args::{JoinArgs, ServeArgs};
+use crate::args::ServeArgs;
 use crate::clock::Clock;
 use crate::control;
 use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
+use crate::node::link::Link;
+use crate::node::network::Network;
 use crate::node::{Mode, Node};
 use crate::submission::duration_ms;
 use crate::terminal;
 
 pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Failure> {
+    if args.background {
+        return background(globals, &args).await;
+    }
     let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
     let home = Home::open(globals.data_dir.clone())?;
     let lock = home.data.lock()?;
     let slots = args.slots.unwrap_or_else(processors);
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
-    serve_node(node, grace).await
+    let link = node.go_online(&args.listen, None, None)?;
+    serve_node(globals, node, link, grace).await
 }
 
-fn processors() -> u32 {
+pub(super) fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
+/// Starts the same command without `--background` in a process group of its own and waits until it answers.
+async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
+    use std::os::unix::process::CommandExt;
+    let home = Home::open(globals.data_dir.clone())?;
+    drop(home.data.lock()?);
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::new(Exit::Failure, format!("this program does not know where it is: {error}")))?;
+    let log = home.data.path().join("serve.log");
+    let file = std::fs::File::create(&log).map_err(|error| Failure::io("write", &log, &error))?;
+    let errors = file.try_clone().map_err(|error| Failure::io("write", &log, &error))?;
+    let mut command = std::process::Command::new(program);
+    command.arg("--data-dir").arg(home.data.path()).args(["serve", "--listen", &args.listen, "--grace", &args.grace]);
+    if let Some(slots) = args.slots {
+        command.args(["--slots", &slots.to_string()]);
+    }
+    command.stdin(std::process::Stdio::null()).stdout(file).stderr(errors).process_group(0);
+    let mut child = command.spawn().map_err(|error| Failure::new(Exit::Failure, format!("starting: {error}")))?;
+    let socket = home.data.control_socket();
+    loop {
+        if let Some(client) = control::Client::connect(&socket).await {
+            let answer = client.ask(&handlers::Request::Status, |_| ()).await?;
+            if globals.json {
+                terminal::json(&answer);
+            } else {
+                let listen = answer.get("listen").and_then(|listen| listen.as_str()).unwrap_or("nothing");
+                terminal::line(&format!("node serves on UDP {listen} (pid {}); its log is {}", child.id(), log.display()));
+            }
+            return Ok(Exit::Success);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(Failure::new(Exit::Failure, format!("the node ended at once ({status}): {}", said.trim())));
+        }
+        // the socket appears once the log is open
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Serves until a signal: the first drains, the second stops at once.
-async fn serve_node(node: Arc<Node>, grace: Duration) -> Result<Exit, Failure> {
+pub(super) async fn serve_node(
+    globals: &Globals,
+    node: Arc<Node>,
+    link: Arc<Link>,
+    grace: Duration,
+) -> Result<Exit, Failure> {
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
@@ -36,13 +87,31 @@ async fn serve_node(node: Arc<Node>, grace: Duration) -> Result<Exit, Failure> {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
     });
-    terminal::line(&format!("node {} serves; stop it with ctrl-c or SIGTERM", node.peer_id().short()));
-    signal().await?;
+    let name = node.home.name()?;
+    let is_member = node.watcher().views().authority().roster().member(&node.peer_id()).is_some();
+    if is_member {
+        handlers::describe(&node, name.clone()).await?;
+    }
+    let listen = link.local_address();
+    if globals.json {
+        terminal::json(&json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen }));
+    } else {
+        terminal::line(&format!("{name} ({}) serves on UDP {listen}", node.peer_id().short()));
+        terminal::line("next: `wfengine peer invite` prints a line that lets another host join; ctrl-c or SIGTERM stops");
+    }
+    tokio::select! {
+        signal = signal() => signal?,
+        () = node.stopped() => {}
+    }
+    if let Some(error) = node.store.recorder().fatal() {
+        return Err(error.clone().into());
+    }
     terminal::note(&format!("stopping: running jobs may go on for {} s; a second signal stops at once", grace.as_secs()));
     tokio::select! {
         () = node.drain(grace) => {}
         again = signal() => again?,
     }
+    link.stop().await;
     node.close()?;
     let _ = server.await;
     Ok(Exit::Success)
@@ -58,8 +127,4 @@ async fn signal() -> Result<(), Failure> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-pub(super) async fn join(_globals: &Globals, _args: JoinArgs) -> Result<Exit, Failure> {
-    Err(Failure::bad_input("join"))
 }

@@ -287,7 +287,8 @@ fn changed_authors(before: &Roster, after: &Roster) -> BTreeSet<PeerId> {
             changed.insert(chain.author);
         }
     }
-    let peers = |roster: &Roster| roster.members.keys().chain(roster.former.keys()).copied().collect::<Vec<_>>();
+    let peers =
+        |roster: &Roster| roster.members.keys().chain(roster.former.keys()).copied().collect::<Vec<_>>();
     for peer in peers(before).into_iter().chain(peers(after)) {
         if before.standing(&peer) != after.standing(&peer) {
             changed.insert(peer);

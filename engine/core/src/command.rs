@@ -17,7 +17,6 @@ use crate::views::run_fold::place_of;
 
 /// Something asked of the engine. What it carries becomes the event if it is not refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "commands are few and short-lived")]
 pub enum Command {
     /// Submit a run, with the part of its plan that needs no results, and the blobs it needs.
     Submit {
@@ -378,8 +377,13 @@ impl Asking<'_> {
                 wfengine_storage_format::RunSpec::Task { .. } => 0,
             };
             let unset = EventId::from_bytes([0; 32]);
-            let as_written =
-                JobsPlanned { run, submission: unset, rules_version, consumed: Vec::new(), jobs: plan.to_vec() };
+            let as_written = JobsPlanned {
+                run,
+                submission: unset,
+                rules_version,
+                consumed: Vec::new(),
+                jobs: plan.to_vec(),
+            };
             Body::from(as_written).encode().map_err(|reason| {
                 Refusal::Format(format!("the plan of the workflow's first jobs: {reason}"))
             })?;

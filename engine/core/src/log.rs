@@ -303,12 +303,7 @@ impl Log {
 
     /// The proof that a frame belongs to another branch of its chain than the stored one: it contradicts a stored frame, or goes
     /// on where a refused one ended.
-    fn fork_proof(
-        &self,
-        frame: &VerifiedFrame,
-        length: u64,
-        known: &impl KnownEvents,
-    ) -> Option<ForkProved> {
+    fn fork_proof(&self, frame: &VerifiedFrame, length: u64, known: &impl KnownEvents) -> Option<ForkProved> {
         let header = frame.header();
         if header.first_seq > length {
             let before = self.refused.by_id.get(&header.prev?)?;

@@ -111,7 +111,8 @@ pub fn place_in_ranking(
         let own_tie = |tie: &mut Option<Hash32>| *tie.get_or_insert_with(|| tie_break(key, peer));
         points.peer != *peer
             && (other < distance
-                || (other == distance && (tie_break(key, &points.peer), points.peer) < (own_tie(&mut tie), *peer)))
+                || (other == distance
+                    && (tie_break(key, &points.peer), points.peer) < (own_tie(&mut tie), *peer)))
     });
     Some((u32::try_from(better.count()).unwrap_or(u32::MAX), Ranked { peer: *peer, distance }))
 }

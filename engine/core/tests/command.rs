@@ -1,5 +1,7 @@
 //! What a node refuses to write, one test for each refusal; and what it says is so already.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
+
 mod building;
 
 use building::*;
@@ -68,7 +70,8 @@ fn whoever_lacks_the_role_is_told_which() {
     dave.sync_from(&alice);
     let submission = alice.run(&run).canonical.unwrap();
     let claim = guest.claim_body(run, job);
-    let plan = JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: vec![planned("a", &["x"])] };
+    let plan =
+        JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: vec![planned("a", &["x"])] };
     let failed = JobFailed {
         run,
         job,
@@ -150,7 +153,11 @@ fn only_the_holder_speaks_for_a_claim_and_only_once() {
     let claim = alice.claim(run, job);
     dave.sync_from(&alice);
     let release = Command::Release(JobReleased { run, job, claim, reason: ReleaseReason::GivenBack });
-    assert_refused!(dave, release.clone(), Refusal::NotHeld { why: "it is of another peer or of an earlier start of this one", .. });
+    assert_refused!(
+        dave,
+        release.clone(),
+        Refusal::NotHeld { why: "it is of another peer or of an earlier start of this one", .. }
+    );
     let nothing = EventId::from_bytes([3; 32]);
     assert_refused!(
         alice,
@@ -174,7 +181,8 @@ fn what_has_ended_is_not_begun_cancelled_or_hurried() {
     let claim = alice.claim(run, job);
     alice.ask(Command::Complete(completed(run, job, claim, Conclusion::Success, "")));
     let claim = alice.claim_body(run, job);
-    let plan = JobsPlanned { run, submission: claim.submission, rules_version: 1, consumed: vec![], jobs: vec![] };
+    let plan =
+        JobsPlanned { run, submission: claim.submission, rules_version: 1, consumed: vec![], jobs: vec![] };
     for command in [
         Command::Claim(claim),
         Command::Plan(plan),
@@ -298,11 +306,7 @@ fn what_no_other_node_would_take_is_not_sealed() {
     assert_refused!(alice, submit(nameless), Refusal::Format(_));
     let plan = vec![planned("build", &["same", "same"])];
     let submission = Box::new(workflow("w", &["build"]));
-    assert_refused!(
-        alice,
-        Command::Submit { submission, plan, blobs: vec![] },
-        Refusal::Format(_)
-    );
+    assert_refused!(alice, Command::Submit { submission, plan, blobs: vec![] }, Refusal::Format(_));
     let blobs = vec![BlobId::from_bytes([1; 32]); BLOBS_MAX + 1];
     let command = Command::Submit { submission: Box::new(task("b")), plan: vec![], blobs };
     assert_refused!(alice, command, Refusal::Format(_));
@@ -324,7 +328,11 @@ fn saying_the_same_again_writes_nothing() {
     let flow = workflow("flow", &["build"]);
     let run = flow.run();
     let plan = vec![planned("build", &["x"])];
-    let submission = alice.ask(Command::Submit { submission: Box::new(flow), plan: plan.clone(), blobs: vec![] });
-    assert!(is_so(&alice, Command::Plan(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: plan })));
+    let submission =
+        alice.ask(Command::Submit { submission: Box::new(flow), plan: plan.clone(), blobs: vec![] });
+    assert!(is_so(
+        &alice,
+        Command::Plan(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: plan })
+    ));
     assert!(is_so(&alice, Command::Prioritise { run, priority_milli: 3000 }));
 }

@@ -4,6 +4,8 @@
 //! The histories come from real nodes; what honest nodes never write is sealed past `decide`. Arrival orders are not causal:
 //! frames wait in [`Pending`] as they do in a running node. A failing order prints its seed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
+
 mod building;
 mod oracle;
 
@@ -12,8 +14,8 @@ use proptest::prelude::*;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wfengine_core::pending::Pending;
 use wfengine_core::command::Command;
+use wfengine_core::pending::Pending;
 use wfengine_core::views::job::Status;
 use wfengine_storage_format::*;
 
@@ -117,7 +119,13 @@ fn story() -> Story {
         conclusion: Conclusion::Success,
         duration_ms: 1,
     });
-    bob.ask(Command::Abort(JobAborted { run: anew, job, claim: third, by: AbortReason::Stopped, steps_done: 2 }));
+    bob.ask(Command::Abort(JobAborted {
+        run: anew,
+        job,
+        claim: third,
+        by: AbortReason::Stopped,
+        steps_done: 2,
+    }));
     runs.push(("anew", anew));
     sync!(alice, bob, dave, erin, quentin);
 
@@ -181,9 +189,17 @@ fn story() -> Story {
     let (build, other) = (planned("build", &["a", "b", "c"]), planned("build", &["a", "d"]));
     let flow = workflow("flow", &["build", "deploy"]);
     let run = flow.run();
-    alice.ask(Command::Submit { submission: Box::new(flow.clone()), plan: vec![build.clone()], blobs: vec![] });
+    alice.ask(Command::Submit {
+        submission: Box::new(flow.clone()),
+        plan: vec![build.clone()],
+        blobs: vec![],
+    });
     let named_otherwise = RunSubmitted { name: "the same".into(), ..flow };
-    dave.ask(Command::Submit { submission: Box::new(named_otherwise), plan: vec![build.clone()], blobs: vec![] });
+    dave.ask(Command::Submit {
+        submission: Box::new(named_otherwise),
+        plan: vec![build.clone()],
+        blobs: vec![],
+    });
     sync!(alice, bob, dave);
     for (leg, conclusion) in [(0, Conclusion::Success), (1, Conclusion::Failure)] {
         let job = job_of(&run, &build, leg);
@@ -264,9 +280,7 @@ fn story() -> Story {
     }
     runs.push(("names one branch", named_one));
     carol.write_raw(Kind::from_number(0x9001), b"critical");
-    let nodes = [
-        &alice, &bob, &carol, &dave, &dave_again, &erin, &frank, &mallory, &quentin, &twin, &zoe,
-    ];
+    let nodes = [&alice, &bob, &carol, &dave, &dave_again, &erin, &frank, &mallory, &quentin, &twin, &zoe];
     Story { cluster, frames: all_frames(&nodes), runs }
 }
 
@@ -283,7 +297,7 @@ fn receiver(cluster: ClusterId, frames: &[VerifiedFrame]) -> (Node, Pending) {
 fn shuffled(frames: &[VerifiedFrame], seed: u64) -> Vec<VerifiedFrame> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut order = frames.to_vec();
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         order.shuffle(&mut rng);
     } else {
         // close to the order of writing: what is late is late by a little
@@ -335,7 +349,7 @@ fn a_thousand_orders_of_arrival_give_the_same_views() {
     let check = |seed: u64| {
         let (mut node, pending) = receiver(story.cluster, &shuffled(&story.frames, seed));
         assert!(pending.is_empty(), "seed {seed}: {:?}", pending.needs().collect::<Vec<_>>());
-        let same = node.views.digest() == digest && (seed % 10 != 0 || node.shown() == expected);
+        let same = node.views.digest() == digest && (!seed.is_multiple_of(10) || node.shown() == expected);
         assert!(same, "seed {seed}: {}", difference(&expected, &node.shown()));
     };
     std::thread::scope(|scope| {
@@ -359,13 +373,18 @@ fn admitting_twice_equals_once() {
         let order = shuffled(&story.frames, seed);
         let (mut once, _) = receiver(story.cluster, &order);
         let (mut again, mut pending) = receiver(story.cluster, &order);
-        let doubled: Vec<VerifiedFrame> = order.iter().flat_map(|frame| [frame.clone(), frame.clone()]).collect();
+        let doubled: Vec<VerifiedFrame> =
+            order.iter().flat_map(|frame| [frame.clone(), frame.clone()]).collect();
         let (mut at_once, _) = receiver(story.cluster, &doubled);
         for frame in shuffled(&story.frames, seed + 1) {
             again.receive(&mut pending, frame);
         }
         for twice in [&mut again, &mut at_once] {
-            assert!(twice.shown() == once.shown(), "seed {seed}: {}", difference(&once.shown(), &twice.shown()));
+            assert!(
+                twice.shown() == once.shown(),
+                "seed {seed}: {}",
+                difference(&once.shown(), &twice.shown())
+            );
             assert_eq!(twice.log.to_parts(), once.log.to_parts(), "seed {seed}");
             assert_eq!(twice.views.void_len(), once.views.void_len());
             assert_eq!(twice.views.unknown(), once.views.unknown());
@@ -382,7 +401,7 @@ fn a_run_that_left_memory_comes_back_with_a_late_event() {
         let mut pending = Pending::default();
         for (at, frame) in shuffled(&story.frames, seed).into_iter().enumerate() {
             node.receive(&mut pending, frame);
-            if at % 7 == 0 {
+            if at.is_multiple_of(7) {
                 node.views.runs_mut().let_go(at % 3);
             }
         }
@@ -414,7 +433,8 @@ const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
     let mut alice = Node::founding("alice");
     let cluster = alice.log.cluster();
-    let all = [("bob", Roles::ALL), ("carol", Roles::MEMBER), ("dave", Roles::MEMBER), ("auditor", Roles::NONE)];
+    let all =
+        [("bob", Roles::ALL), ("carol", Roles::MEMBER), ("dave", Roles::MEMBER), ("auditor", Roles::NONE)];
     for (name, roles) in all {
         alice.write(admitted(peer(name), roles));
     }
@@ -462,6 +482,10 @@ fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
     (cluster, all_frames(&nodes.iter().collect::<Vec<_>>()))
 }
 
+fn write(node: &mut Node, body: impl Into<Body>) {
+    node.write(body);
+}
+
 fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: usize) {
     let flow = |n: usize| workflow(&format!("flow {n}"), &["build", "test"]);
     let run_of = |n: usize| match n % 8 {
@@ -477,14 +501,16 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
     let job = known.as_ref().and_then(|known| known.jobs.values().nth(b % known.jobs.len().max(1)).cloned());
     let conclusion = [Conclusion::Success, Conclusion::Failure, Conclusion::Cancelled, Conclusion::Skipped];
     let own = job.as_ref().and_then(|job| {
-        job.claims.iter().filter(|claim| b % 5 == 0 || claim.chain == node.author.chain).next_back().cloned()
+        job.claims.iter().rfind(|claim| b.is_multiple_of(5) || claim.chain == node.author.chain).cloned()
     });
     match what % 20 {
-        0 if b % 2 == 0 => drop(node.write(task(&format!("task {}", a % 2)))),
-        0 => drop(node.write(flow(a % 2))),
-        1 | 2 if b % 3 == 0 => node.restart(u8::try_from(number % 200).unwrap() + 1),
-        3 => drop(node.write(admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3]))),
-        4 if b % 4 == 0 => drop(node.revoke(peer(NAMES[a % 5]))),
+        0 if b.is_multiple_of(2) => write(node, task(&format!("task {}", a % 2))),
+        0 => write(node, flow(a % 2)),
+        1 | 2 if b.is_multiple_of(3) => node.restart(u8::try_from(number % 200).unwrap() + 1),
+        3 => write(node, admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3])),
+        4 if b.is_multiple_of(4) => {
+            node.revoke(peer(NAMES[a % 5]));
+        }
         4 if b % 4 == 2 => node.proofs.clone().into_iter().for_each(|proof| {
             node.write(proof);
         }),
@@ -500,20 +526,31 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
                     let jobs = vec![planned(["build", "test", "task", "lint"][b % 4], &legs[a / 4 % 2])];
                     node.write(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs });
                 }
-                (11, _) if b % 8 == 0 => drop(node.write(RunCancelled { run, submission, reason: "r".into() })),
-                (11, _) if b % 8 == 1 => drop(node.write(RunExpired { run, submission, waited_ms: 1 })),
-                (12, _) => drop(node.write(PriorityChanged { run, submission, priority_milli: 1 + b as u32 })),
-                (1 | 2 | 9 | 13, Some(job)) => drop(node.write(node.claim_body(run, job.id))),
+                (11, _) if b.is_multiple_of(8) => {
+                    write(node, RunCancelled { run, submission, reason: "r".into() })
+                }
+                (11, _) if b % 8 == 1 => write(node, RunExpired { run, submission, waited_ms: 1 }),
+                (12, _) => write(node, PriorityChanged { run, submission, priority_milli: 1 + b as u32 }),
+                (1 | 2 | 9 | 13, Some(job)) => write(node, node.claim_body(run, job.id)),
                 (14, Some(job)) => {
                     // not what is effective but what there is
                     let before = job.claims.get(b % job.claims.len().max(1));
-                    let (epoch, supersedes) = (before.map_or(0, |claim| claim.epoch) + 1, before.map(|c| c.id));
+                    let (epoch, supersedes) =
+                        (before.map_or(0, |claim| claim.epoch) + 1, before.map(|c| c.id));
                     node.write(JobClaimed { run, job: job.id, submission, epoch, supersedes });
                 }
                 (15, Some(job)) => {
-                    let claim = own.filter(|_| b % 2 == 0).map(|claim| claim.id);
-                    let (error, infrastructure) = (format!("e{b}"), a % 2 == 0);
-                    node.write(JobFailed { run, job: job.id, claim, submission, error, infrastructure, retry: false });
+                    let claim = own.filter(|_| b.is_multiple_of(2)).map(|claim| claim.id);
+                    let (error, infrastructure) = (format!("e{b}"), a.is_multiple_of(2));
+                    node.write(JobFailed {
+                        run,
+                        job: job.id,
+                        claim,
+                        submission,
+                        error,
+                        infrastructure,
+                        retry: false,
+                    });
                 }
                 (_, Some(job)) => {
                     let Some(claim) = own.map(|claim| claim.id) else { return };
@@ -521,7 +558,13 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
                     match what % 20 {
                         16 => node.write(JobReleased { run, job, claim, reason: ReleaseReason::Draining }),
                         17 => node.write(JobStarted { run, job, claim }),
-                        18 => node.write(JobAborted { run, job, claim, by: AbortReason::Stopped, steps_done: 0 }),
+                        18 => node.write(JobAborted {
+                            run,
+                            job,
+                            claim,
+                            by: AbortReason::Stopped,
+                            steps_done: 0,
+                        }),
                         _ => node.write(completed(run, job, claim, conclusion[b % 4], &format!("{}", a % 2))),
                     };
                 }
@@ -531,8 +574,15 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
     }
 }
 
+/// As many histories as fit into a test of seconds, or as `PROPTEST_CASES` asks for.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: if asked { default.cases } else { 60 }, max_shrink_iters: 400, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn random_histories_converge_to_what_the_oracle_says(

@@ -1,5 +1,7 @@
 //! The merkle clock: heads, heights, parents, gaps, forks, duplicates, closed chains, and frames that wait.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
+
 mod building;
 
 use std::collections::BTreeSet;
@@ -126,10 +128,7 @@ fn what_contradicts_the_log_is_rejected_with_the_rule() {
     let of_founder = frame_at(&alice, 0, Some(tip.id), vec![], 3);
     assert_eq!(rule_of(founder.admit(&of_founder)), "prev is of another author");
     let foreign = Node::founding("somebody else");
-    assert!(matches!(
-        founder.admit(&foreign.stored.frames[0]),
-        Err(Rejected::ForeignCluster { .. })
-    ));
+    assert!(matches!(founder.admit(&foreign.stored.frames[0]), Err(Rejected::ForeignCluster { .. })));
     assert_eq!(founder.log.events_len(), 2);
     alice.write_raw(OTHER, b"fine");
     founder.sync_from(&alice);
@@ -163,7 +162,8 @@ fn two_frames_at_one_place_are_a_proof_that_verifies() {
 #[test]
 fn an_event_that_names_the_other_branch_of_a_fork_does_not_wait_for_ever() {
     let mut nodes = cluster_of(&["alice", "bob"]);
-    let (mut bob, mut alice, mut founder) = (nodes.pop().unwrap(), nodes.pop().unwrap(), nodes.pop().unwrap());
+    let (mut bob, mut alice, mut founder) =
+        (nodes.pop().unwrap(), nodes.pop().unwrap(), nodes.pop().unwrap());
     let mut twin = alice.clone();
     alice.write_raw(OTHER, b"one");
     twin.write_raw(OTHER, b"other");
@@ -207,7 +207,10 @@ fn a_chain_is_closed_by_whoever_names_its_tip_and_opened_by_going_on() {
     assert_eq!(other.log.to_parts(), founder.log.to_parts());
     assert_eq!(founder.log.chain(&first).unwrap().successor, None, "it went on, so it is open");
     assert_eq!(founder.log.chain(&second).unwrap().predecessor, Some(first));
-    assert_eq!(Log::from_parts(founder.log.cluster(), founder.log.to_parts()).to_parts(), founder.log.to_parts());
+    assert_eq!(
+        Log::from_parts(founder.log.cluster(), founder.log.to_parts()).to_parts(),
+        founder.log.to_parts()
+    );
 }
 
 #[test]
@@ -227,7 +230,7 @@ fn the_clock_hash_is_that_of_the_set() {
             let mut pending = Pending::default();
             let mut order = frames.clone();
             order.rotate_left(rotate % frames.len());
-            if rotate % 2 == 0 {
+            if rotate.is_multiple_of(2) {
                 order.reverse();
             }
             order.into_iter().for_each(|frame| reader.receive(&mut pending, frame));
@@ -237,7 +240,10 @@ fn the_clock_hash_is_that_of_the_set() {
         .collect();
     assert_eq!(hashes.len(), 1);
     let mut fewer = Node::joining("reader", nodes[0].log.cluster());
-    frames.iter().take(frames.len() - 1).for_each(|frame| fewer.receive(&mut Pending::default(), frame.clone()));
+    frames
+        .iter()
+        .take(frames.len() - 1)
+        .for_each(|frame| fewer.receive(&mut Pending::default(), frame.clone()));
     assert!(!hashes.contains(&fewer.log.clock_hash()));
 }
 

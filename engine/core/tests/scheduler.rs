@@ -1,5 +1,7 @@
 //! The scheduler alone, against a cluster of which the other members are puppets: each rule and each timer of its own.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +143,8 @@ impl Cluster {
     fn pass_with(&mut self, ms: u64, each: impl Fn(&mut Self)) {
         let end = self.now_ms + ms;
         while self.now_ms < end {
-            let next = self.scheduler.poll_timeout().0.clamp(self.now_ms, end).min(self.now_ms / 1000 * 1000 + 1000);
+            let next =
+                self.scheduler.poll_timeout().0.clamp(self.now_ms, end).min(self.now_ms / 1000 * 1000 + 1000);
             if next / 1000 > self.now_ms / 1000 {
                 self.now_ms = next;
                 each(self);
@@ -194,7 +197,12 @@ impl Cluster {
     }
 
     /// Submits runs until one is ranked so that `member` comes at `rank`.
-    fn submit_ranked(&mut self, member: usize, rank: u32, shape: impl Fn(&str) -> (RunSubmitted, Vec<PlannedKey>)) -> RunId {
+    fn submit_ranked(
+        &mut self,
+        member: usize,
+        rank: u32,
+        shape: impl Fn(&str) -> (RunSubmitted, Vec<PlannedKey>),
+    ) -> RunId {
         for _ in 0..200 {
             self.beat_numbers += 1;
             let (submission, plan) = shape(&self.beat_numbers.to_string());
@@ -203,7 +211,9 @@ impl Cluster {
             // whose turn it is follows from the head at submission: look before the scheduler does
             let mut ahead = self.views.clone();
             let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
-            let Ok(Decision::Write(drafts)) = decide(&self.views, &self.authors[1].chain, &command) else { panic!() };
+            let Ok(Decision::Write(drafts)) = decide(&self.views, &self.authors[1].chain, &command) else {
+                panic!()
+            };
             let author = self.authors[1].clone();
             let frames = seal(&self.log, &Nothing, &author, &Default::default(), drafts, WallMs(2)).unwrap();
             for event in frames.iter().flat_map(|frame| Admitted::of_frame(frame.clone(), WallMs(5))) {
@@ -302,7 +312,8 @@ fn done(run: RunId, job: JobId, claim: EventId, conclusion: Conclusion) -> JobCo
 
 /// Another member claims, and starts.
 fn claimed_by(cluster: &mut Cluster, n: usize, run: RunId) -> EventId {
-    let (job, submission) = (cluster.job(&run).id, cluster.views.runs().live(&run).unwrap().canonical.unwrap());
+    let (job, submission) =
+        (cluster.job(&run).id, cluster.views.runs().live(&run).unwrap().canonical.unwrap());
     let claim = JobClaimed { run, job, submission, epoch: 1, supersedes: None };
     let claim = cluster.says(n, Command::Claim(claim)).unwrap()[0];
     cluster.says(n, Command::Start(JobStarted { run, job, claim })).unwrap();
@@ -676,6 +687,62 @@ fn a_job_whose_nodes_are_lost_five_times_is_given_up() {
     assert_eq!((job.status, job.failed_infrastructure, job.claims.len()), (Status::Failed, true, 5));
 }
 
+/// Found by the simulator: such a run waited for ever.
+#[test]
+fn a_job_only_its_author_may_run_and_cannot_is_given_up() {
+    let mut cluster = Cluster::usual();
+    let (mut submission, plan) = workflow("mine");
+    submission.placement = Placement::Author;
+    let run = submission.run();
+    cluster.says(0, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
+    let claim = cluster.executing(&run).unwrap();
+    cluster.reports(claim, Execution::Unable { why: "no docker".into() });
+    cluster.pass(2_000);
+    let job = cluster.job(&run);
+    assert_eq!((job.status, job.claims.len()), (Status::Failed, 1));
+    assert!(job.reason.contains("no docker"), "{}", job.reason);
+}
+
+/// Found by the simulator: the legs were claimed and given back until no claim was left.
+#[test]
+fn max_parallel_holds_for_runs_placed_at_their_author() {
+    let mut cluster = Cluster::usual();
+    let (mut submission, mut plan) = workflow("mine");
+    submission.placement = Placement::Author;
+    plan[0].max_parallel = Some(1);
+    plan[0].legs = (0..3)
+        .map(|n| PlannedLeg { matrix: [("n".to_owned(), n.to_string())].into(), ..leg(None, "linux") })
+        .collect();
+    let run = submission.run();
+    cluster.says(0, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
+    for _ in 0..3 {
+        cluster.pass(5_000);
+        let held = cluster.scheduler.held_claims();
+        assert_eq!(held.len(), 1);
+        let job = cluster.views.runs().live(&run).unwrap().jobs.values();
+        let job = job.filter(|job| job.claim(&held[0]).is_some()).map(|job| job.id).next().unwrap();
+        let body = done(run, job, held[0], Conclusion::Success);
+        cluster.reports(held[0], Execution::Finished(Box::new(body)));
+    }
+    let run = cluster.views.runs().live(&run).unwrap();
+    assert!(run.jobs.values().all(|job| job.claims.len() == 1 && job.status == Status::Completed));
+}
+
+#[test]
+fn a_result_after_a_cancel_is_written_as_cancelled() {
+    let mut cluster = Cluster::usual();
+    let run = cluster.submit_ranked(0, 0, workflow);
+    let claim = cluster.executing(&run).unwrap();
+    cluster.reports(claim, Execution::Started);
+    cluster.says(1, Command::Cancel { run, reason: "no".into() }).unwrap();
+    assert!(cluster.actions.contains(&Action::Stop { claim, reason: StopReason::Cancelled }));
+    let body = done(run, cluster.job(&run).id, claim, Conclusion::Success);
+    cluster.reports(claim, Execution::Finished(Box::new(body)));
+    let job = cluster.job(&run);
+    assert_eq!(job.result.as_ref().map(|result| result.conclusion), Some(Conclusion::Cancelled));
+    assert!(cluster.scheduler.held_claims().is_empty());
+}
+
 #[test]
 fn a_release_by_the_holder_offers_the_job_again() {
     let mut cluster = Cluster::usual();
@@ -693,12 +760,15 @@ fn a_release_by_the_holder_offers_the_job_again() {
 #[test]
 fn an_event_does_not_scan_a_hundred_thousand_jobs() {
     let mut cluster = Cluster::new(Config { slots: 0, allow: Allow::any(), ..Config::default() });
-    let jobs: u32 = std::env::var("WFENGINE_SCHEDULER_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let jobs: u32 =
+        std::env::var("WFENGINE_SCHEDULER_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
     let mut drafts = Vec::new();
     for n in 0..jobs {
         let (submission, plan) = workflow(&n.to_string());
         let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
-        let Ok(Decision::Write(more)) = decide(&cluster.views, &cluster.authors[1].chain, &command) else { panic!() };
+        let Ok(Decision::Write(more)) = decide(&cluster.views, &cluster.authors[1].chain, &command) else {
+            panic!()
+        };
         drafts.extend(more);
     }
     let author = cluster.authors[1].clone();

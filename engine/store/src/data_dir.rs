@@ -33,7 +33,7 @@ pub enum DataDirError {
         user: u32,
     },
     /// Another process owns it.
-    #[error("{path} is in use by process {pid}", path = .path.display())]
+    #[error("{path} is in use by process {pid}: let it end, or stop it with `kill {pid}`", path = .path.display())]
     Locked {
         /// Which directory.
         path: PathBuf,
@@ -208,11 +208,14 @@ impl DataDir {
     /// A small text file, `None` if it is missing.
     ///
     /// # Errors
-    /// [`DataDirError::Io`].
+    /// [`DataDirError::Io`]; [`DataDirError::Malformed`] when it is no text.
     pub fn read_small(&self, path: &Path) -> Result<Option<String>, DataDirError> {
         match fs::read_to_string(path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(DataDirError::Malformed { path: path.to_owned(), expected: "text in UTF-8" })
+            }
             Err(source) => Err(DataDirError::Io { action: "read", path: path.to_owned(), source }),
         }
     }

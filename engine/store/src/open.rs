@@ -161,15 +161,20 @@ impl Store {
     ) -> Result<ClusterId, StoreError> {
         let frame = found(author, body, now).map_err(|refusal| corrupt(data.path(), "founding", &refusal))?;
         let cluster = frame.header().cluster;
-        Self::create(&data.cluster_dir(&cluster), &[frame], now)?;
+        Self::create(&data.cluster_dir(&cluster), cluster, &[frame], now)?;
         Ok(cluster)
     }
 
-    /// Creates the log of a cluster from its first frames: the founding frame, or what a member sent at admission.
+    /// Creates the log of a cluster from its first frames: the founding frame, or none, for a joiner that will be sent them.
     ///
     /// # Errors
     /// [`StoreError`] when the directory cannot be written or holds a log already.
-    pub fn create(dir: &Path, frames: &[VerifiedFrame], now: WallMs) -> Result<(), StoreError> {
+    pub fn create(
+        dir: &Path,
+        cluster: ClusterId,
+        frames: &[VerifiedFrame],
+        now: WallMs,
+    ) -> Result<(), StoreError> {
         let io = |action, error: std::io::Error| StoreError::Io {
             action,
             path: dir.to_owned(),
@@ -177,10 +182,9 @@ impl Store {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| io("create", e))?;
         let path = log_path(dir);
-        let cluster = match frames.first() {
-            Some(frame) => frame.header().cluster,
-            None => return Err(corrupt(&path, "creating", &"a log begins with the founding frame")),
-        };
+        if frames.iter().any(|frame| frame.header().cluster != cluster) {
+            return Err(corrupt(&path, "creating", &"a frame is of another cluster"));
+        }
         let file = LogFile::open(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| io("restrict", e))?;
         if file.meta("format")?.is_some() {

@@ -129,9 +129,22 @@ impl Recorder {
         from: PeerId,
         now: WallMs,
     ) -> Result<Vec<FrameOutcome>, StoreError> {
+        self.take_later(frames, from, now)?.await.map_err(|_| self.stopped())?
+    }
+
+    /// Brings frames of others in without waiting for their outcomes. Calls of one thread keep their order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the writer has stopped.
+    pub fn take_later(
+        &self,
+        frames: Vec<VerifiedFrame>,
+        from: PeerId,
+        now: WallMs,
+    ) -> Result<oneshot::Receiver<Result<Vec<FrameOutcome>, StoreError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Take { frames, from, now, reply })?;
-        answer.await.map_err(|_| self.stopped())?
+        Ok(answer)
     }
 
     /// As [`Recorder::take`], for threads that are not asynchronous.
@@ -144,9 +157,7 @@ impl Recorder {
         from: PeerId,
         now: WallMs,
     ) -> Result<Vec<FrameOutcome>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Take { frames, from, now, reply })?;
-        answer.blocking_recv().map_err(|_| self.stopped())?
+        self.take_later(frames, from, now)?.blocking_recv().map_err(|_| self.stopped())?
     }
 
     /// Drops the waiting frames that a peer brought.

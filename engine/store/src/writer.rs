@@ -66,6 +66,7 @@ struct Batch {
     asked: Vec<(AskReply, usize)>,
     answers: Vec<(AskReply, Result<Receipt, AskError>)>,
     takings: Vec<(TakeReply, Vec<FrameOutcome>)>,
+    refused: Vec<(WallMs, VerifiedFrame)>,
     now: WallMs,
 }
 
@@ -219,6 +220,8 @@ impl Writer {
                     let command = Box::new(Command::ProveFork(*proof));
                     self.work.push_back(Work::Ask(Asked { command, now, reply: None }));
                 }
+                // frames that name an event of the refused branch can be placed from here on
+                batch.refused.push((now, frame));
                 FrameOutcome::Forked
             }
             Ok(Admission::Admitted) => {
@@ -434,6 +437,9 @@ impl Writer {
             let committed = Committed { events: batch.events, frames, from, authority: batch.authority };
             // nobody listening is no fault
             let _ = self.shared.news.send(Arc::new(committed));
+        }
+        for (now, frame) in batch.refused {
+            self.wake(&frame, now);
         }
         for (reply, outcome) in batch.answers {
             let _ = reply.send(outcome);

@@ -208,7 +208,7 @@ fn frames_travel_between_stores_in_any_order_and_the_views_agree() {
         alice.watcher().frames(0, 10).unwrap().into_iter().map(|stored| stored.frame).collect();
     let elsewhere = tempfile::tempdir().unwrap();
     let dir = elsewhere.path().join("log");
-    Store::create(&dir, &first, NOW).unwrap();
+    Store::create(&dir, home.cluster, &first, NOW).unwrap();
     let bob_store = open_as(&dir, &bob, Purpose::Serve, 9);
     for n in 0..20 {
         submit(&alice, &format!("a{n}"));

@@ -27,16 +27,20 @@ pub enum InputError {
         hint: String,
     },
     /// A required input was not given and has no default.
-    #[error("the input '{name}' is required{description}")]
+    #[error("{place}: the input '{name}' is required{description}; give it with --input {name}=VALUE")]
     Missing {
+        /// Where the workflow declares it: file, line, column.
+        place: String,
         /// The input.
         name: String,
         /// What it is for, in brackets.
         description: String,
     },
     /// The value does not have the declared type.
-    #[error("the input '{name}' has the value '{value}', expected {expected}")]
+    #[error("{place}: the input '{name}' has the value '{value}' (expected {expected})")]
     WrongType {
+        /// Where the workflow declares it: file, line, column.
+        place: String,
         /// The input.
         name: String,
         /// What was given.
@@ -47,9 +51,13 @@ pub enum InputError {
     /// More than GitHub accepts.
     #[error("{0} inputs were given, at most 25 are accepted")]
     TooMany(usize),
-    /// The default is an expression that has no value here.
-    #[error("the default of the input '{name}' cannot be computed: {reason}")]
+    /// The default is an expression that has no value here, or one of another type.
+    #[error(
+        "{place}: the default of the input '{name}' cannot be used: {reason}; give it with --input {name}=VALUE"
+    )]
     Default {
+        /// Where the workflow declares it: file, line, column.
+        place: String,
         /// The input.
         name: String,
         /// Why.
@@ -73,7 +81,12 @@ pub fn resolve_inputs(workflow: &Workflow, given: &BTreeMap<String, Json>) -> Re
         let value =
             given.iter().find(|(name, _)| definition.name.eq_ignore_ascii_case(name)).map(|(_, value)| value);
         let value = match value {
-            Some(value) => typed(definition, value)?,
+            Some(value) => typed(definition, value).map_err(|wrong| InputError::WrongType {
+                place: place(workflow, definition),
+                name: definition.name.clone(),
+                value: wrong.value,
+                expected: wrong.expected,
+            })?,
             None => fallback(workflow, definition)?,
         };
         resolved.insert(definition.name.clone(), value);
@@ -97,19 +110,30 @@ fn hint(name: &str, definitions: &[InputDefinition]) -> String {
     }
 }
 
+fn place(workflow: &Workflow, definition: &InputDefinition) -> String {
+    format!("{}:{}", workflow.file, definition.at)
+}
+
 fn fallback(workflow: &Workflow, definition: &InputDefinition) -> Result<Json, InputError> {
     if let Some(default) = &definition.default {
-        let contexts = job_contexts::of_run(workflow, &Frozen::default());
-        let value = default.evaluate(&contexts).map_err(|error| InputError::Default {
+        let unusable = |reason| InputError::Default {
+            place: place(workflow, definition),
             name: definition.name.clone(),
-            reason: error.to_string(),
-        })?;
-        return typed(definition, &value.to_serde());
+            reason,
+        };
+        let contexts = job_contexts::of_run(workflow, &Frozen::default());
+        let value = default.evaluate(&contexts).map_err(|error| unusable(error.to_string()))?;
+        return typed(definition, &value.to_serde())
+            .map_err(|wrong| unusable(format!("it is '{}', expected {}", wrong.value, wrong.expected)));
     }
     if definition.required {
         let description =
             definition.description.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-        return Err(InputError::Missing { name: definition.name.clone(), description });
+        return Err(InputError::Missing {
+            place: place(workflow, definition),
+            name: definition.name.clone(),
+            description,
+        });
     }
     Ok(match definition.kind {
         InputType::Boolean => Json::Bool(false),
@@ -119,13 +143,15 @@ fn fallback(workflow: &Workflow, definition: &InputDefinition) -> Result<Json, I
     })
 }
 
-fn typed(definition: &InputDefinition, given: &Json) -> Result<Json, InputError> {
+/// A value that does not have the declared type.
+struct Wrong {
+    value: String,
+    expected: String,
+}
+
+fn typed(definition: &InputDefinition, given: &Json) -> Result<Json, Wrong> {
     let text = Value::from(given).to_text();
-    let wrong = |expected: String| InputError::WrongType {
-        name: definition.name.clone(),
-        value: text.chars().take(200).collect(),
-        expected,
-    };
+    let wrong = |expected: String| Wrong { value: text.chars().take(200).collect(), expected };
     match definition.kind {
         InputType::Boolean => match text.to_ascii_lowercase().as_str() {
             "true" => Ok(Json::Bool(true)),
@@ -169,10 +195,22 @@ mod tests {
     #[test]
     fn wrong_inputs_say_what_was_expected() {
         let text = |given: &[(&str, Json)]| resolve(given).unwrap_err().to_string();
-        assert_eq!(text(&[]), "the input 'who' is required (your name)");
+        let missing = "f.yml:7:7: the input 'who' is required (your name); give it with --input who=VALUE";
+        assert_eq!(text(&[]), missing);
         assert_eq!(text(&[("cuont", 1.into())]), "the workflow has no input 'cuont'; did you mean 'count'?");
         assert!(text(&[("who", "a".into()), ("count", "x".into())]).contains("expected a number"));
         assert!(text(&[("who", "a".into()), ("level", "mid".into())]).contains("'low' or 'high'"));
+    }
+
+    #[test]
+    fn a_default_of_another_type_is_named_as_such() {
+        let file = b"on: {workflow_call: {inputs: {b: {type: boolean, default: \"${{ github.actor }}\"}}}}\njobs: {a: {runs-on: x}}\n";
+        let workflow = Workflow::read(file, "f.yml").unwrap();
+        let error = resolve_inputs(&workflow, &BTreeMap::new()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("f.yml:1:31: the default of the input 'b' cannot be used"),
+            "{error}"
+        );
     }
 
     #[test]

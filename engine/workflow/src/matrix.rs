@@ -1,7 +1,8 @@
 //! `strategy.matrix`: from vectors, `include` and `exclude` to the combinations GitHub would make.
 //!
 //! Vectors multiply, the last varies fastest. `exclude` removes combinations it matches in part. An `include` extends every
-//! combination whose vector values it does not contradict, and is a combination of its own when it extends none.
+//! combination whose vector values it matches in part, and is a combination of its own when it matches none. In part means:
+//! every scalar that a filter holds, at whatever depth, equals the value at the same place.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -32,12 +33,33 @@ pub enum MatrixError {
     /// An entry of `include` or `exclude` is not a mapping.
     #[error("an entry of '{0}' is not a mapping")]
     NotAFilter(&'static str),
+    /// An entry of `include` or `exclude` says nothing.
+    #[error("an entry of '{0}' has no keys")]
+    EmptyFilter(&'static str),
+    /// An entry of `exclude` names a key that is no vector.
+    #[error("'exclude' names '{0}', which is no vector of the matrix")]
+    UnknownVector(String),
     /// More combinations than GitHub allows.
     #[error("the matrix has more than {} combinations", limits::MATRIX_COMBINATIONS_MAX)]
     TooMany,
     /// Neither vectors nor `include`.
     #[error("the matrix has neither vectors nor 'include'")]
     Empty,
+}
+
+impl MatrixError {
+    /// What would have been right.
+    pub fn expected(&self) -> &'static str {
+        match self {
+            MatrixError::NotAMapping(_)
+            | MatrixError::NotAList(_)
+            | MatrixError::EmptyVector(_)
+            | MatrixError::Empty => "a matrix with at least one combination",
+            MatrixError::NotAFilter(_) | MatrixError::EmptyFilter(_) => "a mapping with at least one key",
+            MatrixError::UnknownVector(_) => "keys of the matrix other than 'include' and 'exclude'",
+            MatrixError::TooMany => "a smaller matrix",
+        }
+    }
 }
 
 impl Combination {
@@ -51,10 +73,11 @@ impl Combination {
         self.values.iter().map(|(key, value)| (key.to_owned(), value.to_json_canonical())).collect()
     }
 
-    /// What GitHub writes behind a job's name: the values, joined by commas.
+    /// What GitHub writes behind a job's name: the values, joined by commas, without those that an `include` added.
     pub fn label(&self) -> String {
         let mut words = Vec::new();
-        for (_, value) in self.values.iter() {
+        let named = if self.vectors == 0 { self.values.len() } else { self.vectors };
+        for (_, value) in self.values.iter().take(named) {
             flatten(value, &mut words);
         }
         words.join(", ")
@@ -110,6 +133,13 @@ pub fn combinations(matrix: &Value) -> Result<Vec<Combination>, MatrixError> {
     if vectors == 0 && include.is_empty() {
         return Err(MatrixError::Empty);
     }
+    for (key, _) in exclude.iter().flat_map(|filter| filter.iter()) {
+        if ["include", "exclude"].iter().any(|own| key.eq_ignore_ascii_case(own))
+            || matrix.value(key).is_none()
+        {
+            return Err(MatrixError::UnknownVector(key.to_owned()));
+        }
+    }
     found.retain(|combination| {
         !exclude
             .iter()
@@ -136,6 +166,7 @@ fn filters(key: &'static str, value: &Value) -> Result<Vec<Arc<Object>>, MatrixE
         Value::Array(items) => items
             .iter()
             .map(|item| match item {
+                Value::Object(object) if object.is_empty() => Err(MatrixError::EmptyFilter(key)),
                 Value::Object(object) => Ok(object.clone()),
                 _ => Err(MatrixError::NotAFilter(key)),
             })
@@ -183,17 +214,20 @@ fn extend(found: &mut Vec<Combination>, originals: usize, entry: &Object) {
     }
 }
 
-/// Scalars as `==` compares them; a mapping in part; a list element by element.
+/// Scalars as `==` compares them; of a mapping and of a list only what is wanted of them.
 fn matches(value: Option<&Value>, wanted: &Value) -> bool {
-    match (value.unwrap_or(&Value::Null), wanted) {
-        (Value::Object(value), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| matches(value.value(key), wanted))
+    match wanted {
+        Value::Object(wanted) => wanted.iter().all(|(key, wanted)| {
+            let inner = if let Some(Value::Object(value)) = value { value.value(key) } else { None };
+            matches(inner, wanted)
+        }),
+        Value::Array(wanted) => wanted.iter().enumerate().all(|(at, wanted)| {
+            let inner = if let Some(Value::Array(value)) = value { value.get(at) } else { None };
+            matches(inner, wanted)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            value.unwrap_or(&Value::Null) == wanted
         }
-        (Value::Array(value), Value::Array(wanted)) => {
-            value.len() == wanted.len()
-                && value.iter().zip(wanted.iter()).all(|(value, wanted)| matches(Some(value), wanted))
-        }
-        (value, wanted) => value == wanted,
     }
 }
 
@@ -201,7 +235,7 @@ fn flatten(value: &Value, words: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| flatten(item, words)),
         Value::Object(object) => object.iter().for_each(|(_, value)| flatten(value, words)),
-        scalar => words.push(scalar.to_text()),
+        scalar => words.extend(Some(scalar.to_text()).filter(|word| !word.is_empty())),
     }
 }
 
@@ -253,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn filters_match_what_they_hold_of_mappings_and_lists() {
+        let found = combined(
+            r#"{"t":[{"n":1,"l":["a","b"]},{"n":2,"l":["a","b"]}],
+                "exclude":[{"t":{"n":2,"l":["a"]}},{"t":{"n":1,"l":["b"]}},{"t":{"n":1,"x":0.5}}],
+                "include":[{"t":{"l":["a"]},"p":1},{"t":{"n":1},"q":2},{"t":{"l":["a","b","c"]},"r":3}]}"#,
+        );
+        let expected = [r#"{"p":1,"q":2,"t":{"l":["a","b"],"n":1}}"#, r#"{"r":3,"t":{"l":["a","b","c"]}}"#];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_label_leaves_out_what_an_include_added() {
+        let value =
+            Value::from_json(r#"{"os":["a"],"include":[{"os":"a","more":1},{"os":"b","more":2}]}"#).unwrap();
+        let labels: Vec<String> = combinations(&value).unwrap().iter().map(Combination::label).collect();
+        assert_eq!(labels, ["a", "b, 2"]);
+    }
+
+    #[test]
     fn includes_alone_are_the_combinations() {
         assert_eq!(combined(r#"{"include":[{"a":1},{"a":2}]}"#), [r#"{"a":1}"#, r#"{"a":2}"#]);
     }
@@ -263,6 +316,8 @@ mod tests {
         assert_eq!(error(r#"{"a":[]}"#), MatrixError::EmptyVector("a".to_owned()));
         assert_eq!(error(r#"{"a":1}"#), MatrixError::NotAList("a".to_owned()));
         assert_eq!(error(r"{}"), MatrixError::Empty);
+        assert_eq!(error(r#"{"a":[1],"exclude":[{}]}"#), MatrixError::EmptyFilter("exclude"));
+        assert_eq!(error(r#"{"a":[1],"exclude":[{"b":1}]}"#), MatrixError::UnknownVector("b".to_owned()));
         let many = format!("{{\"a\":{0:?},\"b\":{0:?}}}", (0..17).collect::<Vec<_>>());
         assert_eq!(error(&many), MatrixError::TooMany);
     }

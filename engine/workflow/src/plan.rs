@@ -135,7 +135,7 @@ pub(crate) fn combinations(
     let value = tree.evaluate(contexts).map_err(|error| error.diagnostic(&workflow.file))?;
     matrix::combinations(&value).map_err(|error| {
         let message = format!("job '{}': {error}", job.id);
-        Diagnostic::new(&workflow.file, tree.at(), message, "a matrix with at least one combination")
+        Diagnostic::new(&workflow.file, tree.at(), message, error.expected())
     })
 }
 
@@ -503,7 +503,7 @@ mod tests {
         assert_eq!((first.max_parallel, first.fail_fast, first.timeout_minutes), (Some(2), false, 5));
         assert!(!first.continue_on_error && second.continue_on_error);
         assert_eq!(second.concurrency_group.as_deref(), Some("g-w"));
-        assert_eq!(second.name, "a (w, true)");
+        assert_eq!(second.name, "a (w)");
     }
 
     #[test]

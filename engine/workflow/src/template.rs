@@ -268,9 +268,15 @@ impl Tree {
                 Ok(value)
             }
             Tree::Sequence(_, items) => {
-                let items: Result<Vec<Value>, RenderError> =
-                    items.iter().map(|item| item.evaluate_within(contexts, left)).collect();
-                items.map(Value::from)
+                let mut values = Vec::with_capacity(items.len());
+                for item in items {
+                    match (item, item.evaluate_within(contexts, left)?) {
+                        // an expression that makes a list stands for its items, as GitHub has it
+                        (Tree::Scalar(_), Value::Array(inserted)) => values.extend(inserted.iter().cloned()),
+                        (_, value) => values.push(value),
+                    }
+                }
+                Ok(values.into())
             }
             Tree::Mapping(..) => {
                 Ok(self.pairs_within(contexts, left)?.into_iter().collect::<Object>().into())
@@ -457,6 +463,15 @@ mod tests {
         ];
         let value = Tree::Mapping(at(), entries).evaluate(&Contexts::new()).unwrap();
         assert_eq!(value.to_json_canonical(), r#"{"A":1,"b":2,"c":"3"}"#);
+    }
+
+    #[test]
+    fn a_list_in_a_list_is_inserted_when_an_expression_made_it() {
+        let value = |text: &str| Tree::Scalar(Template::parse(at(), text).unwrap());
+        let items =
+            vec![value("a"), value("${{ fromJSON('[1,[2]]') }}"), Tree::Sequence(at(), vec![value("b")])];
+        let value = Tree::Sequence(at(), items).evaluate(&Contexts::new()).unwrap();
+        assert_eq!(value.to_json_canonical(), r#"["a",1,[2],["b"]]"#);
     }
 
     #[test]

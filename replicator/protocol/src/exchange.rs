@@ -5,13 +5,14 @@
 //! asked of whom, and what is under way. It holds no frame longer than it takes to verify it.
 //!
 //! What it does, each in a file of its own: greetings and timers (here), foreign chunks to verified frames (`receiving`),
-//! who is asked for what (`wanting`), answering others (`serving`), blobs (`blobs`), questions (`asks`).
+//! who is asked for what (`wanting`), forks (`branches`), answering others (`serving`), blobs (`blobs`), questions (`asks`).
 //!
 //! Invariants: nobody but members is answered beyond the greeting · a range of a chain is asked of one peer at a time · a frame
 //! is sent to nobody before [`Exchange::handle_committed`] · what one peer can make this node keep is bounded by `limits`.
 
 mod asks;
 mod blobs;
+mod branches;
 mod receiving;
 pub(crate) mod serving;
 mod wanting;
@@ -25,7 +26,7 @@ use wfengine_core::time::Monotonic;
 use wfengine_storage_format::{ChainId, ClusterId, PeerId, VerifiedFrame};
 
 use crate::frontier::Frontier;
-use crate::limits::UNSENT_BYTES_MAX;
+use crate::limits::{UNSENT_BYTES_ABUSE, UNSENT_BYTES_MAX};
 use crate::message::{
     Bye, ByeCode, Datagram, Hello, JoinAnswer, JoinRefusal, JoinRequest, List, Message, Text, VERSION_MAX,
     VERSION_MIN,
@@ -36,6 +37,7 @@ use crate::segment::SegmentCursor;
 use crate::session::{Breach, Heard, Phase, Role, Session};
 
 use blobs::Blobs;
+use branches::Suspect;
 use receiving::Incoming;
 
 /// How long a greeting may take.
@@ -119,6 +121,10 @@ pub struct Exchange {
     held_back: BTreeSet<ChainId>,
     /// Chains with a frame that the log will never take.
     refused: BTreeSet<ChainId>,
+    /// Chains that seem to be forked.
+    suspects: BTreeMap<ChainId, Suspect>,
+    /// Chains of which the log has a proof, and a place of the other branch.
+    forked: BTreeMap<ChainId, u64>,
     /// Own chains of which a peer had more, told once.
     rollbacks: BTreeSet<ChainId>,
     reads: BTreeMap<RequestId, ReadFor>,
@@ -155,6 +161,8 @@ impl Exchange {
             asked: BTreeMap::new(),
             held_back: BTreeSet::new(),
             refused: BTreeSet::new(),
+            suspects: BTreeMap::new(),
+            forked: BTreeMap::new(),
             rollbacks: BTreeSet::new(),
             reads: BTreeMap::new(),
             cursor_reads: BTreeMap::new(),
@@ -236,10 +244,15 @@ impl Exchange {
         self.now = now;
         let Some(session) = self.sessions.get(&connection) else { return };
         let outcome = match session.hear(bytes) {
+            Ok(_) if session.unsent_bytes > UNSENT_BYTES_ABUSE => {
+                Err(Breach::harmless(ByeCode::Silent, "asks and does not read"))
+            }
             Ok(Heard::Hello(hello)) => self.hear_hello(connection, &hello),
             Ok(Heard::JoinRequest(request)) => self.hear_join_request(connection, request),
             Ok(Heard::JoinAnswer(answer)) => self.hear_join_answer(connection, answer),
-            Ok(Heard::Bye(bye)) => Err(Breach::harmless(bye.code, format!("the peer says: {}", &*bye.reason))),
+            Ok(Heard::Bye(bye)) => {
+                Err(Breach::harmless(bye.code, format!("the peer says: {}", &*bye.reason)))
+            }
             Ok(Heard::Member(message)) => self.hear_member(connection, message),
             Err(breach) => Err(breach),
         };
@@ -251,7 +264,9 @@ impl Exchange {
     /// A datagram came. Those of strangers are dropped.
     pub fn handle_datagram(&mut self, connection: ConnectionId, bytes: &[u8], now: Monotonic) {
         self.now = now;
-        let Some(from) = self.sessions.get(&connection).filter(|s| s.is_member()).map(|s| s.peer) else { return };
+        let Some(from) = self.sessions.get(&connection).filter(|s| s.is_member()).map(|s| s.peer) else {
+            return;
+        };
         match Datagram::decode(bytes) {
             Some(Datagram::Beat(beat)) => self.outputs.push_back(Output::Beat { from, bytes: beat.to_vec() }),
             Some(Datagram::Swim(swim)) => self.outputs.push_back(Output::Swim { from, bytes: swim.to_vec() }),
@@ -309,7 +324,10 @@ impl Exchange {
     /// When to call [`handle_timeout`](Self::handle_timeout), at the latest.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         let greetings = self.sessions.values().filter(|s| !s.is_member()).map(|s| s.greeting_deadline);
-        let needs = self.sessions.values().flat_map(|s| s.needs.values().map(|need| need.deadline));
+        let needs = self
+            .sessions
+            .values()
+            .flat_map(|s| s.needs.values().filter(|need| !need.ended).map(|need| need.deadline));
         let asks = self.sessions.values().flat_map(|s| s.asks.values().map(|(_, deadline)| *deadline));
         let compare = (!self.connected.is_empty()).then_some(self.next_compare);
         let incoming = self.incoming.values().map(Incoming::stale_at);
@@ -365,6 +383,7 @@ impl Exchange {
         let digest = self.frontier.digest();
         self.send(connections[index], &Message::Compare(digest), Class::High);
         self.unscheduled = true;
+        self.ask_for_branches();
     }
 
     fn send_hello(&mut self, connection: ConnectionId, peer: PeerId) {
@@ -407,6 +426,14 @@ impl Exchange {
             addresses: hello.addresses.iter().map(|address| address.to_string()).collect(),
         });
         self.keep_one_connection(connection, peer);
+        // so that the first new frame can be pushed, either way
+        let authors = [self.config.me, peer];
+        let open = authors.iter().flat_map(|author| self.frontier.open_of(author));
+        for chain in open.collect::<Vec<_>>() {
+            if self.cursor(&chain).is_none() {
+                self.learn_cursor(&chain);
+            }
+        }
         self.compare_own_chains(connection, &hello.held);
         if !dialled_here {
             self.hear_digest(connection, hello.digest);
@@ -416,9 +443,12 @@ impl Exchange {
 
     /// Of two connections between the same two nodes one is kept: that of the lesser dialler, or else the newer.
     fn keep_one_connection(&mut self, connection: ConnectionId, peer: PeerId) {
-        let dialler = |connection| self.sessions.get(connection).map(|session: &Session| session.dialled_by);
+        let dialler = |connection| self.sessions.get(&connection).map(|session| session.dialled_by);
         let before = self.connected.get(&peer).copied();
-        let keep_before = before.is_some_and(|before| dialler(&before) < dialler(&connection));
+        let keep_before = before.is_some_and(|before| dialler(before) < dialler(connection));
+        if self.connected.is_empty() {
+            self.plan_comparison();
+        }
         let other = if keep_before {
             Some(connection)
         } else {
@@ -438,7 +468,11 @@ impl Exchange {
         }
         if request.invite_key.verify(&request.cluster, &peer, &request.signature).is_err() {
             self.scores.add(peer, USELESS, self.now);
-            self.send(connection, &Message::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Signature)), Class::High);
+            self.send(
+                connection,
+                &Message::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Signature)),
+                Class::High,
+            );
             return Err(Breach::harmless(ByeCode::JoinRefused, JoinRefusal::Signature.to_string()));
         }
         session.phase = Phase::JoinAsked;
@@ -458,9 +492,7 @@ impl Exchange {
                 self.send_hello(connection, peer);
                 Ok(())
             }
-            JoinAnswer::Refused(refusal) => {
-                Err(Breach::harmless(ByeCode::JoinRefused, refusal.to_string()))
-            }
+            JoinAnswer::Refused(refusal) => Err(Breach::harmless(ByeCode::JoinRefused, refusal.to_string())),
         }
     }
 
@@ -472,7 +504,7 @@ impl Exchange {
             Message::RangeAnswer(answers) => self.hear_range_answers(connection, answers.into_inner())?,
             Message::Need(need) => self.hear_need(connection, need)?,
             Message::Chunks(chunks) => self.hear_chunks(connection, chunks)?,
-            Message::Push(push) => self.hear_push(connection, push),
+            Message::Push(push) => self.hear_push(connection, push)?,
             Message::Notice(entries) => entries.iter().for_each(|entry| self.hear_offer(connection, entry)),
             Message::BlobWanted(blob) => self.hear_blob_wanted(connection, blob)?,
             Message::BlobHave(blob, len) => self.hear_blob_have(connection, blob, len),
@@ -534,7 +566,9 @@ impl Exchange {
         let Some(session) = self.sessions.remove(&connection) else { return };
         let peer = session.peer;
         self.asked.retain(|_, of| *of != connection);
-        self.reads.retain(|_, read| !matches!(read, ReadFor::Serving { connection: of, .. } if *of == connection));
+        self.reads
+            .retain(|_, read| !matches!(read, ReadFor::Serving { connection: of, .. } if *of == connection));
+        self.forget_suspects_of(connection);
         self.forget_blob_source(connection);
         for (ask, _) in session.asks.values() {
             self.outputs.push_back(Output::Answered { ask: *ask, reply: None });
@@ -548,4 +582,3 @@ impl Exchange {
         self.unscheduled = true;
     }
 }
-

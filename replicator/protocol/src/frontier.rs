@@ -7,7 +7,7 @@
 //!
 //! A chain with a proved fork counts up to its cut only: beyond it nodes may hold different frames for ever.
 //!
-//! Pure: made from a [`Log`] and told of every committed frame. It says nothing about who is right.
+//! Pure: made from the chains of a log and told of every committed frame. It says nothing about who is right.
 //!
 //! Invariant: equal logs with equal fork cuts have equal digests, whatever the order of arrival, as long as authors go on from
 //! the end of their chains (an author that does not costs its readers a few messages a comparison, nothing more).
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use wfengine_core::Log;
+use wfengine_core::log::Chain;
 use wfengine_storage_format::{ChainId, EventId, Hash32, Incarnation, PeerId, VerifiedFrame};
 
 use crate::limits::{ENTRIES_MAX, HELD_MAX, RANGE_DEPTH_MAX, RANGE_ENTRIES_MAX};
@@ -101,7 +101,6 @@ struct Known {
     length: u64,
     tip: EventId,
     height: u64,
-    open: bool,
     listed: bool,
 }
 
@@ -117,11 +116,12 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// The frontier of a log.
-    pub fn of(log: &Log) -> Self {
+    /// The frontier of a log with these chains.
+    pub fn of(chains: &BTreeMap<ChainId, Chain>) -> Self {
         let mut frontier = Self::default();
-        for (chain, known) in log.chains() {
-            let entry = ChainEntry { chain: *chain, length: known.length, tip: known.tip, height: known.height };
+        for (chain, known) in chains {
+            let entry =
+                ChainEntry { chain: *chain, length: known.length, tip: known.tip, height: known.height };
             frontier.set(entry, known.successor.is_none());
         }
         frontier
@@ -142,8 +142,8 @@ impl Frontier {
             tip: header.last,
             height: frame.events().last().map_or(0, |(_, event)| event.height),
         };
-        let open = self.chains.get(&header.chain).is_none_or(|known| known.open);
-        self.set(entry, open);
+        // a chain that goes on after another one named its tip is open, as the log has it
+        self.set(entry, true);
     }
 
     fn open_chain_with_tip(&self, author: &PeerId, tip: &EventId) -> Option<ChainEntry> {
@@ -154,7 +154,7 @@ impl Frontier {
     fn set(&mut self, entry: ChainEntry, open: bool) {
         let ChainEntry { chain, length, tip, height } = entry;
         let listed = self.chains.get(&chain).is_some_and(|known| known.listed);
-        self.chains.insert(chain, Known { length, tip, height, open, listed });
+        self.chains.insert(chain, Known { length, tip, height, listed });
         let of_author = self.open.entry(chain.author).or_default();
         if open {
             of_author.insert(chain);
@@ -216,6 +216,16 @@ impl Frontier {
                 self.digest = None;
             }
         }
+    }
+
+    /// The chains with proved forks, and the first place in doubt of each.
+    pub fn cuts(&self) -> &BTreeMap<ChainId, u64> {
+        &self.cuts
+    }
+
+    /// The open chains of one author.
+    pub fn open_of(&self, author: &PeerId) -> impl Iterator<Item = ChainId> + '_ {
+        self.open.get(author).into_iter().flatten().copied()
     }
 
     /// Number of events of a chain in the log.
@@ -352,16 +362,15 @@ impl Frontier {
     /// The entries of a range that is not divided further.
     fn few_entries(&self, prefix: &RangePrefix) -> Option<Vec<ChainEntry>> {
         let keys = prefix.keys();
-        let first = ChainId {
-            author: PeerId::from_bytes([0; 32]),
-            incarnation: Incarnation::from_bytes([0; 16]),
-        };
+        let first =
+            ChainId { author: PeerId::from_bytes([0; 32]), incarnation: Incarnation::from_bytes([0; 16]) };
         let last = ChainId {
             author: PeerId::from_bytes([0xff; 32]),
             incarnation: Incarnation::from_bytes([0xff; 16]),
         };
         let chains = || self.closed.range((*keys.start(), first)..=(*keys.end(), last));
-        let few = prefix.digits == RANGE_DEPTH_MAX || chains().take(RANGE_ENTRIES_MAX + 1).count() <= RANGE_ENTRIES_MAX;
+        let few = prefix.digits == RANGE_DEPTH_MAX
+            || chains().take(RANGE_ENTRIES_MAX + 1).count() <= RANGE_ENTRIES_MAX;
         few.then(|| chains().filter_map(|(_, chain)| self.entry(chain)).collect())
     }
 
@@ -372,7 +381,7 @@ impl Frontier {
         }
         Some(match self.few_entries(&ask.prefix) {
             Some(entries) => RangeAnswer::Entries(ask.prefix, List::truncated(entries)),
-            None => RangeAnswer::Parts(ask.prefix, self.part_fingerprints(&ask.prefix)),
+            None => RangeAnswer::Parts(ask.prefix, Box::new(self.part_fingerprints(&ask.prefix))),
         })
     }
 
@@ -392,8 +401,10 @@ impl Frontier {
 }
 
 fn key_of(chain: &ChainId) -> u64 {
-    let digest =
-        Sha256::new().chain_update(chain.author.as_bytes()).chain_update(chain.incarnation.as_bytes()).finalize();
+    let digest = Sha256::new()
+        .chain_update(chain.author.as_bytes())
+        .chain_update(chain.incarnation.as_bytes())
+        .finalize();
     let mut key = [0; 8];
     key.copy_from_slice(&digest[..8]);
     u64::from_be_bytes(key)
@@ -413,8 +424,14 @@ mod tests {
     fn entry(author: u8, incarnation: u32, length: u64) -> ChainEntry {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&incarnation.to_le_bytes());
-        let chain = ChainId { author: PeerId::from_bytes([author; 32]), incarnation: Incarnation::from_bytes(bytes) };
-        ChainEntry { chain, length, tip: EventId::from_bytes([length as u8; 32]), height: u64::from(incarnation) }
+        let chain =
+            ChainId { author: PeerId::from_bytes([author; 32]), incarnation: Incarnation::from_bytes(bytes) };
+        ChainEntry {
+            chain,
+            length,
+            tip: EventId::from_bytes([length as u8; 32]),
+            height: u64::from(incarnation),
+        }
     }
 
     fn frontier(closed: impl IntoIterator<Item = ChainEntry>) -> Frontier {

@@ -114,7 +114,8 @@ impl FromStr for JoinLine {
         let word: String =
             text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect();
         let digits = word.strip_prefix(&PREFIX.to_ascii_uppercase()).ok_or_else(|| {
-            let newer = word.strip_prefix("WF").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let newer =
+                word.strip_prefix("WF").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
             if newer { JoinLineError::Newer } else { JoinLineError::Prefix }
         })?;
         let bytes = BASE32_NOPAD.decode(digits.as_bytes()).map_err(|_| JoinLineError::Damaged)?;
@@ -140,7 +141,9 @@ mod tests {
     #[test]
     fn a_join_line_survives_its_text_however_it_was_wrapped() {
         let text = line().to_string();
-        assert!(text.starts_with("wf1") && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
+        assert!(
+            text.starts_with("wf1") && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        );
         assert_eq!(text.parse::<JoinLine>().unwrap(), line());
         let wrapped = format!(" {}\n {} ", &text[..40].to_uppercase(), &text[40..]);
         assert_eq!(wrapped.parse::<JoinLine>().unwrap(), line());

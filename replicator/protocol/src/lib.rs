@@ -8,17 +8,40 @@
 //! commit the frame → [`Projection::append`], off the critical path. The log holds frames; every document can be thrown away
 //! and made again from them.
 //!
+//! [`Exchange`] is the machine that a node drives: it greets, compares [`Frontier`]s, asks, answers, relays. [`Membership`] says who
+//! is alive. [`message`] has what they say, [`join`] the line that lets somebody in.
+//!
 //! This crate opens no socket, starts no thread and reads no clock.
 
 pub mod chunk;
 pub mod document;
+mod exchange;
 pub mod filter;
+pub mod frontier;
+pub mod join;
+pub mod limits;
+pub mod membership;
+pub mod message;
+pub mod output;
+pub mod scores;
 pub mod segment;
+mod session;
 
 pub use chunk::{AcceptedChunk, CHUNK_LEN_MAX, ChangeHash, Chunk};
 pub use document::{
     DOCUMENT_LEN_MAX, DocumentError, DocumentFrames, Projection, ProjectionError, document_bytes,
     export_document, frames_of,
 };
+pub use exchange::{Config, Exchange, IngestBudget};
 pub use filter::{ParsedChunk, Rejected};
+pub use frontier::{ChainEntry, Frontier};
+pub use join::{JoinLine, JoinLineError};
+pub use membership::Membership;
+pub use message::{
+    ByeCode, Datagram, JoinAnswer, JoinRefusal, JoinRequest, Message, MessageError, Question, Reply,
+};
+pub use output::{
+    AskId, Class, ConnectionId, FramesRead, JoinDecision, Outcome, Output, RequestId, StoredFrame,
+};
 pub use segment::{DocumentActor, FrameLength, Place, SegmentCursor, SegmentNumber, Slot, segments_of};
+pub use session::Role;

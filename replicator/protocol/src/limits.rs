@@ -48,8 +48,15 @@ pub const WINDOW_BYTES: u32 = 4 << 20;
 /// Bytes handed to the transport for one peer and not taken by it, above which new frames are noticed instead of pushed and
 /// serving waits.
 pub const UNSENT_BYTES_MAX: usize = 1 << 20;
-/// Bytes of unverified chunks kept for one peer; a window of answers and some pushes.
-pub const UNVERIFIED_BYTES_MAX: usize = 6 << 20;
+/// Bytes handed to the transport for one peer that asks and does not read, at which its connection ends.
+pub const UNSENT_BYTES_ABUSE: usize = 16 << 20;
+/// Reads for one peer's needs that the driver performs at once, each of at most a segment.
+pub const SERVING_READS_MAX: usize = 4;
+/// Bytes of chunks one peer pushed that wait to be verified; further ones count as notices. What was asked for comes on top: the
+/// window, and for each need the chunk that passes its bytes, 20 MiB in the worst case (every frame of 256 KiB).
+pub const PUSHED_BYTES_MAX: usize = 2 << 20;
+/// Bytes of the shortest chunk there can be (shared); keeps the number of chunks in proportion to their bytes.
+pub const CHUNK_LEN_MIN: usize = 64;
 /// Bytes of one range of a blob (shared).
 pub const BLOB_RANGE_BYTES_MAX: usize = 64 << 10;
 /// Ranges of one blob asked for and not yet answered.
@@ -58,17 +65,22 @@ pub const BLOB_RANGES_IN_FLIGHT: usize = 4;
 pub const BLOBS_IN_FLIGHT: usize = 16;
 /// Blobs in one offer (shared).
 pub const BLOB_OFFERS_MAX: usize = 256;
+/// Blobs in one question about what a peer holds (shared).
+pub const BLOBS_HELD_MAX: usize = 64;
 /// Questions to one peer, or of one, that wait for an answer (shared).
 pub const ASKS_MAX: usize = 64;
 /// Chains of one peer's offers that are kept; the rest comes with a later comparison.
-pub const OFFERS_MAX: usize = 65_536;
+pub const OFFERS_MAX: usize = 16_384;
 /// Peers whose score is remembered.
 pub const SCORES_MAX: usize = 4_096;
 
 const _: () = assert!(CHUNKS_BYTES + CHUNK_LEN_MAX + CHUNKS_MAX * 3 + 256 <= MESSAGE_BYTES_MAX);
 // entry: chain 48, length and height at most 10 each, tip 32
 const _: () = assert!(ENTRIES_MAX * 100 + 256 <= MESSAGE_BYTES_MAX);
-const _: () = assert!(ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 2) + HELD_MAX * 68 + 2 * NAME_BYTES_MAX + 128 <= FIRST_MESSAGE_BYTES_MAX);
+const _: () = assert!(
+    ADDRESSES_MAX * (ADDRESS_BYTES_MAX + 2) + HELD_MAX * 68 + 2 * NAME_BYTES_MAX + 128
+        <= FIRST_MESSAGE_BYTES_MAX
+);
 const _: () = assert!(LABELS_MAX * (LABEL_BYTES_MAX + 1) + NAME_BYTES_MAX + 192 <= FIRST_MESSAGE_BYTES_MAX);
 const _: () = assert!(RANGES_MAX * (RANGE_ENTRIES_MAX * 100 + 16) <= MESSAGE_BYTES_MAX);
 const _: () = assert!(NEED_BYTES_MAX as usize >= CHUNK_LEN_MAX && NEED_BYTES_MAX <= WINDOW_BYTES);

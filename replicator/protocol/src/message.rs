@@ -12,14 +12,16 @@ use std::ops::Deref;
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use wfengine_storage_format::{BlobId, ChainId, ClusterId, EventId, Hash32, Incarnation, InviteKey, JobId, Signature};
+use wfengine_storage_format::{
+    BlobId, ChainId, ClusterId, EventId, Hash32, Incarnation, InviteKey, JobId, Signature,
+};
 
 use crate::chunk::CHUNK_LEN_MAX;
 use crate::frontier::{ChainEntry, RangePrefix};
 use crate::limits::{
-    ADDRESS_BYTES_MAX, ADDRESSES_MAX, BLOB_OFFERS_MAX, BLOB_RANGE_BYTES_MAX, CHUNKS_MAX, DATAGRAM_BYTES_MAX,
-    ENTRIES_MAX, FIRST_MESSAGE_BYTES_MAX, HELD_MAX, LABEL_BYTES_MAX, LABELS_MAX, MESSAGE_BYTES_MAX,
-    NAME_BYTES_MAX, RANGE_ENTRIES_MAX, RANGES_MAX, REASON_BYTES_MAX,
+    ADDRESS_BYTES_MAX, ADDRESSES_MAX, BLOB_OFFERS_MAX, BLOB_RANGE_BYTES_MAX, BLOBS_HELD_MAX, CHUNKS_MAX,
+    DATAGRAM_BYTES_MAX, ENTRIES_MAX, FIRST_MESSAGE_BYTES_MAX, HELD_MAX, LABEL_BYTES_MAX, LABELS_MAX,
+    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RANGE_ENTRIES_MAX, RANGES_MAX, REASON_BYTES_MAX,
 };
 
 /// The oldest version of the protocol this software speaks.
@@ -51,7 +53,9 @@ pub enum MessageError {
         len: usize,
     },
     /// A hello of versions none of which is spoken here.
-    #[error("the peer speaks versions {min} to {max} of the protocol, this node {VERSION_MIN} to {VERSION_MAX}: upgrade the older one")]
+    #[error(
+        "the peer speaks versions {min} to {max} of the protocol, this node {VERSION_MIN} to {VERSION_MAX}: upgrade the older one"
+    )]
     Version {
         /// The oldest it speaks.
         min: u16,
@@ -100,7 +104,11 @@ impl<T, const N: usize> List<T, N> {
 impl<T, const N: usize> TryFrom<Vec<T>> for List<T, N> {
     type Error = MessageError;
     fn try_from(items: Vec<T>) -> Result<Self, MessageError> {
-        if items.len() > N { Err(MessageError::Bound { len: items.len(), len_max: N }) } else { Ok(Self(items)) }
+        if items.len() > N {
+            Err(MessageError::Bound { len: items.len(), len_max: N })
+        } else {
+            Ok(Self(items))
+        }
     }
 }
 
@@ -181,7 +189,11 @@ impl<const N: usize> Bytes<N> {
 impl<const N: usize> TryFrom<Vec<u8>> for Bytes<N> {
     type Error = MessageError;
     fn try_from(bytes: Vec<u8>) -> Result<Self, MessageError> {
-        if bytes.len() > N { Err(MessageError::Bound { len: bytes.len(), len_max: N }) } else { Ok(Self(bytes)) }
+        if bytes.len() > N {
+            Err(MessageError::Bound { len: bytes.len(), len_max: N })
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -269,7 +281,9 @@ pub struct JoinRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum JoinRefusal {
     /// No such invite is known to the answering node. It may be younger than what that node has heard.
-    #[error("the node that was asked does not know this invite; ask the node that made it, or wait a moment and try again")]
+    #[error(
+        "the node that was asked does not know this invite; ask the node that made it, or wait a moment and try again"
+    )]
     UnknownInvite,
     /// The invite admitted somebody else.
     #[error("the invite was used already; ask for a new one")]
@@ -355,7 +369,7 @@ pub struct RangeAsk {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RangeAnswer {
     /// The fingerprints of its sixteen parts.
-    Parts(RangePrefix, [Hash32; 16]),
+    Parts(RangePrefix, Box<[Hash32; 16]>),
     /// All there is.
     Entries(RangePrefix, List<ChainEntry, RANGE_ENTRIES_MAX>),
 }
@@ -407,6 +421,13 @@ pub enum Question {
         /// From where.
         offset: u64,
     },
+    /// Whether the receiver holds an event and these blobs, durably.
+    Holds {
+        /// Which event.
+        event: EventId,
+        /// Which blobs.
+        blobs: List<BlobId, BLOBS_HELD_MAX>,
+    },
 }
 
 /// What it is told.
@@ -425,6 +446,13 @@ pub enum Reply {
     Unknown,
     /// The receiver will not say.
     Refused,
+    /// Whether the receiver holds what was asked about.
+    Holds {
+        /// The event.
+        event: bool,
+        /// All of the blobs.
+        blobs: bool,
+    },
 }
 
 /// A message between two nodes. The order of the variants is the tag and never changes.
@@ -577,5 +605,130 @@ impl<'a> Datagram<'a> {
             (1, content) => Some(Self::Swim(content)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wfengine_storage_format::PeerId;
+
+    fn chain() -> ChainId {
+        ChainId { author: PeerId::from_bytes([1; 32]), incarnation: Incarnation::from_bytes([2; 16]) }
+    }
+
+    fn one_of_each() -> Vec<Message> {
+        let entry =
+            ChainEntry { chain: chain(), length: 300, tip: EventId::from_bytes([3; 32]), height: 400 };
+        let blob = BlobId::from_bytes([4; 32]);
+        let invite = wfengine_storage_format::Signer::from_seed(&[5; 32]);
+        let cluster = ClusterId::from_bytes([6; 32]);
+        let held = Held { incarnation: chain().incarnation, length: 9, tip: entry.tip };
+        vec![
+            Message::Hello(Hello {
+                version_min: 1,
+                version_max: 1,
+                cluster,
+                name: Text::truncated("n"),
+                software: Text::truncated("s"),
+                addresses: List::truncated([Text::truncated("host:1")]),
+                held: List::truncated([held]),
+                digest: [7; 32],
+            }),
+            Message::JoinRequest(JoinRequest {
+                version_min: 1,
+                version_max: 1,
+                cluster,
+                invite_key: InviteKey::of(&invite),
+                signature: invite.sign(b"x"),
+                name: Text::truncated("n"),
+                system: List::truncated([Text::truncated("linux")]),
+            }),
+            Message::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Used)),
+            Message::Bye(Bye { code: ByeCode::Duplicate, reason: Text::truncated("why") }),
+            Message::Compare([8; 32]),
+            Message::Frontier(FrontierMessage {
+                open: List::truncated([entry]),
+                closed: [9; 32],
+                answer: true,
+            }),
+            Message::RangeAsk(List::truncated([RangeAsk { prefix: RangePrefix::ALL, fingerprint: [1; 32] }])),
+            Message::RangeAnswer(List::truncated([RangeAnswer::Parts(
+                RangePrefix::ALL,
+                Box::new([[2; 32]; 16]),
+            )])),
+            Message::Need(NeedMessage { need: 1, chain: chain(), from_seq: 2, max_bytes: 3 }),
+            Message::Chunks(ChunksMessage {
+                need: 1,
+                chunks: List::truncated([Bytes::try_from(vec![1, 2]).unwrap()]),
+                last: true,
+            }),
+            Message::Push(PushMessage {
+                chain: chain(),
+                first_seq: 1,
+                end_seq: 2,
+                chunk: Bytes::try_from(vec![3]).unwrap(),
+            }),
+            Message::Notice(List::truncated([entry])),
+            Message::BlobWanted(blob),
+            Message::BlobHave(blob, Some(5)),
+            Message::BlobAsk(blob, 6, 7),
+            Message::BlobRange(blob, 8, Bytes::try_from(vec![9]).unwrap()),
+            Message::BlobOffer(List::truncated([(blob, 10)])),
+            Message::Ask(11, Question::LogFollow { job: JobId::from_bytes([1; 32]), offset: 12 }),
+            Message::Answer(13, Reply::Unknown),
+        ]
+    }
+
+    #[test]
+    fn each_message_has_its_tag_and_survives_its_bytes() {
+        for (tag, message) in one_of_each().into_iter().enumerate() {
+            let bytes = message.encode();
+            assert_eq!(usize::from(bytes[0]), tag, "{}", message.name());
+            assert_eq!(Message::decode(&bytes), Ok(message));
+            let mut longer = bytes.clone();
+            longer.push(0);
+            assert_eq!(Message::decode(&longer), Err(MessageError::Trailing { len: 1 }));
+            for len in 0..bytes.len() {
+                assert!(Message::decode(&bytes[..len]).is_err());
+            }
+        }
+        assert!(matches!(Message::decode(&[19]), Err(MessageError::Malformed { .. })));
+    }
+
+    #[test]
+    fn no_list_text_or_byte_string_is_read_beyond_its_bound() {
+        let two: List<u8, 3> = vec![1, 2].try_into().unwrap();
+        let four = postcard::to_stdvec(&vec![1u8, 2, 3, 4]).unwrap();
+        assert_eq!(postcard::from_bytes::<List<u8, 3>>(&postcard::to_stdvec(&two).unwrap()), Ok(two));
+        assert!(postcard::from_bytes::<List<u8, 3>>(&four).is_err());
+        assert!(postcard::from_bytes::<Bytes<3>>(&four).is_err());
+        assert!(postcard::from_bytes::<Text<3>>(&postcard::to_stdvec("four").unwrap()).is_err());
+        assert_eq!(List::<u8, 3>::try_from(vec![0; 4]), Err(MessageError::Bound { len: 4, len_max: 3 }));
+        assert_eq!(&*Text::<3>::truncated("aéé"), "aé");
+        // a list that announces four thousand million elements and holds none costs nothing
+        let announced = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert!(postcard::from_bytes::<List<u64, 5_000>>(&announced).is_err());
+    }
+
+    #[test]
+    fn versions_are_agreed_on_or_named() {
+        assert_eq!(agreed_version(1, 1), Some(1));
+        assert_eq!(agreed_version(1, 9), Some(1));
+        assert_eq!(agreed_version(2, 9), None);
+        assert_eq!(agreed_version(0, 0), None);
+        assert_eq!(agreed_version(1, 0), None);
+        let newer = [0, 2, 200, 1, 0xff, 0xff];
+        assert_eq!(Message::decode_first(&newer), Err(MessageError::Version { min: 2, max: 200 }));
+    }
+
+    #[test]
+    fn datagrams_are_told_apart_and_bounded() {
+        for datagram in [Datagram::Beat(b"b"), Datagram::Swim(b"")] {
+            assert_eq!(Datagram::decode(&datagram.encode().unwrap()), Some(datagram));
+        }
+        assert_eq!(Datagram::Beat(&[0; DATAGRAM_BYTES_MAX]).encode(), None);
+        assert_eq!((Datagram::decode(&[]), Datagram::decode(&[2, 1])), (None, None));
+        assert_eq!(Datagram::decode(&[0; DATAGRAM_BYTES_MAX + 1]), None);
     }
 }

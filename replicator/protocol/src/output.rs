@@ -2,6 +2,18 @@
 //!
 //! The driver performs each output in order and gives the results back by the ids in it. It never has to wait for one output
 //! before it performs the next, except where a variant says so.
+//!
+//! What a driver owes the machine:
+//!
+//! * **Frames**: for [`Output::Read`] the frames of a chain in order, with their places. A read of a whole segment begins at the start
+//!   of the segment that holds the place asked for, or of any earlier one (a store without an index of segment starts begins at the
+//!   chain's first frame and says segment 0), and ends not before the frame that holds it.
+//! * **Commits**: [`handle_committed`](crate::Exchange::handle_committed) for every frame that becomes durable, own and foreign, in the
+//!   order of each chain; then [`set_members`](crate::Exchange::set_members) and
+//!   [`set_fork_cuts`](crate::Exchange::set_fork_cuts) if authority changed.
+//! * **Outcomes**: one [`handle_outcome`](crate::Exchange::handle_outcome) for each [`Output::Admit`] that was not committed at once:
+//!   waiting, no room or duplicate (dropped), forked, rejected. A frame that waited and is then admitted is a commit like any other.
+//! * **Backpressure**: [`handle_sent`](crate::Exchange::handle_sent) when the transport took a message, not before.
 
 use std::fmt;
 use std::sync::Arc;
@@ -255,11 +267,9 @@ pub enum Outcome {
     Dropped,
     /// The log will never take it.
     Rejected,
-    /// It proves a fork of its chain, the first place in doubt being this.
-    Forked {
-        /// First place in doubt.
-        cut: u64,
-    },
+    /// It contradicts the log: its author forked the chain. The cut comes by
+    /// [`set_fork_cuts`](crate::Exchange::set_fork_cuts) once the proof is an event.
+    Forked,
 }
 
 /// What became of this node's answer to a joiner, for [`answer_join`](crate::Exchange::answer_join).

@@ -194,6 +194,17 @@ impl SegmentCursor {
         self.place(frame_len).is_ok_and(|slot| slot.segment != self.segment)
     }
 
+    /// Goes past a frame of this length without computing its chunk: for whoever only asks where segments begin. The hash is lost, so
+    /// chunks cannot be appended before the next segment.
+    ///
+    /// # Errors
+    /// [`FrameLength`] when no frame has this length.
+    pub fn pass(&mut self, frame_len: usize) -> Result<Slot, FrameLength> {
+        let slot = self.place(frame_len)?;
+        self.advance(slot, frame_len, ChangeHash::from_bytes([0; 32]));
+        Ok(slot)
+    }
+
     /// Encodes the chain's next frame as its change chunk and moves past it.
     ///
     /// # Errors
@@ -316,13 +327,10 @@ pub fn segments_of(frame_lens: impl IntoIterator<Item = usize>) -> Result<Vec<Ra
     let mut cursor = SegmentCursor::START;
     let mut segments: Vec<Range<usize>> = Vec::new();
     for (at, len) in frame_lens.into_iter().enumerate() {
-        let slot = cursor.place(len)?;
-        match (slot.place, segments.last_mut()) {
+        match (cursor.pass(len)?.place, segments.last_mut()) {
             (Place::After { .. }, Some(segment)) => segment.end = at + 1,
             _ => segments.push(at..at + 1),
         }
-        // Only places are asked for, so the hash is left at that of no frame.
-        cursor.advance(slot, len, ChangeHash::from_bytes([0; 32]));
     }
     Ok(segments)
 }

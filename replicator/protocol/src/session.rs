@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wfengine_core::time::Monotonic;
 use wfengine_storage_format::{BlobId, ChainId, PeerId};
 
-use crate::exchange::serving::{Serving, ServedTo};
-use crate::limits::{OFFERS_MAX, UNVERIFIED_BYTES_MAX};
+use crate::exchange::serving::{ServedTo, Serving};
+use crate::limits::{OFFERS_MAX, PUSHED_BYTES_MAX};
 use crate::message::{Bye, ByeCode, Hello, JoinAnswer, JoinRequest, Message, MessageError};
 use crate::output::{AskId, RequestId};
 use crate::scores::VIOLATION;
@@ -107,13 +107,23 @@ impl Unverified {
 #[derive(Debug)]
 pub(crate) struct OpenNeed {
     pub(crate) chain: ChainId,
+    pub(crate) from_seq: u64,
     pub(crate) max_bytes: u32,
     pub(crate) received_bytes: usize,
     pub(crate) received: u32,
     pub(crate) ended: bool,
     pub(crate) deadline: Monotonic,
-    /// Asks for a frame that is expected to contradict one of this log.
-    pub(crate) probe: bool,
+    pub(crate) kind: NeedKind,
+}
+
+/// What a need is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NeedKind {
+    /// The events that follow those here.
+    Range,
+    /// What the peer has of a chain that is forked, or seems to be: its frames contradict those here and prove it. Others may name
+    /// events of that branch, and what names them is admitted only when they have been seen.
+    Branch,
 }
 
 /// What a peer has of one chain and this node does not.
@@ -121,7 +131,6 @@ pub(crate) struct OpenNeed {
 pub(crate) struct Offer {
     pub(crate) length: u64,
     pub(crate) height: u64,
-    pub(crate) probe: bool,
 }
 
 /// Chains a peer has more of, lowest first.
@@ -171,13 +180,17 @@ pub(crate) struct Session {
     pub(crate) unsent_bytes: usize,
 
     pub(crate) unverified: VecDeque<Unverified>,
-    pub(crate) unverified_bytes: usize,
+    pub(crate) pushed_bytes: usize,
     pub(crate) needs: BTreeMap<u32, OpenNeed>,
     pub(crate) next_need: u32,
     pub(crate) window_used: u32,
     pub(crate) offers: Offers,
     /// Chains of which the peer is known to have more than this node has committed.
     pub(crate) has: BTreeMap<ChainId, u64>,
+    /// Chains that end otherwise there than here, as the peer said once.
+    pub(crate) differing: BTreeSet<ChainId>,
+    /// How much of the peer's branches of forked chains has been seen.
+    pub(crate) branches: BTreeMap<ChainId, u64>,
 
     pub(crate) serving: BTreeMap<u32, Serving>,
     pub(crate) served: ServedTo,
@@ -207,12 +220,14 @@ impl Session {
             greeting_deadline,
             unsent_bytes: 0,
             unverified: VecDeque::new(),
-            unverified_bytes: 0,
+            pushed_bytes: 0,
             needs: BTreeMap::new(),
             next_need: 0,
             window_used: 0,
             offers: Offers::default(),
             has: BTreeMap::new(),
+            differing: BTreeSet::new(),
+            branches: BTreeMap::new(),
             serving: BTreeMap::new(),
             served: ServedTo::default(),
             notices: BTreeSet::new(),
@@ -238,7 +253,9 @@ impl Session {
         let heard = match (self.phase, message) {
             (_, Message::Bye(bye)) => Heard::Bye(bye),
             (Phase::AwaitHello | Phase::HelloSent, Message::Hello(hello)) => Heard::Hello(hello),
-            (Phase::AwaitHello, Message::JoinRequest(request)) if !self.admitted => Heard::JoinRequest(request),
+            (Phase::AwaitHello, Message::JoinRequest(request)) if !self.admitted => {
+                Heard::JoinRequest(request)
+            }
             (Phase::JoinSent, Message::JoinAnswer(answer)) => Heard::JoinAnswer(answer),
             (Phase::Member, Message::Hello(_) | Message::JoinRequest(_) | Message::JoinAnswer(_)) => {
                 return Err(Breach::violation("a greeting after the greeting"));
@@ -251,19 +268,33 @@ impl Session {
         Ok(heard)
     }
 
-    /// Keeps something until it is verified. Says whether there was room.
-    pub(crate) fn keep_unverified(&mut self, item: Unverified) -> bool {
-        if self.unverified_bytes + item.len() > UNVERIFIED_BYTES_MAX {
-            return false;
+    /// Remembers that the peer has this much of a chain of which this node has committed less.
+    pub(crate) fn note_has(&mut self, chain: ChainId, length: u64, committed: u64) {
+        let room = self.has.len() < OFFERS_MAX;
+        match self.has.get_mut(&chain) {
+            Some(has) => *has = length.max(*has),
+            None if room && length > committed => {
+                self.has.insert(chain, length);
+            }
+            None => {}
         }
-        self.unverified_bytes += item.len();
-        self.unverified.push_back(item);
-        true
+    }
+
+    /// Keeps a pushed chunk until it is verified. Says whether there was room.
+    pub(crate) fn keep_pushed(&mut self, item: Unverified) -> bool {
+        let fits = self.pushed_bytes + item.len() <= PUSHED_BYTES_MAX;
+        if fits {
+            self.pushed_bytes += item.len();
+            self.unverified.push_back(item);
+        }
+        fits
     }
 
     pub(crate) fn take_unverified(&mut self) -> Option<Unverified> {
         let item = self.unverified.pop_front()?;
-        self.unverified_bytes -= item.len();
+        if matches!(item, Unverified::Pushed { .. }) {
+            self.pushed_bytes -= item.len();
+        }
         Some(item)
     }
 }

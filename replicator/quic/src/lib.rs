@@ -36,6 +36,7 @@ mod admission;
 mod blob;
 mod closed;
 mod connection;
+pub mod driver;
 mod endpoint;
 mod endpoint_error;
 pub mod framing;

@@ -298,7 +298,6 @@ impl Checker {
         sometimes.duplicates += job.duplicates.len() as u64;
         let rivals = |epoch: u32| job.claims.iter().filter(|claim| claim.epoch == epoch).count() > 1;
         sometimes.rivals += u64::from((1..=5).any(rivals));
-        if job.failed_infrastructure && job.result.is_none() && std::env::var("DBG").is_ok() { eprintln!("GIVEN {} {:?} {:#?}", run.name(), job.leg, job.claims.iter().map(|c| (c.peer(), c.epoch, c.rank, c.height, c.time_ms % 1_000_000, &c.state)).collect::<Vec<_>>()); }
         sometimes.given_up += u64::from(job.failed_infrastructure && job.result.is_none());
         let ended = |state: fn(&ClaimState) -> bool| {
             job.claims.iter().filter(|claim| state(&claim.state)).count() as u64

@@ -57,7 +57,7 @@ pub enum Wake {
 }
 
 enum Request {
-    Command { id: Option<CommandId>, command: Command },
+    Command { id: Option<CommandId>, command: Box<Command> },
     Frames { from: PeerId, frames: Vec<Arc<VerifiedFrame>> },
 }
 
@@ -213,7 +213,15 @@ impl Node {
     /// A person or program asks for something.
     pub fn ask(&mut self, command: Command) {
         if let Some(live) = &mut self.live {
-            live.requests.push_back(Request::Command { id: None, command });
+            live.requests.push_back(Request::Command { id: None, command: Box::new(command) });
+        }
+    }
+
+    /// It is told to shut down in order.
+    pub fn drain(&mut self, at_ms: u64) {
+        let now = self.now(at_ms);
+        if let Some(live) = &mut self.live {
+            live.scheduler.handle_drain(&live.views, Duration::from_secs(4), now);
         }
     }
 
@@ -306,7 +314,7 @@ impl Node {
                 live.scheduler.handle_peer(&live.views, *peer, Presence::Down, now);
             }
         }
-        if at_ms / TICK_MS % FRONTIER_TICKS == 0 && !others.is_empty() {
+        if (at_ms / TICK_MS).is_multiple_of(FRONTIER_TICKS) && !others.is_empty() {
             let index = self.chance.between(0, others.len() as u64);
             let lengths = self.disk.frontier();
             if let Some(other) = others.get(usize::try_from(index).unwrap_or(0)) {
@@ -368,7 +376,7 @@ impl Node {
         loop {
             let Some(live) = &mut self.live else { return };
             if let Some((id, command)) = live.scheduler.poll_command() {
-                live.requests.push_back(Request::Command { id: Some(id), command });
+                live.requests.push_back(Request::Command { id: Some(id), command: Box::new(command) });
             } else if let Some(action) = live.scheduler.poll_action() {
                 self.act(action, now, setup, seed, checker, wishes);
             } else if let Some(beat) = live.scheduler.poll_datagram() {
@@ -424,15 +432,17 @@ impl Node {
             Action::Plan { run } => {
                 let plan = live.views.runs().live(&run).and_then(workflows::plan);
                 if let Some(plan) = plan {
-                    live.requests.push_back(Request::Command { id: None, command: Command::Plan(plan) });
+                    live.requests
+                        .push_back(Request::Command { id: None, command: Box::new(Command::Plan(plan)) });
                 }
                 live.scheduler.handle_planned(run, true, now);
             }
             Action::Resubmit { run, attempt } => {
-                let next = live.views.runs().live(&run).and_then(|run| workflows::resubmission(run, attempt));
+                let failed = live.views.runs().run(&run, live.views.authority(), &self.disk);
+                let next = failed.and_then(|run| workflows::resubmission(&run, attempt));
                 if let Some((submission, plan)) = next {
                     let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
-                    live.requests.push_back(Request::Command { id: None, command });
+                    live.requests.push_back(Request::Command { id: None, command: Box::new(command) });
                 }
             }
             Action::RememberSeen { peers } => self.disk.seen = peers.into_iter().collect(),
@@ -451,7 +461,7 @@ impl Node {
                         && command.run().is_none_or(|run| runs.insert(run)) =>
                 {
                     if let Some(Request::Command { id, command }) = live.requests.pop_front() {
-                        commands.push((id, command));
+                        commands.push((id, *command));
                     }
                 }
                 Some(Request::Frames { .. }) if commands.is_empty() => {
@@ -567,6 +577,9 @@ impl Node {
         }
         for (id, answer) in batch.answers {
             live.scheduler.handle_committed(&live.views, id, answer, now);
+        }
+        if setup.forgetful && self.index > 0 {
+            live.views.runs_mut().let_go(2);
         }
         for run in batch.submitted {
             checker.acknowledge(run);

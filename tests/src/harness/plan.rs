@@ -14,6 +14,8 @@ use super::workflows::Shape;
 pub struct Faults {
     /// Crashes over the whole run, each followed by a start.
     pub crashes: u64,
+    /// Orderly shutdowns, each followed by a start.
+    pub drains: u64,
     /// Cuts of the cluster in two.
     pub cuts: u64,
     /// Times a node stands still.
@@ -42,6 +44,7 @@ impl Faults {
         let mut up_to = |max: u64| if chance.happens(500) { chance.between(0, max + 1) } else { 0 };
         Self {
             crashes: up_to(4),
+            drains: up_to(2),
             cuts: up_to(3),
             stalls: up_to(2),
             loss_permille: up_to(200),
@@ -72,6 +75,8 @@ pub struct Setup {
     pub timing: Timing,
     /// Which shapes are submitted.
     pub shapes: Vec<Shape>,
+    /// All nodes but the first keep few finished runs in memory.
+    pub forgetful: bool,
     /// Another bug that can be planted: executors do not ask whether they may go on, and do not stop.
     pub executors_never_stop: bool,
     /// Another: commits are announced before they are durable.
@@ -90,6 +95,7 @@ impl Setup {
             faults: Faults::none(),
             timing: Timing::default(),
             shapes: vec![Shape::Chain(2), Shape::Fan(3), Shape::Chain(1)],
+            forgetful: false,
             executors_never_stop: false,
             announces_before_commit: false,
         }
@@ -104,6 +110,7 @@ impl Setup {
             submitted_over_ms: 40_000,
             delay_ms: [2, 20, 80][usize::try_from(chance.between(0, 3)).unwrap_or(0)],
             faults: Faults::drawn(seed),
+            forgetful: chance.happens(300),
             shapes: vec![
                 Shape::Chain(2),
                 Shape::Fan(2),
@@ -148,6 +155,11 @@ pub enum Deed {
     },
     /// A node loses power.
     Crash {
+        /// Which.
+        node: usize,
+    },
+    /// A node is told to shut down.
+    Drain {
         /// Which.
         node: usize,
     },
@@ -224,6 +236,13 @@ impl Plan {
             deeds.push((at, Deed::Crash { node }));
             deeds.push((at + down_ms, Deed::Start { node }));
             heals_at_ms = heals_at_ms.max(at + down_ms);
+        }
+        for _ in 0..setup.faults.drains {
+            let (node, at) = (node(&mut chance), chance.between(MEETS_MS, last));
+            deeds.push((at, Deed::Drain { node }));
+            deeds.push((at + 6_000, Deed::Crash { node }));
+            deeds.push((at + 9_000, Deed::Start { node }));
+            heals_at_ms = heals_at_ms.max(at + 9_000);
         }
         for _ in 0..setup.faults.cuts {
             let at = chance.between(MEETS_MS, last);

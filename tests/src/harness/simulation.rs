@@ -80,6 +80,7 @@ impl Simulation {
         let faults = &setup.faults;
         let excused = [
             faults.crashes,
+            faults.drains,
             faults.cuts,
             faults.stalls,
             faults.loss_permille,
@@ -231,6 +232,14 @@ impl Simulation {
                     node.crash(&mut self.checker);
                 }
             }
+            Deed::Drain { node: index } => {
+                let mut wishes = Vec::new();
+                if let Some(node) = self.nodes.get_mut(index) {
+                    node.drain(self.now_ms);
+                    node.pump(self.now_ms, &self.setup, self.seed, &mut self.checker, &mut wishes);
+                }
+                self.grant(index, wishes);
+            }
             Deed::Start { node } => self.start(node),
             Deed::Cut { nodes } => self.network.cut(nodes),
             Deed::Join => self.network.cut(Default::default()),
@@ -329,7 +338,9 @@ fn founding_frames(signers: &[Signer]) -> Result<Vec<VerifiedFrame>, String> {
         while let Some(frame) = frames.get(admitted) {
             log.admit(frame, |_| true, &disk).map_err(|rejected| rejected.to_string()).map(drop)?;
             let events = Admitted::of_frame(frame.clone(), WallMs(1));
-            events.iter().for_each(|event| drop(views.apply(event, &disk)));
+            for event in &events {
+                views.apply(event, &disk);
+            }
             disk.commit(std::sync::Arc::new(frame.clone()), &events);
             admitted += 1;
         }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use wfengine_storage_format::{ChainId, RunId};
+use wfengine_storage_format::{ChainId, EventId, IdPrefix, RunId};
 
 use super::known::Known;
 use super::state::Selection;
@@ -60,6 +60,13 @@ impl<S: Reread> Replayer<S> {
             next: self.known.chains.iter().filter_map(first).collect(),
             under_way: BTreeMap::new(),
         }
+    }
+
+    /// The admitted events whose ids begin so, at most `len_max`.
+    pub fn events_beginning(&self, prefix: &IdPrefix, len_max: usize) -> Vec<EventId> {
+        let (low, high) = prefix.range();
+        let events = self.known.chains.iter().flat_map(|chain| &chain.events).map(|(id, _)| *id);
+        events.filter(|id| (low..=high).contains(id.as_bytes())).take(len_max).collect()
     }
 
     /// All events of a run, in canonical order.

@@ -58,7 +58,9 @@ impl Decline {
             Decline::NotAllowed => "was not told to run this submitter's jobs (`wfengine allow`)",
             Decline::NotEligible => "does not have the labels or the role",
             Decline::PlacedElsewhere => "is not where the run was started",
-            Decline::NoProgram => "has no program waiting for such a task (`wfengine task next`, `wfengine work`)",
+            Decline::NoProgram => {
+                "has no program waiting for such a task (`wfengine task next`, `wfengine work`)"
+            }
             Decline::Unable => "tried and could not run it",
             Decline::Exhausted => "claimed it as often as one peer may",
         }
@@ -146,8 +148,7 @@ mod tests {
     use wfengine_storage_format::{Incarnation, PeerId};
 
     fn fullest() -> Beat {
-        let claim =
-            NamedClaim { claim: EventId::from_bytes([255; 32]), step: u32::MAX, percent: Some(255) };
+        let claim = NamedClaim { claim: EventId::from_bytes([255; 32]), step: u32::MAX, percent: Some(255) };
         Beat {
             chain: ChainId {
                 author: PeerId::from_bytes([255; 32]),

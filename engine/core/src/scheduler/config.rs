@@ -80,6 +80,9 @@ pub struct Config {
     pub timing: Timing,
     /// The members seen within a day, as [`super::Action::RememberSeen`] reported them before the restart.
     pub seen: BTreeSet<PeerId>,
+    /// A task that an earlier process of this incarnation handed to a program stays with it. For short commands, between which no
+    /// process counts leases; a node that serves gives such claims back.
+    pub keeps_tasks: bool,
     /// Spreads the waits after refusals, so that two nodes do not refuse each other in step.
     pub seed: u64,
 }
@@ -95,6 +98,7 @@ impl Default for Config {
             ageing_period_ms: AGEING_PERIOD_MS_DEFAULT,
             timing: Timing::default(),
             seen: BTreeSet::new(),
+            keeps_tasks: false,
             seed: 0,
         }
     }

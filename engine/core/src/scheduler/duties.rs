@@ -37,12 +37,20 @@ struct Expiring {
     eligible: Monotonic,
 }
 
+/// A run that failed and has attempts left. It may leave memory before its time has come.
+#[derive(Clone, Copy, Debug)]
+struct Retrying {
+    attempt: u32,
+    next: RunId,
+    asks: u32,
+}
+
 /// Runs this node may have a duty towards.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Duties {
     planning: BTreeMap<RunId, Planning>,
     expiring: BTreeMap<RunId, Expiring>,
-    retrying: BTreeMap<RunId, u32>,
+    retrying: BTreeMap<RunId, Retrying>,
 }
 
 impl Scheduler {
@@ -102,11 +110,11 @@ impl Scheduler {
 
     /// A failed run with attempts left is submitted again, by its submitter's node first.
     fn watch_retry(&mut self, views: &Views, run: &Run, now: Monotonic) {
-        if next_attempt(views, run).is_none() {
+        let Some((attempt, next)) = next_attempt(views, run) else {
             self.duties.retrying.remove(&run.id);
             self.agenda.cancel(&Timer::Retry(run.id));
             return;
-        }
+        };
         if self.duties.retrying.contains_key(&run.id) {
             return;
         }
@@ -118,26 +126,28 @@ impl Scheduler {
             true => Duration::ZERO,
             false => self.turns_for(views, "retry", &run.id, Some(submission.author)),
         };
-        self.duties.retrying.insert(run.id, 0);
+        self.duties.retrying.insert(run.id, Retrying { attempt, next, asks: 0 });
         self.agenda.set(Timer::Retry(run.id), now + backoff + turns);
     }
 
     pub(super) fn retry_is_due(&mut self, views: &Views, id: &RunId, now: Monotonic) {
-        let attempt = views.runs().live(id).and_then(|run| next_attempt(views, run));
-        let asks = self.duties.retrying.get(id).copied().unwrap_or(RETRY_ASKS_MAX);
-        match attempt {
-            Some(attempt) if asks < RETRY_ASKS_MAX => {
-                self.duties.retrying.insert(*id, asks + 1);
-                self.agenda.set(Timer::Retry(*id), now + ASK_AGAIN);
-                self.actions.push_back(Action::Resubmit { run: *id, attempt });
-            }
-            Some(_) => {}
-            None => drop(self.duties.retrying.remove(id)),
+        let Some(retrying) = self.duties.retrying.get_mut(id) else { return };
+        let known = views.runs().live(id);
+        let over = retrying.asks >= RETRY_ASKS_MAX
+            || views.runs().contains(&retrying.next)
+            || known.is_some_and(|run| next_attempt(views, run).is_none());
+        if over {
+            self.duties.retrying.remove(id);
+            return;
         }
+        retrying.asks += 1;
+        self.actions.push_back(Action::Resubmit { run: *id, attempt: retrying.attempt });
+        self.agenda.set(Timer::Retry(*id), now + ASK_AGAIN);
     }
 
     fn watch_expiry(&mut self, run: &Run, now: Monotonic) {
-        let may_expire = run.submitted.as_ref().is_some_and(|submitted| submitted.origin == Origin::Discovery);
+        let may_expire =
+            run.submitted.as_ref().is_some_and(|submitted| submitted.origin == Origin::Discovery);
         if !may_expire || run.status.is_terminal() {
             if self.duties.expiring.remove(&run.id).is_some() {
                 self.agenda.cancel(&Timer::Expire(run.id));
@@ -155,7 +165,7 @@ impl Scheduler {
             self.duties.expiring.remove(id);
             return;
         };
-        let reachable = self.is_reachable(views, run, now);
+        let reachable = self.is_reachable(views, run, now) || self.must_upgrade.is_some();
         let turns = self.turns_for(views, "expire", id, None);
         let Some(expiring) = self.duties.expiring.get_mut(id) else { return };
         if reachable {
@@ -185,7 +195,11 @@ impl Scheduler {
                     self.peers.is_alive(&place.peer)
                         && !matches!(
                             declined,
-                            Some(super::Decline::NotAllowed | super::Decline::Unable | super::Decline::NotEligible)
+                            Some(
+                                super::Decline::NotAllowed
+                                    | super::Decline::Unable
+                                    | super::Decline::NotEligible
+                            )
                         )
                 })
         })
@@ -205,13 +219,14 @@ impl Scheduler {
     }
 }
 
-/// The number of the attempt that should follow a run, if one should and nobody submitted it.
-fn next_attempt(views: &Views, run: &Run) -> Option<u32> {
+/// The attempt that should follow a run, if one should and nobody submitted it.
+fn next_attempt(views: &Views, run: &Run) -> Option<(u32, RunId)> {
     let submitted = run.submitted.as_ref()?;
     let wanted = run.status == Status::Failed
         && run.cancelled.is_none()
         && submitted.attempt <= submitted.retries
         && !run.jobs.values().any(|job| job.failed.is_some() && job.result.is_none() && !job.failed_retry);
     let attempt = submitted.attempt.checked_add(1)?;
-    (wanted && !views.runs().contains(&run_id(&submitted.trigger_key, attempt))).then_some(attempt)
+    let next = run_id(&submitted.trigger_key, attempt);
+    (wanted && !views.runs().contains(&next)).then_some((attempt, next))
 }

@@ -64,7 +64,8 @@ pub(super) struct GateOutlook {
 
 /// The gates of a job, with their capacity.
 pub(super) fn gates_of(run: &Run, job: &Job) -> Vec<(GateKey, usize)> {
-    let repository = || run.submitted.as_ref().map(|submitted| submitted.frozen.repository.to_ascii_lowercase());
+    let repository =
+        || run.submitted.as_ref().map(|submitted| submitted.frozen.repository.to_ascii_lowercase());
     let group = job.leg.group.as_ref().map(|name| {
         let key = GateKey::Group { repository: repository().unwrap_or_default(), name: name.to_lowercase() };
         (key, 1)
@@ -78,13 +79,7 @@ pub(super) fn gates_of(run: &Run, job: &Job) -> Vec<(GateKey, usize)> {
 
 impl Gates {
     /// Puts a job before its gates, claimed or not.
-    pub(super) fn place(
-        &mut self,
-        keys: &[(GateKey, usize)],
-        at: Precedence,
-        claimed: bool,
-        now: Monotonic,
-    ) {
+    pub(super) fn place(&mut self, keys: &[(GateKey, usize)], at: Precedence, claimed: bool, now: Monotonic) {
         for (key, capacity) in keys {
             let gate = self.gates.entry(key.clone()).or_insert_with(|| Gate {
                 capacity: *capacity,
@@ -157,7 +152,12 @@ impl Gates {
     }
 
     /// Whether earlier claims, in canonical order, leave no room for this one.
-    pub(super) fn is_filled_before(&self, views: &Views, entry: &Entry, runs: impl Fn(&JobId) -> Option<RunId>) -> bool {
+    pub(super) fn is_filled_before(
+        &self,
+        views: &Views,
+        entry: &Entry,
+        runs: impl Fn(&JobId) -> Option<RunId>,
+    ) -> bool {
         let Some((_, job)) = views.runs().live_job(&entry.run, &entry.job) else { return false };
         let Some(own) = job.effective_claim() else { return false };
         entry.gates.iter().filter_map(|(key, _)| self.gates.get(key)).any(|gate| {

@@ -125,7 +125,9 @@ impl Scheduler {
                 held.percent = percent;
                 self.start_asked(claim);
             }
-            Execution::Finished(body) => self.end(claim, Command::Complete(JobCompleted { run, job, claim, ..*body })),
+            Execution::Finished(body) => {
+                self.end(claim, Command::Complete(JobCompleted { run, job, claim, ..*body }))
+            }
             Execution::Stopped { steps_done } => {
                 let command = match stopping {
                     Some(StopReason::Draining) => release(ReleaseReason::Draining),
@@ -152,8 +154,15 @@ impl Scheduler {
                 let submission = views.runs().live(&run).and_then(|run| run.canonical);
                 let Some(submission) = submission else { return };
                 let error = cut(error);
-                let body =
-                    JobFailed { run, job, claim: Some(claim), submission, error, infrastructure: false, retry };
+                let body = JobFailed {
+                    run,
+                    job,
+                    claim: Some(claim),
+                    submission,
+                    error,
+                    infrastructure: false,
+                    retry,
+                };
                 self.end(claim, Command::Fail(body));
             }
         }
@@ -207,7 +216,8 @@ impl Scheduler {
         }
         let found = run_id.and_then(|run| views.runs().live_job(&run, &job));
         let own = |ids: &[EventId]| {
-            found.and_then(|(run, job)| ids.iter().find_map(|id| job.claim(id)).map(|claim| (run, job, claim)))
+            found
+                .and_then(|(run, job)| ids.iter().find_map(|id| job.claim(id)).map(|claim| (run, job, claim)))
         };
         let ids = answer.unwrap_or_default();
         let Some((run, known, claim)) = own(&ids) else {
@@ -260,7 +270,10 @@ impl Scheduler {
                 }
             }
             HeldStage::Ending(command) if self.agenda.time_of(&Timer::Held(*id)).is_none() => {
-                let waits = self.in_flight.values().any(|purpose| matches!(purpose, Purpose::End { claim } if claim == id));
+                let waits = self
+                    .in_flight
+                    .values()
+                    .any(|purpose| matches!(purpose, Purpose::End { claim } if claim == id));
                 if !waits {
                     self.ask(*command, Purpose::End { claim: *id });
                 }
@@ -272,11 +285,11 @@ impl Scheduler {
     fn begin(&mut self, views: &Views, id: EventId, now: Monotonic) {
         let Some(held) = self.held.get(&id) else { return };
         let (run, job, lease) = (held.run, held.job, held.lease);
-        let full = self
-            .jobs
-            .get(&job)
-            .is_some_and(|entry| self.jobs.gates.is_filled_before(views, entry, |other| self.jobs.run_of(other)));
+        let full = self.jobs.get(&job).is_some_and(|entry| {
+            self.jobs.gates.is_filled_before(views, entry, |other| self.jobs.run_of(other))
+        });
         if full {
+            self.set_back(&job, now);
             return self.give_back(id, ReleaseReason::GroupFull);
         }
         let Some(token) =
@@ -293,7 +306,13 @@ impl Scheduler {
                 held.lease = Some(lease);
                 self.agenda.set(Timer::Held(id), lease.until);
                 if self.programs.hand(lease.program) {
-                    self.actions.push_back(Action::Hand { program: lease.program, run, job, claim: id, token });
+                    self.actions.push_back(Action::Hand {
+                        program: lease.program,
+                        run,
+                        job,
+                        claim: id,
+                        token,
+                    });
                     self.start_asked(id);
                 } else {
                     self.give_back(id, ReleaseReason::GivenBack);
@@ -332,7 +351,9 @@ impl Scheduler {
             StopReason::Superseded => abort(AbortReason::Superseded),
             StopReason::Cancelled => abort(AbortReason::Cancelled),
             StopReason::Completed => abort(AbortReason::Completed),
-            StopReason::Draining => Command::Release(JobReleased { run, job, claim: id, reason: ReleaseReason::Draining }),
+            StopReason::Draining => {
+                Command::Release(JobReleased { run, job, claim: id, reason: ReleaseReason::Draining })
+            }
             StopReason::LeaseEnded => {
                 Command::Release(JobReleased { run, job, claim: id, reason: ReleaseReason::LeaseEnded })
             }
@@ -389,7 +410,9 @@ impl Scheduler {
                 self.agenda.set(Timer::Held(id), now + ASK_AGAIN);
                 return;
             }
-            (Err(Refusal::Format(why)), HeldStage::Ending(command)) if !matches!(**command, Command::Abort(_)) => {
+            (Err(Refusal::Format(why)), HeldStage::Ending(command))
+                if !matches!(**command, Command::Abort(_)) =>
+            {
                 let by = AbortReason::Fault(cut(format!("its result cannot be written: {why}")));
                 let body = JobAborted { run: held.run, job, claim: id, by, steps_done: held.step };
                 self.set_back(&job, now);

@@ -169,7 +169,13 @@ impl Jobs {
     }
 
     /// Remembers whose claim is effective, and whether it keeps others away.
-    pub(super) fn set_holder(&mut self, job: &JobId, holder: Option<(EventId, PeerId)>, claimed: bool, now: Monotonic) {
+    pub(super) fn set_holder(
+        &mut self,
+        job: &JobId,
+        holder: Option<(EventId, PeerId)>,
+        claimed: bool,
+        now: Monotonic,
+    ) {
         let Some(entry) = self.entries.get(job).cloned() else { return };
         if entry.holder != holder.map(|(claim, _)| claim) {
             self.unwatch(&entry);
@@ -196,13 +202,15 @@ impl Jobs {
 
     /// A run's priority changed: its jobs move in the queue and before their gates.
     pub(super) fn set_priority(&mut self, job: &JobId, priority_milli: u32, now: Monotonic) {
-        let Some(entry) = self.entries.get_mut(job).filter(|entry| entry.priority_milli != priority_milli) else {
+        let Some(entry) = self.entries.get_mut(job).filter(|entry| entry.priority_milli != priority_milli)
+        else {
             return;
         };
         let before = entry.precedence;
         entry.priority_milli = priority_milli;
         entry.precedence.0 = priority_milli;
-        let (gates, precedence, claimed) = (entry.gates.clone(), entry.precedence, entry.stage == Stage::Held);
+        let (gates, precedence, claimed) =
+            (entry.gates.clone(), entry.precedence, entry.stage == Stage::Held);
         self.gates.remove(&gates, before, now);
         self.gates.place(&gates, precedence, claimed, now);
         self.ready.reprioritise(job, priority_milli);

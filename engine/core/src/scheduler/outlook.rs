@@ -56,7 +56,13 @@ pub fn order_of(views: &Views, run: &Run, job: &Job) -> Vec<Place> {
     };
     let early = ranking(&key, &known, &job.leg.runs_on);
     let today = |place: &Place| authority.roster().member(&place.peer).is_some();
-    early.iter().enumerate().map(place(0)).filter(today).chain(late.iter().enumerate().map(place(1))).collect()
+    early
+        .iter()
+        .enumerate()
+        .map(place(0))
+        .filter(today)
+        .chain(late.iter().enumerate().map(place(1)))
+        .collect()
 }
 
 pub(super) fn is_placed_at_author(run: &Run) -> bool {
@@ -105,6 +111,7 @@ pub(super) struct Outlook<'a> {
     pub(super) peers: &'a PeerTable,
     pub(super) gates: &'a Gates,
     pub(super) allow: &'a Allow,
+    pub(super) keeps_tasks: bool,
     pub(super) now: Monotonic,
 }
 
@@ -121,7 +128,9 @@ impl Outlook<'_> {
 
     /// Looks at a job, remembering in `entry` what was learned of its effective claim.
     pub(super) fn verdict(&self, entry: &mut Entry, is_executing: bool) -> Verdict {
-        let Some((run, job)) = self.views.runs().live_job(&entry.run, &entry.job) else { return Verdict::Gone };
+        let Some((run, job)) = self.views.runs().live_job(&entry.run, &entry.job) else {
+            return Verdict::Gone;
+        };
         if job.status.is_terminal() || run.submitted.is_none() {
             return Verdict::Gone;
         }
@@ -131,7 +140,12 @@ impl Outlook<'_> {
         };
         let watch = self.watch(entry, claim);
         if claim.chain == *self.chain && claim.is_held() {
-            return if is_executing { Verdict::Held(None) } else { Verdict::Orphan(claim.id) };
+            return match is_executing {
+                true => Verdict::Held(None),
+                false if self.now < entry.not_before => Verdict::Held(Some(entry.not_before)),
+                false if self.keeps_tasks && run.is_task() => Verdict::Held(None),
+                false => Verdict::Orphan(claim.id),
+            };
         }
         match self.judge(claim, &watch) {
             Judged::Standing(until) => {
@@ -241,16 +255,19 @@ impl Outlook<'_> {
         if let Some(declined) = declined {
             return Verdict::Declined(declined, None);
         }
-        if is_placed_at_author(run) && self.now >= entry.not_before {
-            return if run.is_task() { Verdict::Task(claim) } else { Verdict::ClaimNow(claim) };
-        }
         if gate.is_full {
             return Verdict::Gated(gate.look_again);
         }
         if self.now < due {
             return Verdict::Wait(due);
         }
-        if run.is_task() { Verdict::Task(claim) } else { Verdict::Claim(claim) }
+        if run.is_task() {
+            Verdict::Task(claim)
+        } else if is_placed_at_author(run) {
+            Verdict::ClaimNow(claim)
+        } else {
+            Verdict::Claim(claim)
+        }
     }
 
     /// Why a living peer would not take a job, as far as its beats tell.
@@ -280,7 +297,8 @@ impl Outlook<'_> {
             return Some(Hopeless { error, waits: false });
         }
         let is_left = |place: &Place| {
-            let declined = if place.peer == self.own() { declined } else { self.decline_of(&place.peer, run, job) };
+            let declined =
+                if place.peer == self.own() { declined } else { self.decline_of(&place.peer, run, job) };
             self.peers.is_alive(&place.peer)
                 && claims_of(job, &place.peer) < CLAIMS_PER_AUTHOR_MAX
                 && !matches!(declined, Some(Decline::Unable | Decline::Exhausted))
@@ -292,7 +310,10 @@ impl Outlook<'_> {
             ClaimState::Released(why) | ClaimState::Aborted(why) => format!(": {why}"),
             ClaimState::Held | ClaimState::Completed | ClaimState::Failed => String::new(),
         };
-        let error = format!("{} claims on it came to nothing and nobody is left who could run it{last}", job.claims.len());
+        let error = format!(
+            "{} claims on it came to nothing and nobody is left who could run it{last}",
+            job.claims.len()
+        );
         Some(Hopeless { error, waits: !is_placed_at_author(run) })
     }
 }

@@ -60,7 +60,8 @@ impl Scheduler {
             .iter()
             .map(|place| {
                 let (alive, declined, name) = standing(&outlook, run, job, place);
-                let declined = if place.peer == self.chain.author { self.declined_here(&job.id, now) } else { declined };
+                let declined =
+                    if place.peer == self.chain.author { self.declined_here(&job.id, now) } else { declined };
                 Standing {
                     peer: place.peer,
                     name,
@@ -143,7 +144,9 @@ impl Scheduler {
             (Some(Stage::Declined(reason)), _) => {
                 let who = run.submission().map_or_else(String::new, |submission| submission.author.short());
                 let remedy = match reason {
-                    Decline::NotAllowed => format!(" To let it run here: `wfengine allow --peer {who}` on this host."),
+                    Decline::NotAllowed => {
+                        format!(" To let it run here: `wfengine allow --peer {who}` on this host.")
+                    }
                     _ => String::new(),
                 };
                 format!(" This node {}.{remedy}", reason.text())

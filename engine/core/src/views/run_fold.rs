@@ -88,7 +88,9 @@ fn fold_run_event<'a>(
             run.cancelled.get_or_insert((event.id, author, body.reason.clone()));
             true
         }
-        Body::RunExpired(body) if named(&body.submission) && authority.roster().standing(&author).is_some() => {
+        Body::RunExpired(body)
+            if named(&body.submission) && authority.roster().standing(&author).is_some() =>
+        {
             run.expired.get_or_insert(event.id);
             true
         }

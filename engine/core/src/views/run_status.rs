@@ -172,7 +172,8 @@ mod tests {
         settled(run_of(legs, b)).status
     }
 
-    const CANCELLED: (EventId, PeerId, &str) = (EventId::from_bytes([1; 32]), PeerId::from_bytes([1; 32]), "why");
+    const CANCELLED: (EventId, PeerId, &str) =
+        (EventId::from_bytes([1; 32]), PeerId::from_bytes([1; 32]), "why");
 
     fn cancelled(mut run: Run) -> Run {
         run.cancelled = Some((CANCELLED.0, CANCELLED.1, CANCELLED.2.to_owned()));

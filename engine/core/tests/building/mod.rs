@@ -4,6 +4,7 @@
 //! No disk, no network, no clock: a node's time is a counter, and frames travel by [`Node::receive`].
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! keeps no state. It speaks of members and cuts, the effective claim and canonical result of a job, and the status of a run.
 
 #![allow(unreachable_pub, reason = "a module of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +50,9 @@ pub fn compare(cluster: ClusterId, frames: &[VerifiedFrame], node: &Node) {
         let found: BTreeMap<JobId, Verdict> = shown
             .jobs
             .values()
-            .map(|job| (job.id, (job.effective, job.result.as_ref().map(|result| result.id), job.status.name())))
+            .map(|job| {
+                (job.id, (job.effective, job.result.as_ref().map(|result| result.id), job.status.name()))
+            })
             .collect();
         assert_eq!(jobs, found, "jobs of run {run}: {shown:#?}");
         assert_eq!(status, shown.status.name(), "run {run}: {shown:#?}");
@@ -105,7 +108,8 @@ impl Oracle {
     /// Revocations one after the other, those of whoever was admitted first before others.
     fn all_cuts(&self) -> Cuts {
         let everybody = self.members_under(&Cuts::new(), |_| true);
-        let age = |fact: &&Fact| everybody.get(&fact.event.chain.author).map_or(usize::MAX, |member| member.3);
+        let age =
+            |fact: &&Fact| everybody.get(&fact.event.chain.author).map_or(usize::MAX, |member| member.3);
         let mut ends: Vec<&Fact> = self
             .facts
             .iter()
@@ -219,8 +223,7 @@ impl Oracle {
         // what was cut within this closure is not told here: a smaller oracle over the same events knows
         let facts = self.facts.iter().filter(|fact| known.contains(&fact.id));
         let facts = facts.map(|f| Fact { id: f.id, event: f.event.clone(), body: f.body.clone() }).collect();
-        let mut within =
-            Oracle { cluster: self.cluster, facts, cuts: Cuts::new(), members: Members::new() };
+        let mut within = Oracle { cluster: self.cluster, facts, cuts: Cuts::new(), members: Members::new() };
         within.cuts = within.all_cuts();
         let mut members = within.members_under(&within.cuts, |_| true);
         members.retain(|peer, _| !within.cuts.contains_key(peer));
@@ -266,7 +269,8 @@ impl Oracle {
         let submissions: BTreeMap<EventId, &Fact> = mine
             .iter()
             .filter(|fact| {
-                matches!(fact.body, Body::RunSubmitted(_)) && self.has(&fact.event.chain.author, Role::Submitter)
+                matches!(fact.body, Body::RunSubmitted(_))
+                    && self.has(&fact.event.chain.author, Role::Submitter)
             })
             .map(|fact| (fact.id, *fact))
             .collect();
@@ -284,9 +288,9 @@ impl Oracle {
                 || self.has(&author, Role::Operator)
                 || self.has(&author, Role::Admin)
         };
-        let cancelled = mine.iter().any(|fact| {
-            matches!(&fact.body, Body::RunCancelled(b) if names(fact, &b.submission) && directs(fact))
-        });
+        let cancelled = mine.iter().any(
+            |fact| matches!(&fact.body, Body::RunCancelled(b) if names(fact, &b.submission) && directs(fact)),
+        );
         let expired = mine.iter().any(|fact| {
             let member = self.members.contains_key(&fact.event.chain.author);
             matches!(&fact.body, Body::RunExpired(b) if names(fact, &b.submission) && member)
@@ -302,7 +306,11 @@ impl Oracle {
             let Body::JobsPlanned(body) = &fact.body else { continue };
             let author = fact.event.chain.author;
             let may = self.has(&author, Role::Executor) || self.has(&author, Role::Submitter);
-            for part in body.jobs.iter().filter(|part| may && names(fact, &body.submission) && keys.contains(&part.key)) {
+            for part in body
+                .jobs
+                .iter()
+                .filter(|part| may && names(fact, &body.submission) && keys.contains(&part.key))
+            {
                 let legs = part.legs.iter().map(|l| (job_id(run, &part.key, &l.matrix), l.continue_on_error));
                 plans
                     .entry(part.key.clone())
@@ -335,7 +343,13 @@ impl Oracle {
             "expired"
         } else if open {
             let busy = is("in_progress") || ended;
-            if busy { "in_progress" } else if is("assigned") { "assigned" } else { "pending" }
+            if busy {
+                "in_progress"
+            } else if is("assigned") {
+                "assigned"
+            } else {
+                "pending"
+            }
         } else if failed {
             "failed"
         } else if is("cancelled") {
@@ -370,15 +384,27 @@ impl Oracle {
                     };
                     let names = fact.event.refs.contains(&body.submission)
                         && body.supersedes.is_none_or(|id| fact.event.refs.contains(&id));
-                    let twice = claims.iter().any(|c| c.0.event.chain == fact.event.chain && c.1 == body.epoch);
-                    let lost = claims.iter().filter(|c| c.0.event.chain.author == author && c.3 && c.4.is_none());
+                    let twice =
+                        claims.iter().any(|c| c.0.event.chain == fact.event.chain && c.1 == body.epoch);
+                    let lost =
+                        claims.iter().filter(|c| c.0.event.chain.author == author && c.3 && c.4.is_none());
                     let Some(submission) = submissions.get(&body.submission) else { continue };
-                    if follows && names && lost.count() <= 5 && self.has(&author, Role::Executor)
+                    if follows
+                        && names
+                        && !twice
+                        && lost.count() <= 5
+                        && self.has(&author, Role::Executor)
                         && let Some((band, rank)) = self.rank(submission, &job, fact)
                     {
                         let canon = Some(submission.id) == canonical;
                         let worse = (u64::from(band) << 32) + rank as u64;
-                        claims.push((fact, body.epoch, (body.epoch, canon, u64::MAX - worse, fact.id), false, None));
+                        claims.push((
+                            fact,
+                            body.epoch,
+                            (body.epoch, canon, u64::MAX - worse, fact.id),
+                            false,
+                            None,
+                        ));
                     }
                     continue;
                 }

@@ -14,12 +14,12 @@ use super::Exchange;
 use crate::chunk::CHUNK_LEN_MAX;
 use crate::filter::ParsedChunk;
 use crate::frontier::ChainEntry;
-use crate::limits::UNSENT_BYTES_MAX;
+use crate::limits::{CHUNK_LEN_MIN, UNSENT_BYTES_MAX};
 use crate::message::{Bytes, ChunksMessage, List, Message, PushMessage};
 use crate::output::{Class, ConnectionId, Outcome, Output};
 use crate::scores::{INVALID_SIGNATURE, USELESS};
 use crate::segment::SegmentCursor;
-use crate::session::{Breach, Session, Unverified};
+use crate::session::{Breach, NeedKind, Session, Unverified};
 
 /// Frames of one chain on their way to the log, at most; then it is asked for no more of it.
 const AHEAD_MAX: usize = 8_192;
@@ -42,6 +42,10 @@ pub(crate) struct Incoming {
 impl Incoming {
     pub(super) fn stale_at(&self) -> Monotonic {
         self.touched + STALE
+    }
+    /// Whether frames of the chain wait for those of others.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
     }
     /// Whether more of the chain may be asked for.
     pub(super) fn takes_more(&self) -> bool {
@@ -84,34 +88,37 @@ impl Exchange {
         if need.received_bytes > need.max_bytes as usize + CHUNK_LEN_MAX {
             return Err(Breach::violation("more chunks than were asked for"));
         }
+        if message.chunks.iter().any(|chunk| chunk.len() < CHUNK_LEN_MIN) {
+            return Err(Breach::violation("a chunk too short to be one"));
+        }
         let items = message.chunks.into_inner().into_iter();
         let items = items.map(|chunk| Unverified::Asked { need: message.need, chunk: chunk.into_inner() });
         let end = message.last.then_some(Unverified::End { need: message.need });
-        for item in items.chain(end) {
-            if !session.keep_unverified(item) {
-                return Err(Breach::violation("more than fits the window"));
-            }
-        }
+        session.unverified.extend(items.chain(end));
         Ok(())
     }
 
-    pub(super) fn hear_push(&mut self, connection: ConnectionId, push: PushMessage) {
+    pub(super) fn hear_push(&mut self, connection: ConnectionId, push: PushMessage) -> Result<(), Breach> {
         let PushMessage { chain, first_seq, end_seq, chunk } = push;
-        let position = self.position(&chain);
+        if chunk.len() < CHUNK_LEN_MIN || first_seq >= end_seq {
+            return Err(Breach::violation("a push of nothing"));
+        }
+        let (position, committed) = (self.position(&chain), self.frontier.length(&chain));
         if let Some(session) = self.sessions.get_mut(&connection) {
-            session.note_has(chain, end_seq, position.next_seq);
+            session.note_has(chain, end_seq, committed);
             if end_seq <= position.next_seq {
-                return;
+                return Ok(());
             }
             let fits = first_seq <= position.next_seq && position.cursor.is_some();
             let chunk = chunk.into_inner();
-            if fits && session.keep_unverified(Unverified::Pushed { chain, first_seq, end_seq, chunk }) {
-                return;
+            if fits && session.keep_pushed(Unverified::Pushed { chain, first_seq, end_seq, chunk }) {
+                return Ok(());
             }
         }
         // does not continue what is here, or there is no room: as good as a notice
         let (tip, height) = (EventId::from_bytes([0; 32]), 0);
         self.hear_offer(connection, &ChainEntry { chain, length: end_seq, tip, height });
+        Ok(())
     }
 
     /// Verifies what one peer sent, for one turn. Says whether there was anything to do.
@@ -125,7 +132,9 @@ impl Exchange {
         self.turn = Some(connection);
         let mut spent_bytes = 0;
         while spent_bytes < self.config.budget.turn_bytes {
-            let Some(item) = self.sessions.get_mut(&connection).and_then(Session::take_unverified) else { break };
+            let Some(item) = self.sessions.get_mut(&connection).and_then(Session::take_unverified) else {
+                break;
+            };
             spent_bytes += item.len() + self.config.budget.signature_bytes;
             self.verify_one(connection, item);
         }
@@ -142,11 +151,11 @@ impl Exchange {
                 let Some(session) = self.sessions.get_mut(&connection) else { return };
                 let Some(need) = session.needs.get_mut(&need) else { return };
                 need.received += 1;
-                let (chain, probe) = (need.chain, need.probe && need.received == 1);
-                self.take_chunk(connection, &chunk, chain, None, probe)
+                let (chain, kind) = (need.chain, need.kind);
+                self.take_chunk(connection, &chunk, chain, None, kind)
             }
             Unverified::Pushed { chain, first_seq, end_seq, chunk } => {
-                self.take_chunk(connection, &chunk, chain, Some((first_seq, end_seq)), false)
+                self.take_chunk(connection, &chunk, chain, Some((first_seq, end_seq)), NeedKind::Range)
             }
         };
         match result {
@@ -163,7 +172,7 @@ impl Exchange {
         bytes: &[u8],
         chain: ChainId,
         claimed: Option<(u64, u64)>,
-        probe: bool,
+        kind: NeedKind,
     ) -> Result<(), Unwanted> {
         let breach = |reason: String| Unwanted::Breach(Breach::violation(reason));
         let from = self.sessions.get(&connection).map(|session| session.peer).ok_or(Unwanted::Useless)?;
@@ -182,11 +191,15 @@ impl Exchange {
             return Err(breach("a chunk of another frame than was said".to_owned()));
         }
         let position = self.position(&chain);
-        let known = header.end_seq() <= position.next_seq && !probe;
-        if known || header.first_seq > position.next_seq {
+        let known = header.end_seq() <= position.next_seq;
+        if kind == NeedKind::Range && (known || header.first_seq > position.next_seq) {
             return Err(Unwanted::Useless);
         }
-        let connects = header.first_seq == position.next_seq
+        if kind == NeedKind::Branch {
+            self.note_branch(connection, chain, place.1);
+        }
+        let connects = kind == NeedKind::Range
+            && header.first_seq == position.next_seq
             && (position.next_seq == 0 || header.prev == position.tip);
         let frame = frame.verify().map_err(|error| match error {
             FrameError::Signature { .. } => Unwanted::Signature(error.to_string()),
@@ -196,8 +209,15 @@ impl Exchange {
             let mut cursor = position.cursor.ok_or(Unwanted::Useless)?;
             cursor.accept(&chain, &parsed, frame.bytes()).map_err(|rejected| breach(rejected.to_string()))?;
             self.advance(&frame, cursor);
+            let committed = self.frontier.length(&chain);
+            if let Some(session) = self.sessions.get_mut(&connection) {
+                session.note_has(chain, frame.header().end_seq(), committed);
+            }
         }
         self.outputs.push_back(Output::Admit { frame, from });
+        if !connects && kind == NeedKind::Range {
+            self.suspect_fork(connection, chain, position.next_seq);
+        }
         Ok(())
     }
 
@@ -246,9 +266,13 @@ impl Exchange {
                 if let Some(incoming) = self.incoming.get_mut(chain).filter(|incoming| on_its_way(incoming)) {
                     incoming.blocked = true;
                     incoming.touched = now;
+                    self.ask_for_branches();
+                } else {
+                    self.look_further_back(chain, end_seq);
                 }
             }
             Outcome::Dropped => {
+                self.look_forward(chain, end_seq);
                 if self.incoming.get(chain).is_some_and(on_its_way) {
                     self.incoming.remove(chain);
                     self.held_back.insert(*chain);
@@ -258,12 +282,12 @@ impl Exchange {
                 self.incoming.remove(chain);
                 self.refused.insert(*chain);
             }
-            Outcome::Forked { cut } => {
+            Outcome::Forked => {
                 self.incoming.remove(chain);
-                self.frontier.set_cuts(&std::collections::BTreeMap::from([(*chain, cut)]));
                 for session in self.sessions.values_mut() {
                     session.offers.remove(chain);
                 }
+                self.note_fork(chain, end_seq);
             }
         }
         self.unscheduled = true;
@@ -295,7 +319,8 @@ impl Exchange {
             Message::Push(PushMessage { chain, first_seq: header.first_seq, end_seq, chunk }).encode()
         });
         for target in targets {
-            let slow = self.sessions.get(&target).is_some_and(|session| session.unsent_bytes > UNSENT_BYTES_MAX);
+            let slow =
+                self.sessions.get(&target).is_some_and(|session| session.unsent_bytes > UNSENT_BYTES_MAX);
             match &push {
                 Some(push) if !slow => self.send_encoded(target, push.clone(), Class::High),
                 _ => {
@@ -340,7 +365,7 @@ impl Exchange {
             if has <= end_seq {
                 session.has.remove(chain);
             }
-            if session.offers.get(chain).is_some_and(|offer| offer.length <= end_seq && !offer.probe) {
+            if session.offers.get(chain).is_some_and(|offer| offer.length <= end_seq) {
                 session.offers.remove(chain);
             }
             let served = session.serving.values().any(|serving| serving.chain == *chain);

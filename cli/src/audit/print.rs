@@ -1,0 +1,383 @@
+//! Events in words: one line each, or one JSON document each.
+//!
+//! The JSON has a stable schema: fields are added, never changed. All ids are whole; `time` is the author's wall time, advisory.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wfengine_core::admitted::Admitted;
+use wfengine_core::replay::{Change, Subject};
+use wfengine_core::views::Views;
+use wfengine_core::views::run::Run;
+use wfengine_storage_format::{AbortReason, Body, Grant, ReleaseReason, RunSpec};
+
+use super::time::rfc3339;
+
+/// One event as `--json` prints it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct EventLine {
+    pub(crate) id: String,
+    pub(crate) author: String,
+    pub(crate) author_name: String,
+    /// The chain's incarnation; with the author it names the chain.
+    pub(crate) incarnation: String,
+    pub(crate) seq: u64,
+    pub(crate) height: u64,
+    pub(crate) time: String,
+    pub(crate) time_ms: u64,
+    pub(crate) kind: String,
+    pub(crate) kind_number: u16,
+    /// What it says, for people.
+    pub(crate) says: String,
+    /// Whether it lies below the cuts of its author's chains, so that it counts.
+    pub(crate) counts: bool,
+    /// `known`, `unknown` or `void`.
+    pub(crate) body: &'static str,
+    pub(crate) run: Option<String>,
+    pub(crate) job: Option<String>,
+    /// What the kind says besides, by name.
+    pub(crate) details: BTreeMap<&'static str, String>,
+    pub(crate) prev: Option<String>,
+    pub(crate) parents: Vec<String>,
+    pub(crate) refs: Vec<String>,
+    pub(crate) blobs: Vec<String>,
+}
+
+/// An event as a JSON document.
+pub(crate) fn event_line(event: &Admitted, views: &Views) -> EventLine {
+    let says = said(event, views);
+    EventLine {
+        id: event.id.to_string(),
+        author: event.author().to_string(),
+        author_name: views.peer_name(&event.author()),
+        incarnation: event.chain.incarnation.to_string(),
+        seq: event.seq,
+        height: event.height,
+        time: rfc3339(event.time.0),
+        time_ms: event.time.0,
+        kind: event.kind.to_string(),
+        kind_number: event.kind.number(),
+        says: says.words,
+        counts: views.authority().roster().counts(&event.chain, event.seq),
+        body: match &event.body {
+            Body::Unknown => "unknown",
+            Body::Void(_) => "void",
+            _ => "known",
+        },
+        run: event.body.run().map(|run| run.to_string()),
+        job: event.body.job().map(|(_, job)| job.to_string()),
+        details: says.details,
+        prev: event.prev.map(|id| id.to_string()),
+        parents: event.parents.iter().map(|tip| tip.id.to_string()).collect(),
+        refs: event.refs.iter().map(ToString::to_string).collect(),
+        blobs: event.blobs.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// An event as a line: id, author, chain and place, height, time, what it says.
+pub(crate) fn event_text(event: &Admitted, views: &Views) -> String {
+    let mut name = views.peer_name(&event.author());
+    if name.chars().count() > 16 {
+        name = name.chars().take(15).chain(['…']).collect();
+    }
+    let incarnation = event.chain.incarnation.to_string();
+    let chain = incarnation.get(..4).unwrap_or(&incarnation);
+    let cut = if views.authority().roster().counts(&event.chain, event.seq) { "" } else { " (cut off: counts for nothing)" };
+    format!(
+        "{} {name:<16} {chain}:{:<6} {:>6} {} {}{cut}",
+        event.id.short(),
+        event.seq,
+        event.height,
+        rfc3339(event.time.0),
+        clean(&said(event, views).words)
+    )
+}
+
+/// Texts of others must not steer the terminal.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
+}
+
+struct Said {
+    words: String,
+    details: BTreeMap<&'static str, String>,
+}
+
+/// What an event says, in words.
+pub(super) fn words(event: &Admitted, views: &Views) -> String {
+    said(event, views).words
+}
+
+fn said(event: &Admitted, views: &Views) -> Said {
+    let mut details: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut tell = |name, value: &dyn ToString| {
+        details.insert(name, value.to_string());
+    };
+    let job_name = || {
+        let (run, job) = event.body.job()?;
+        let (run, job) = views.runs().live_job(&run, &job)?;
+        Some(if run.is_task() { format!("task '{}'", run.name()) } else { format!("job '{}' of '{}'", job.leg.name, run.name()) })
+    };
+    let job = || {
+        job_name().or_else(|| event.body.job().map(|(_, job)| format!("job {}", job.short()))).unwrap_or_default()
+    };
+    let run = || {
+        let id = event.body.run();
+        let name = id.and_then(|id| views.runs().live(&id)).map(|run| format!("'{}'", run.name()));
+        name.or_else(|| id.map(|id| id.short())).unwrap_or_default()
+    };
+    let labels = |labels: &[String]| if labels.is_empty() { String::new() } else { format!(", labels {}", labels.join(", ")) };
+    let peer = |peer| views.peer_name(peer);
+    let words = match &event.body {
+        Body::ClusterFounded(body) => {
+            tell("name", &body.name);
+            format!("founded the cluster '{}'", body.name)
+        }
+        Body::PeerInvited(body) => {
+            let roles = body.roles.names().join(", ");
+            tell("roles", &roles);
+            tell("expires_ms", &body.expires_ms);
+            format!("invited a peer as {roles}{} until {}", labels(&body.labels), rfc3339(body.expires_ms))
+        }
+        Body::PeerAdmitted(body) => {
+            tell("peer", &body.peer);
+            tell("name", &body.name);
+            match &body.grant {
+                Grant::Invite { invite, .. } => {
+                    tell("invite", invite);
+                    format!("admitted {} ({}) by invite {}", body.name, body.peer.short(), invite.short())
+                }
+                Grant::Direct { roles, labels: given } => {
+                    let roles = roles.names().join(", ");
+                    tell("roles", &roles);
+                    format!("admitted {} ({}) as {roles}{}", body.name, body.peer.short(), labels(given))
+                }
+            }
+        }
+        Body::PeerRevoked(body) => {
+            tell("peer", &body.peer);
+            tell("reason", &body.reason);
+            format!("revoked {}: {}", peer(&body.peer), body.reason)
+        }
+        Body::KeyRotated(body) => {
+            tell("peer", &body.to);
+            format!("goes on under key {}", body.to.short())
+        }
+        Body::ForkProved(body) => {
+            let header = &body.first.header;
+            tell("peer", &header.chain.author);
+            tell("chain", &header.chain.incarnation);
+            tell("seq", &header.first_seq.min(body.second.header.first_seq));
+            format!("proved that {} forked chain {}", peer(&header.chain.author), header.chain)
+        }
+        Body::PeerLabelled(body) => {
+            tell("peer", &body.peer);
+            tell("labels", &body.labels.join(", "));
+            tell("weight", &body.weight);
+            let list = if body.labels.is_empty() { "nothing".to_owned() } else { body.labels.join(", ") };
+            format!("labelled {} {list}, weight {}", peer(&body.peer), body.weight)
+        }
+        Body::PeerDescribed(body) => {
+            tell("name", &body.name);
+            tell("addresses", &body.addresses.join(", "));
+            tell("version", &body.version);
+            let at = if body.addresses.is_empty() { String::new() } else { format!(" at {}", body.addresses.join(", ")) };
+            format!("calls itself '{}'{at}, version {}", body.name, body.version)
+        }
+        Body::RunSubmitted(body) => {
+            tell("name", &body.name);
+            tell("trigger", &String::from_utf8_lossy(&body.trigger_key));
+            tell("attempt", &body.attempt);
+            tell("priority_milli", &body.priority_milli);
+            let what = match &body.spec {
+                RunSpec::Workflow(spec) => {
+                    tell("path", &spec.path);
+                    tell("source", &spec.source);
+                    format!("'{}' from {} ({} jobs)", body.name, spec.path, spec.job_keys.len())
+                }
+                RunSpec::Task { workflow_id } => {
+                    tell("workflow_id", workflow_id);
+                    format!("task '{}'", body.name)
+                }
+            };
+            let again = if body.attempt > 1 { format!(", attempt {}", body.attempt) } else { String::new() };
+            format!("submitted {what}{again} as run {}", body.run().short())
+        }
+        Body::JobsPlanned(body) => {
+            tell("submission", &body.submission);
+            tell("rules_version", &body.rules_version);
+            tell("consumed", &body.consumed.len());
+            let keys: Vec<String> = body
+                .jobs
+                .iter()
+                .map(|planned| match (&planned.skipped, planned.legs.len()) {
+                    (Some(_), _) => format!("{} (skipped)", planned.key),
+                    (None, 1) => planned.key.clone(),
+                    (None, legs) => format!("{} ×{legs}", planned.key),
+                })
+                .collect();
+            let keys = keys.join(", ");
+            tell("jobs", &keys);
+            format!("planned {keys} of {}", run())
+        }
+        Body::RunCancelled(body) => {
+            tell("submission", &body.submission);
+            tell("reason", &body.reason);
+            format!("cancelled {}: {}", run(), body.reason)
+        }
+        Body::RunExpired(body) => {
+            tell("submission", &body.submission);
+            tell("waited_ms", &body.waited_ms);
+            format!("gave up {} after {} s without an eligible peer", run(), body.waited_ms / 1000)
+        }
+        Body::PriorityChanged(body) => {
+            tell("submission", &body.submission);
+            tell("priority_milli", &body.priority_milli);
+            format!("set the priority of {} to {}.{:03}", run(), body.priority_milli / 1000, body.priority_milli % 1000)
+        }
+        Body::JobClaimed(body) => {
+            tell("submission", &body.submission);
+            tell("epoch", &body.epoch);
+            let placed = views
+                .runs()
+                .live_job(&body.run, &body.job)
+                .and_then(|(_, job)| job.claim(&event.id))
+                .map(|claim| (claim.rank, claim.distance));
+            let place = match placed {
+                Some((rank, distance)) => {
+                    tell("rank", &rank);
+                    tell("distance", &distance);
+                    format!("rank {rank}, distance {distance}, ")
+                }
+                None => String::new(),
+            };
+            if let Some(before) = &body.supersedes {
+                tell("supersedes", before);
+            }
+            format!("claimed {} ({place}epoch {})", job(), body.epoch)
+        }
+        Body::JobReleased(body) => {
+            tell("claim", &body.claim);
+            let reason = release_words(&body.reason);
+            tell("reason", &reason);
+            format!("gave {} back: {reason}", job())
+        }
+        Body::JobStarted(body) => {
+            tell("claim", &body.claim);
+            format!("started {}", job())
+        }
+        Body::StepFinished(body) => {
+            tell("claim", &body.claim);
+            tell("number", &body.number);
+            tell("name", &body.name);
+            tell("conclusion", &body.conclusion);
+            tell("duration_ms", &body.duration_ms);
+            format!("finished step {} '{}' of {}: {}", body.number, body.name, job(), body.conclusion)
+        }
+        Body::JobCompleted(body) => {
+            tell("claim", &body.claim);
+            tell("conclusion", &body.conclusion);
+            tell("duration_ms", &body.duration_ms);
+            tell("outputs", &body.outputs.len());
+            if let Some(log) = &body.log {
+                tell("log", log);
+            }
+            format!("completed {}: {} after {} ms", job(), body.conclusion, body.duration_ms)
+        }
+        Body::JobAborted(body) => {
+            tell("claim", &body.claim);
+            tell("steps_done", &body.steps_done);
+            let reason = abort_words(&body.by);
+            tell("reason", &reason);
+            format!("stopped {} after {} steps: {reason}", job(), body.steps_done)
+        }
+        Body::JobFailed(body) => {
+            if let Some(claim) = &body.claim {
+                tell("claim", claim);
+            }
+            tell("submission", &body.submission);
+            tell("error", &body.error);
+            tell("infrastructure", &body.infrastructure);
+            let whose = if body.infrastructure { " (the hosts failed)" } else { "" };
+            format!("failed {}{whose}: {}", job(), body.error)
+        }
+        Body::Unknown if event.kind.is_critical() => {
+            format!("says something of {}, which this version must understand to decide: upgrade", event.kind)
+        }
+        Body::Unknown => format!("says something of {}, which this version does not know", event.kind),
+        Body::Void(reason) => {
+            tell("void", reason);
+            format!("says nothing: its {} is void ({reason})", event.kind)
+        }
+    };
+    Said { words, details }
+}
+
+fn release_words(reason: &ReleaseReason) -> String {
+    match reason {
+        ReleaseReason::Draining => "the node is shutting down".to_owned(),
+        ReleaseReason::GroupFull => "an earlier claim fills the concurrency group".to_owned(),
+        ReleaseReason::Superseded => "a greater claim was seen".to_owned(),
+        ReleaseReason::LeaseEnded => "the program's lease ended".to_owned(),
+        ReleaseReason::GivenBack => "the program gave it back".to_owned(),
+        ReleaseReason::Unable(why) => why.clone(),
+    }
+}
+
+fn abort_words(reason: &AbortReason) -> String {
+    match reason {
+        AbortReason::Superseded => "a greater claim was seen".to_owned(),
+        AbortReason::Cancelled => "the run was cancelled".to_owned(),
+        AbortReason::Completed => "somebody else completed it".to_owned(),
+        AbortReason::Stopped => "the node is stopping".to_owned(),
+        AbortReason::Fault(why) => why.clone(),
+    }
+}
+
+/// A run and its jobs in a few lines, as `--at` shows them.
+pub(crate) fn run_lines(run: &Run, views: &Views) -> Vec<String> {
+    let reason = if run.reason.is_empty() { String::new() } else { format!(": {}", run.reason) };
+    let mut lines = vec![clean(&format!("{} {:<12} {}{reason}", run.id.short(), run.status.name(), run.name()))];
+    for job in run.jobs.values() {
+        let claim = job.effective_claim().map_or_else(String::new, |claim| {
+            format!(" by {} (epoch {})", views.peer_name(&claim.peer()), claim.epoch)
+        });
+        lines.push(clean(&format!("  {} {:<12} {}{claim}", job.id.short(), job.status.name(), job.leg.name)));
+    }
+    lines
+}
+
+/// A change between two states as a line.
+pub(crate) fn change_text(change: &Change) -> String {
+    let (what, id) = match change.subject {
+        Subject::Member(peer) => ("member", peer.short()),
+        Subject::Run(run) => ("run", run.short()),
+        Subject::Job(_, job) => ("  job", job.short()),
+    };
+    let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "—".to_owned());
+    clean(&format!("{what} {id} {}: {} → {}", change.name, side(&change.before), side(&change.after)))
+}
+
+/// A change as `--json` prints it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct ChangeLine {
+    /// `member`, `run` or `job`.
+    pub(crate) what: &'static str,
+    pub(crate) id: String,
+    /// The run of a job.
+    pub(crate) run: Option<String>,
+    pub(crate) name: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+/// A change as a JSON document.
+pub(crate) fn change_line(change: &Change) -> ChangeLine {
+    let (what, id, run) = match change.subject {
+        Subject::Member(peer) => ("member", peer.to_string(), None),
+        Subject::Run(run) => ("run", run.to_string(), None),
+        Subject::Job(run, job) => ("job", job.to_string(), Some(run.to_string())),
+    };
+    let (name, before, after) = (change.name.clone(), change.before.clone(), change.after.clone());
+    ChangeLine { what, id, run, name, before, after }
+}

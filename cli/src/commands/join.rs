@@ -1,0 +1,201 @@
+//! `peer join`: become a member of a cluster, and serve it if asked.
+
+use std::time::Duration;
+
+use serde_json::json;
+use wfengine_core::command::Command;
+use wfengine_core::views::run::Run;
+use wfengine_protocol::{JoinAnswer, JoinLine};
+use wfengine_storage_format::{Origin, RunSpec, RunSubmitted};
+use wfengine_store::{Blobs, Purpose, Store};
+
+use super::Globals;
+use super::serve::{processors, serve_node};
+use crate::args::JoinArgs;
+use crate::clock::Clock;
+use crate::error::{Exit, Failure};
+use crate::handlers;
+use crate::home::Home;
+use crate::node::{Mode, Node};
+use crate::submission::{plan_keys, read_workflow};
+use crate::terminal;
+
+/// How long an answer is waited for.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Grace of a node that serves after joining.
+const GRACE: Duration = Duration::from_secs(300);
+
+/// An open run of the cluster that is left, with the source of its workflow.
+struct Carried {
+    submission: RunSubmitted,
+    source: Option<Vec<u8>>,
+}
+
+pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Failure> {
+    let line: JoinLine = args.invite.parse().map_err(|error: wfengine_protocol::JoinLineError| {
+        Failure::bad_input(error.to_string())
+    })?;
+    let home = Home::open(globals.data_dir.clone())?;
+    let clock = Clock::start();
+    let lock = home.data.lock().map_err(|error| {
+        Failure::refused(format!("{error}: stop the node that runs there (`kill` it), then join"))
+    })?;
+    if let Some(name) = &args.name {
+        let mut settings = home.settings()?;
+        settings.name.clone_from(name);
+        home.keep_settings(&settings)?;
+    }
+    let before = home.data.current_cluster()?;
+    if before == Some(line.cluster) {
+        terminal::note("this host is a member of that cluster already");
+    }
+    let carried = match before.filter(|before| *before != line.cluster) {
+        Some(cluster) => open_runs(&home, &cluster, &args)?,
+        None => Vec::new(),
+    };
+    let dir = home.data.cluster_dir(&line.cluster);
+    let is_new = !dir.exists();
+    if is_new {
+        Store::create(&dir, line.cluster, &[], clock.wall())?;
+    }
+    let node = Node::open_cluster(home.clone(), lock, line.cluster, Mode::Serve { slots: 0 }, clock)?;
+    let admitted = ask_to_join(&node, &args, &line).await;
+    let link = match admitted {
+        Ok(link) => link,
+        Err(failure) => {
+            node.close()?;
+            drop(node);
+            if is_new {
+                // nothing of a cluster that did not let this host in stays
+                let _ = std::fs::remove_dir_all(&dir);
+            }
+            return Err(failure);
+        }
+    };
+    home.data.set_current_cluster(&line.cluster)?;
+    if args.allow_jobs {
+        node.change_settings(|settings| settings.allow_any = true)?;
+    }
+    node.change_settings(|settings| {
+        settings.addresses.extend(line.addresses.iter().map(|address| address.to_string()));
+    })?;
+    let count = carried.len();
+    for run in carried {
+        resubmit(&node, run).await?;
+    }
+    said(globals, &node, &args, count);
+    if args.serve {
+        node.set_slots(processors());
+        return serve_node(globals, node, link, GRACE).await;
+    }
+    handlers::describe(&node, node.home.name()?).await?;
+    link.stop().await;
+    node.close()?;
+    Ok(Exit::Success)
+}
+
+fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
+    let members = node.watcher().views().authority().roster().members().len();
+    if globals.json {
+        terminal::json(&json!({ "cluster": node.cluster.to_string(), "members": members, "carried": carried }));
+        return;
+    }
+    terminal::line(&format!("joined cluster {} with {members} members", node.cluster.short()));
+    if carried > 0 {
+        terminal::line(&format!("{carried} open runs were submitted there again"));
+    }
+    if args.allow_jobs {
+        terminal::line("this host runs jobs that any member submits (`wfengine allow --none` takes that back)");
+    } else {
+        terminal::line("this host runs only its own jobs: `wfengine allow --any` lets it run those of other members");
+    }
+    if !args.serve {
+        terminal::line("next: wfengine serve");
+    }
+}
+
+/// Presents the invite and waits until this node sees itself as a member.
+async fn ask_to_join(
+    node: &std::sync::Arc<Node>,
+    args: &JoinArgs,
+    line: &JoinLine,
+) -> Result<std::sync::Arc<crate::node::link::Link>, Failure> {
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    let mut news = node.watcher().subscribe();
+    let link = node.go_online(&args.listen, Some(line), Some(answered))?;
+    let is_member = || node.watcher().views().authority().roster().member(&node.peer_id()).is_some();
+    let joined = async {
+        if !is_member() {
+            match answer.await {
+                Ok(JoinAnswer::Admitted(_)) => {}
+                Ok(JoinAnswer::Refused(refusal)) => return Err(crate::node::link::refused(refusal)),
+                Err(_) => return Err(Failure::unreachable("the network stopped before anybody answered")),
+            }
+            while !is_member() {
+                let _ = news.recv().await;
+            }
+        }
+        Ok(())
+    };
+    let tried: Vec<String> = line.addresses.iter().map(|address| address.to_string()).collect();
+    match tokio::time::timeout(ANSWER_WAIT, joined).await {
+        Ok(Ok(())) => Ok(link),
+        Ok(Err(failure)) => {
+            link.stop().await;
+            Err(failure)
+        }
+        Err(_) => {
+            link.stop().await;
+            Err(Failure::unreachable(format!(
+                "nobody answered within {} s at {}: is `wfengine serve` running there, and does its firewall let that UDP port in?",
+                ANSWER_WAIT.as_secs(),
+                tried.join(", ")
+            )))
+        }
+    }
+}
+
+/// The runs this host submitted that are still open in the cluster it leaves.
+fn open_runs(home: &Home, cluster: &wfengine_storage_format::ClusterId, args: &JoinArgs) -> Result<Vec<Carried>, Failure> {
+    let store = home.open_store(cluster, Purpose::Command)?;
+    let blobs = Blobs::open(home.data.blobs_dir(cluster))?;
+    let open: Vec<RunSubmitted> = {
+        let views = store.watcher().views();
+        let own = |run: &&Run| run.submission().is_some_and(|submission| submission.author == home.peer_id());
+        let runs = views.runs().all_live().filter(|run| !run.status.is_terminal()).filter(own);
+        runs.filter_map(|run| run.submitted.clone()).collect()
+    };
+    store.close()?;
+    if open.is_empty() || args.leave {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = open.iter().take(5).map(|run| run.name.as_str()).collect();
+    let question = format!("{} open runs of this host ({}…)", open.len(), names.join(", "));
+    if !args.carry && !(terminal::can_ask() && terminal::ask(&format!("{question}: submit them again in the new cluster?"))) {
+        if terminal::can_ask() {
+            return Ok(Vec::new());
+        }
+        return Err(Failure::refused(format!("{question}: say --carry to submit them again there, or --leave")));
+    }
+    open.into_iter()
+        .map(|submission| {
+            let source = match &submission.spec {
+                RunSpec::Workflow(spec) => Some(blobs.read(&spec.source)?),
+                RunSpec::Task { .. } => None,
+            };
+            Ok(Carried { submission, source })
+        })
+        .collect()
+}
+
+async fn resubmit(node: &std::sync::Arc<Node>, run: Carried) -> Result<(), Failure> {
+    let submission = RunSubmitted { origin: Origin::Carried, rerun_of: None, ..run.submission };
+    let (mut plan, mut blobs) = (Vec::new(), Vec::new());
+    if let (RunSpec::Workflow(spec), Some(source)) = (&submission.spec, &run.source) {
+        let workflow = read_workflow(source, &spec.path)?;
+        plan = plan_keys(&workflow, &submission, &std::collections::BTreeMap::new())?;
+        blobs.push(node.blobs.put(source)?);
+    }
+    node.ask(Command::Submit { submission: Box::new(submission), plan, blobs }).await?;
+    Ok(())
+}

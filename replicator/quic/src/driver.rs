@@ -1,0 +1,194 @@
+//! The driver: runs the protocol's [`Exchange`] and [`Membership`] over connections, with a store behind them.
+//!
+//! One task owns both machines. Around it, small tasks carry: one reader and one sender a connection, one that hands verified
+//! frames to the writer, short ones that read frames and blobs. None of them decides anything. What the node has to say (who may
+//! join, what a beat means) comes through [`Host`].
+//!
+//! Invariants: a frame goes to nobody before its commit · whatever a peer makes this process hold is bounded by the machines'
+//! limits and the transport's · losing a connection loses nothing but time.
+
+mod admitting;
+mod book;
+mod keeping;
+mod machine;
+mod serving;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use wfengine_core::time::Now;
+use wfengine_protocol::join::JoinLine;
+use wfengine_protocol::message::{JoinAnswer, JoinRequest};
+use wfengine_protocol::output::JoinDecision;
+use wfengine_storage_format::{BlobId, EventId, JobId, PeerId};
+use wfengine_store::port::PortError;
+use wfengine_store::{Blobs, Recorder, Watcher};
+
+use crate::Endpoint;
+use machine::{Control, Machine};
+
+/// A future of the host.
+pub type HostFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the node behind a driver decides.
+pub trait Host: Send + Sync + 'static {
+    /// Both clocks.
+    fn now(&self) -> Now;
+    /// A member's beat came, from its author or passed on. Whether it was news, so that it is passed on further.
+    fn beat(&self, bytes: &[u8]) -> bool;
+    /// Membership says that a member came or went.
+    fn presence(&self, peer: PeerId, is_alive: bool);
+    /// Somebody presents an invite whose signature is right.
+    fn admit(&self, peer: PeerId, request: JoinRequest) -> HostFuture<JoinDecision>;
+    /// Part of the log of a job that runs here, and whether it ends there; `None` if it does not run here.
+    fn log_part(&self, job: JobId, offset: u64) -> HostFuture<Option<(Vec<u8>, bool)>>;
+    /// A peer holds events of this node's own key that this node lacks: a restored or copied data directory.
+    fn rolled_back(&self, detail: String);
+    /// A request to join was answered.
+    fn join_answered(&self, answer: JoinAnswer);
+}
+
+/// What a driver is started with.
+pub struct Start {
+    /// The socket, bound.
+    pub endpoint: Endpoint,
+    /// Writes frames.
+    pub recorder: Recorder,
+    /// Reads frames and views.
+    pub watcher: Watcher,
+    /// Files by hash.
+    pub blobs: Blobs,
+    /// The node.
+    pub host: Arc<dyn Host>,
+    /// What this node calls itself.
+    pub name: String,
+    /// Version of the software, for people.
+    pub software: String,
+    /// Where this node can be dialled.
+    pub addresses: Vec<String>,
+    /// Addresses to dial, whoever answers.
+    pub dial: Vec<String>,
+    /// An invite to present to whoever answers, until this node is a member.
+    pub join: Option<(JoinLine, JoinRequest)>,
+    /// Random bytes.
+    pub seed: [u8; 32],
+}
+
+/// A connected member.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Who.
+    pub peer: PeerId,
+    /// Where.
+    pub address: SocketAddr,
+    /// Round trip.
+    pub rtt: Duration,
+    /// Events of the log that the peer lacks, as far as it said.
+    pub lacks: u64,
+    /// Events of the peer's log that this node lacks, as far as it said.
+    pub owes: u64,
+}
+
+/// A running driver. Dropping it ends the driver.
+pub struct Driver {
+    controls: mpsc::UnboundedSender<Control>,
+    links: Arc<Mutex<Vec<Link>>>,
+    endpoint: Endpoint,
+    stop: watch::Sender<bool>,
+    stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Driver {
+    /// Starts to serve, dial and exchange. Inside a tokio runtime.
+    pub fn start(start: Start) -> Self {
+        let (controls, controlled) = mpsc::unbounded_channel();
+        let links = Arc::<Mutex<Vec<Link>>>::default();
+        let (stop, stopping) = watch::channel(false);
+        let endpoint = start.endpoint.clone();
+        let machine = Machine::new(start, controls.clone(), Arc::clone(&links));
+        let task = tokio::spawn(machine.run(controlled, stopping));
+        Self { controls, links, endpoint, stop, stopped: Mutex::new(Some(task)) }
+    }
+
+    /// The UDP address this node listens on.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// The members connected now.
+    pub fn links(&self) -> Vec<Link> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends beats to every connected member.
+    pub fn send_beats(&self, beats: Vec<Vec<u8>>) {
+        let _ = self.controls.send(Control::Beats(beats));
+    }
+
+    /// Dials an address, now and whenever it is not connected.
+    pub fn add_address(&self, address: String) {
+        let _ = self.controls.send(Control::AddAddress(address));
+    }
+
+    /// Dials it no more.
+    pub fn remove_address(&self, address: &str) {
+        let _ = self.controls.send(Control::RemoveAddress(address.to_owned()));
+    }
+
+    /// Brings a blob here from any connected peer that has it.
+    ///
+    /// # Errors
+    /// [`PortError::NobodyHas`] when no connected peer has it now; it stays wanted.
+    pub async fn fetch_blob(&self, blob: BlobId) -> Result<(), PortError> {
+        let nobody = || PortError::NobodyHas { what: format!("blob {blob}") };
+        let (done, answer) = oneshot::channel();
+        self.controls.send(Control::FetchBlob(blob, done)).map_err(|_| nobody())?;
+        match answer.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(nobody()),
+        }
+    }
+
+    /// Part of the log of a job that another peer runs.
+    ///
+    /// # Errors
+    /// [`PortError`] when the peer is not connected, does not run the job or keeps silent.
+    pub async fn follow_log(&self, peer: PeerId, job: JobId, offset: u64) -> Result<Vec<u8>, PortError> {
+        let what = || format!("the log of job {}", job.short());
+        let (done, answer) = oneshot::channel();
+        let asked = self.controls.send(Control::FollowLog { peer, job, offset, done });
+        asked.map_err(|_| PortError::NobodyHas { what: what() })?;
+        match answer.await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) | Err(_) => Err(PortError::NobodyHas { what: what() }),
+        }
+    }
+
+    /// Which connected members hold an event and these blobs, as they say themselves when asked.
+    pub async fn holders(&self, event: EventId, blobs: Vec<BlobId>) -> Vec<PeerId> {
+        let (done, answer) = oneshot::channel();
+        if self.controls.send(Control::Holders { event, blobs, done }).is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Ends every connection and the driver.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let task = self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}

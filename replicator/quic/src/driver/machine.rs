@@ -1,0 +1,774 @@
+//! The task that owns the exchange and the failure detector, and performs what they want.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use wfengine_core::time::{Monotonic, WallMs};
+use wfengine_protocol::limits::BLOB_RANGE_BYTES_MAX;
+use wfengine_protocol::membership::Liveness;
+use wfengine_protocol::message::{Bytes, JoinAnswer, JoinRequest, List};
+use wfengine_protocol::output::JoinDecision;
+use wfengine_protocol::{
+    AskId, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget, Membership, Output,
+    Question, Reply, RequestId, Role,
+};
+use wfengine_storage_format::{BlobId, Body, EventId, JobId, PeerId, VerifiedFrame};
+use wfengine_store::{Blobs, Committed, Watcher};
+
+use super::admitting::{NotCommitted, carry};
+use super::book::Book;
+use super::keeping::{Keeping, OFFERED_BYTES_MAX};
+use super::serving::SegmentStarts;
+use super::{Host, Link, Start};
+use crate::{CloseCode, Connection, Endpoint, Priority};
+
+/// Messages that wait for the machine before readers hold their connections up.
+const MESSAGES_WAITING_MAX: usize = 64;
+/// Datagrams that wait for the machine; more are dropped, as any network may.
+const DATAGRAMS_WAITING_MAX: usize = 1_024;
+/// Outputs performed before sockets are looked at again.
+const OUTPUTS_AT_ONCE: usize = 64;
+/// How often the table of links is brought up to date.
+const LINKS_EVERY: Duration = Duration::from_millis(500);
+/// How long peers are waited for when asked what they hold.
+const HOLDERS_WAIT: Duration = Duration::from_secs(2);
+/// How long a joiner's own invite is presented again after a connection was lost.
+const REDIAL_TICK: Duration = Duration::from_secs(1);
+
+/// Something a small task tells the machine.
+#[derive(Debug)]
+pub(super) enum Input {
+    Connected { connection: Connection, role: Role, dialled: Option<String> },
+    DialFailed(String),
+    Gone(ConnectionId),
+    Sent(ConnectionId, usize),
+    NotCommitted(Vec<NotCommitted>),
+    Frames(RequestId, FramesRead),
+    BlobRead(RequestId, Option<(u64, Vec<u8>)>),
+    BlobKept(BlobId, bool),
+    JoinDecided(ConnectionId, JoinDecision),
+    Replied(ConnectionId, u32, Reply),
+}
+
+/// Something the node asks of its driver.
+#[derive(Debug)]
+pub(super) enum Control {
+    Beats(Vec<Vec<u8>>),
+    AddAddress(String),
+    RemoveAddress(String),
+    FetchBlob(BlobId, oneshot::Sender<bool>),
+    FollowLog { peer: PeerId, job: JobId, offset: u64, done: oneshot::Sender<Option<Vec<u8>>> },
+    Holders { event: EventId, blobs: Vec<BlobId>, done: oneshot::Sender<Vec<PeerId>> },
+}
+
+/// A question under way, and who waits for its answer.
+enum Asked {
+    Log(oneshot::Sender<Option<Vec<u8>>>),
+    Holds(PeerId, mpsc::UnboundedSender<Option<PeerId>>),
+}
+
+/// One connection's tasks.
+struct Wire {
+    connection: Connection,
+    peer: PeerId,
+    outgoing: mpsc::UnboundedSender<(Vec<u8>, Priority)>,
+    tasks: tokio::task::JoinSet<()>,
+    is_member: bool,
+}
+
+pub(super) struct Machine {
+    endpoint: Endpoint,
+    watcher: Watcher,
+    blobs: Blobs,
+    host: Arc<dyn Host>,
+    exchange: Exchange,
+    membership: Membership,
+    join: Option<(wfengine_protocol::JoinLine, JoinRequest)>,
+    wires: BTreeMap<ConnectionId, Wire>,
+    next_connection: u64,
+    book: Book,
+    keeping: Keeping,
+    starts: SegmentStarts,
+    asked: BTreeMap<AskId, Asked>,
+    links: Arc<Mutex<Vec<Link>>>,
+    links_due: Monotonic,
+    inputs: mpsc::UnboundedSender<Input>,
+    messages: mpsc::Sender<(ConnectionId, Vec<u8>)>,
+    datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
+    admitting: mpsc::UnboundedSender<(VerifiedFrame, PeerId, WallMs)>,
+    received: Option<Receivers>,
+    frames_told: u64,
+}
+
+struct Receivers {
+    inputs: mpsc::UnboundedReceiver<Input>,
+    messages: mpsc::Receiver<(ConnectionId, Vec<u8>)>,
+    datagrams: mpsc::Receiver<(ConnectionId, Vec<u8>)>,
+    news: broadcast::Receiver<Arc<Committed>>,
+}
+
+impl Machine {
+    pub(super) fn new(
+        start: Start,
+        _controls: mpsc::UnboundedSender<Control>,
+        links: Arc<Mutex<Vec<Link>>>,
+    ) -> Self {
+        let (inputs, input) = mpsc::unbounded_channel();
+        let (messages, message) = mpsc::channel(MESSAGES_WAITING_MAX);
+        let (datagrams, datagram) = mpsc::channel(DATAGRAMS_WAITING_MAX);
+        let (admitting, admitted) = mpsc::unbounded_channel();
+        tokio::spawn(carry(admitted, start.recorder.clone(), inputs.clone()));
+        let now = start.host.now().monotonic;
+        let news = start.watcher.subscribe();
+        let (frontier, frames_told, starts) = {
+            let frontier = start.watcher.frontier();
+            let own = frontier.chains.keys().filter(|chain| chain.author == start.endpoint.peer_id()).count();
+            (Frontier::of(&frontier.chains), frontier.frames_len, own as u64 + 1)
+        };
+        let me = start.endpoint.peer_id();
+        let config = Config {
+            me,
+            cluster: start.watcher.cluster(),
+            name: start.name,
+            software: start.software,
+            addresses: start.addresses,
+            seed: start.seed,
+            budget: IngestBudget::default(),
+        };
+        let mut other_seed = start.seed;
+        other_seed.reverse();
+        let mut book = Book::default();
+        for address in start.dial {
+            book.add_by_hand(address, now);
+        }
+        let mut machine = Self {
+            exchange: Exchange::new(config, frontier, [], now),
+            membership: Membership::new(me, starts, other_seed),
+            endpoint: start.endpoint,
+            watcher: start.watcher,
+            blobs: start.blobs,
+            host: start.host,
+            join: start.join,
+            wires: BTreeMap::new(),
+            next_connection: 0,
+            book,
+            keeping: Keeping::default(),
+            starts: SegmentStarts::default(),
+            asked: BTreeMap::new(),
+            links,
+            links_due: now,
+            inputs,
+            messages,
+            datagrams,
+            admitting,
+            received: Some(Receivers { inputs: input, messages: message, datagrams: datagram, news }),
+            frames_told,
+        };
+        machine.take_roster();
+        machine
+    }
+
+    fn now(&self) -> Monotonic {
+        self.host.now().monotonic
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) async fn run(mut self, mut controls: mpsc::UnboundedReceiver<Control>, mut stop: watch::Receiver<bool>) {
+        let Some(mut received) = self.received.take() else { return };
+        let accepting = tokio::spawn(accept(self.endpoint.clone(), self.inputs.clone()));
+        loop {
+            self.dial_due();
+            let more = self.perform_some();
+            self.show_links();
+            let due = self.next_due();
+            let now = self.now();
+            let wait = if more || due <= now { Duration::ZERO } else { due - now };
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(input) = received.inputs.recv() => self.take_input(input),
+                commit = received.news.recv() => self.take_commit(commit, &mut received.news),
+                Some(control) = controls.recv() => self.take_control(control),
+                Some((id, bytes)) = received.datagrams.recv() => {
+                    let now = self.now();
+                    self.exchange.handle_datagram(id, &bytes, now);
+                }
+                Some((id, bytes)) = received.messages.recv() => {
+                    let now = self.now();
+                    self.exchange.handle_message(id, &bytes, now);
+                }
+                () = tokio::time::sleep(wait) => {
+                    let now = self.now();
+                    if self.exchange.poll_timeout().is_some_and(|due| due <= now) {
+                        self.exchange.handle_timeout(now);
+                    }
+                    if self.membership.poll_timeout().is_some_and(|due| due <= now) {
+                        self.membership.handle_timeout(now);
+                    }
+                }
+            }
+        }
+        let now = self.now();
+        self.membership.leave(now);
+        while self.perform_some() {}
+        accepting.abort();
+        for wire in self.wires.values() {
+            wire.connection.close(CloseCode::STOPPING, "the node stops");
+        }
+        self.endpoint.close(CloseCode::STOPPING, "the node stops");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+
+    fn next_due(&self) -> Monotonic {
+        let connected: BTreeSet<PeerId> = self.exchange.connected_members().collect();
+        let dial = self.book.next_due(&connected).map(|due| due.max(self.now() + Duration::from_millis(50)));
+        [self.exchange.poll_timeout(), self.membership.poll_timeout(), dial]
+            .into_iter()
+            .flatten()
+            .fold(self.links_due, Monotonic::min)
+    }
+
+    /// Performs outputs until there are none, or many. Whether there may be more.
+    fn perform_some(&mut self) -> bool {
+        while let Some(liveness) = self.membership.poll_output() {
+            match liveness {
+                Liveness::Send { to, packet } => {
+                    self.exchange.send_datagram(&to, Datagram::Swim(&packet));
+                }
+                Liveness::PeerUp(peer) => self.host.presence(peer, true),
+                Liveness::PeerDown(peer) => self.host.presence(peer, false),
+            }
+        }
+        for _ in 0..OUTPUTS_AT_ONCE {
+            match self.exchange.poll_output() {
+                Some(output) => self.perform(output),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { to, message, class } => {
+                if let Some(wire) = self.wires.get(&to) {
+                    let priority = match class {
+                        Class::High => Priority::High,
+                        Class::Normal => Priority::Normal,
+                        Class::Low => Priority::Low,
+                    };
+                    let _ = wire.outgoing.send((message, priority));
+                }
+            }
+            Output::Datagram { to, bytes } => {
+                if let Some(wire) = self.wires.get(&to) {
+                    // a datagram that is lost is lost; the next one tells the same
+                    let _ = wire.connection.send_datagram(bytes);
+                }
+            }
+            Output::Accepted { connection } => {
+                if let Some(wire) = self.wires.get_mut(&connection) {
+                    wire.connection.authenticated();
+                }
+            }
+            Output::Disconnect { connection, peer, code, reason, score } => {
+                tracing::info!(%peer, reason, score, "disconnected");
+                if let Some(wire) = self.wires.remove(&connection) {
+                    wire.connection.close(CloseCode(code as u32), &reason);
+                    self.lost(&wire);
+                }
+            }
+            Output::Read { request, chain, from_seq, whole_segment, max_bytes } => {
+                let (starts, watcher, inputs) = (self.starts.clone(), self.watcher.clone(), self.inputs.clone());
+                tokio::task::spawn_blocking(move || {
+                    let read = starts.read(&watcher, &chain, from_seq, whole_segment, max_bytes);
+                    let read = read.unwrap_or_else(|error| {
+                        tracing::error!(%error, %chain, "frames for a peer cannot be read");
+                        FramesRead::default()
+                    });
+                    let _ = inputs.send(Input::Frames(request, read));
+                });
+            }
+            Output::Admit { frame, from } => {
+                let _ = self.admitting.send((frame, from, self.host.now().wall));
+            }
+            Output::ReadBlob { request, blob, offset, len } => {
+                let (blobs, inputs) = (self.blobs.clone(), self.inputs.clone());
+                tokio::task::spawn_blocking(move || {
+                    let read = blobs.len(&blob).and_then(|total| {
+                        let bytes = if len == 0 { Ok(Vec::new()) } else { blobs.range(&blob, offset, len as usize) };
+                        bytes.ok().map(|bytes| (total, bytes))
+                    });
+                    let _ = inputs.send(Input::BlobRead(request, read));
+                });
+            }
+            Output::StoreBlobRange { blob, offset, total, bytes, .. } => {
+                self.keeping.take(&self.blobs, blob, offset, total, &bytes, &self.inputs);
+            }
+            Output::BlobNowhere { blob } => self.keeping.tell(&blob, false),
+            Output::BlobOffered { blob, len, .. } => {
+                if len <= OFFERED_BYTES_MAX && !self.blobs.has(&blob) {
+                    let now = self.now();
+                    self.exchange.want_blob(blob, 0, now);
+                }
+            }
+            Output::JoinAsked { connection, peer, request } => {
+                let (decision, inputs) = (self.host.admit(peer, *request), self.inputs.clone());
+                tokio::spawn(async move {
+                    let decision = decision.await;
+                    let _ = inputs.send(Input::JoinDecided(connection, decision));
+                });
+            }
+            Output::JoinAnswered { answer, .. } => {
+                if matches!(answer, JoinAnswer::Admitted(_)) {
+                    self.join = None;
+                }
+                self.host.join_answered(answer);
+            }
+            Output::PeerConnected { connection, peer, addresses, .. } => {
+                let now = self.now();
+                if let Some(wire) = self.wires.get_mut(&connection) {
+                    wire.is_member = true;
+                }
+                self.book.set_of(peer, &addresses, now);
+                self.membership.peer_connected(&peer, now);
+                self.links_due = now;
+            }
+            Output::PeerDisconnected { peer, .. } => {
+                let now = self.now();
+                self.book.lost(&peer, now);
+                self.links_due = now;
+            }
+            Output::SelfRollback { peer, theirs, ours } => {
+                self.host.rolled_back(format!(
+                    "peer {} holds {} events of this node's chain {}, this node {ours}: its data directory was restored or copied",
+                    peer.short(),
+                    theirs.length,
+                    theirs.chain
+                ));
+            }
+            Output::Asked { connection, number, question, .. } => self.answer(connection, number, question),
+            Output::Answered { ask, reply } => self.answered(ask, reply),
+            Output::Beat { from, bytes } => {
+                if self.host.beat(&bytes) {
+                    self.pass_on(&from, &bytes);
+                }
+            }
+            Output::Swim { bytes, .. } => {
+                let now = self.now();
+                self.membership.handle_datagram(&bytes, now);
+            }
+        }
+    }
+
+    /// Beats reach members that their author is not connected with.
+    fn pass_on(&mut self, from: &PeerId, beat: &[u8]) {
+        let others: Vec<PeerId> = self.exchange.connected_members().filter(|peer| peer != from).collect();
+        for peer in others {
+            self.exchange.send_datagram(&peer, Datagram::Beat(beat));
+        }
+    }
+
+    fn answer(&self, connection: ConnectionId, number: u32, question: Question) {
+        let inputs = self.inputs.clone();
+        match question {
+            Question::LogFollow { job, offset } => {
+                let part = self.host.log_part(job, offset);
+                tokio::spawn(async move {
+                    let reply = match part.await {
+                        Some((mut bytes, end)) => {
+                            let end = end && bytes.len() <= BLOB_RANGE_BYTES_MAX;
+                            bytes.truncate(BLOB_RANGE_BYTES_MAX);
+                            Bytes::try_from(bytes).map_or(Reply::Refused, |bytes| Reply::Log { offset, bytes, end })
+                        }
+                        None => Reply::Unknown,
+                    };
+                    let _ = inputs.send(Input::Replied(connection, number, reply));
+                });
+            }
+            Question::Holds { event, blobs } => {
+                let (watcher, kept) = (self.watcher.clone(), self.blobs.clone());
+                tokio::task::spawn_blocking(move || {
+                    let event = matches!(watcher.event(&event), Ok(Some(_)));
+                    let blobs = blobs.iter().all(|blob| kept.has(blob));
+                    let _ = inputs.send(Input::Replied(connection, number, Reply::Holds { event, blobs }));
+                });
+            }
+        }
+    }
+
+    fn answered(&mut self, ask: AskId, reply: Option<Reply>) {
+        match self.asked.remove(&ask) {
+            Some(Asked::Log(done)) => {
+                let bytes = match reply {
+                    Some(Reply::Log { bytes, .. }) => Some(bytes.into_inner()),
+                    _ => None,
+                };
+                let _ = done.send(bytes);
+            }
+            Some(Asked::Holds(peer, told)) => {
+                let holds = matches!(reply, Some(Reply::Holds { event: true, blobs: true }));
+                let _ = told.send(holds.then_some(peer));
+            }
+            None => {}
+        }
+    }
+
+    fn take_input(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Connected { connection, role, dialled } => self.connected(connection, &role, dialled),
+            Input::DialFailed(address) => self.book.failed(&address, now),
+            Input::Gone(id) => {
+                if let Some(wire) = self.wires.remove(&id) {
+                    self.exchange.disconnected(id, now);
+                    self.lost(&wire);
+                }
+            }
+            Input::Sent(id, bytes) => self.exchange.handle_sent(id, bytes, now),
+            Input::NotCommitted(frames) => {
+                for (chain, end_seq, outcome) in frames {
+                    self.exchange.handle_outcome(&chain, end_seq, outcome, now);
+                }
+            }
+            Input::Frames(request, read) => self.exchange.handle_frames(request, &read, now),
+            Input::BlobRead(request, read) => self.exchange.handle_blob(request, read, now),
+            Input::BlobKept(blob, is_right) => {
+                self.exchange.handle_blob_stored(&blob, is_right, now);
+                if is_right {
+                    self.keeping.tell(&blob, true);
+                }
+            }
+            Input::JoinDecided(id, decision) => self.exchange.answer_join(id, decision, now),
+            Input::Replied(id, number, reply) => self.exchange.reply(id, number, reply, now),
+        }
+    }
+
+    fn lost(&mut self, wire: &Wire) {
+        let now = self.now();
+        self.book.lost(&wire.peer, now);
+        self.links_due = now;
+    }
+
+    fn connected(&mut self, connection: Connection, role: &Role, dialled: Option<String>) {
+        let (now, peer) = (self.now(), connection.peer_id());
+        if let Some(address) = &dialled {
+            self.book.reached(address, peer, now);
+        }
+        self.next_connection += 1;
+        let id = ConnectionId(self.next_connection);
+        let (outgoing, sending) = mpsc::unbounded_channel();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(send_all(id, connection.clone(), sending, self.inputs.clone()));
+        tasks.spawn(receive_all(id, connection.clone(), self.messages.clone(), self.inputs.clone()));
+        tasks.spawn(receive_datagrams(id, connection.clone(), self.datagrams.clone()));
+        self.wires.insert(id, Wire { connection, peer, outgoing, tasks, is_member: false });
+        self.exchange.connected(id, peer, role, now);
+    }
+
+    fn take_control(&mut self, control: Control) {
+        let now = self.now();
+        match control {
+            Control::Beats(beats) => {
+                let members: Vec<PeerId> = self.exchange.connected_members().collect();
+                for (peer, beat) in members.iter().flat_map(|peer| beats.iter().map(move |beat| (peer, beat))) {
+                    self.exchange.send_datagram(peer, Datagram::Beat(beat));
+                }
+            }
+            Control::AddAddress(address) => self.book.add_by_hand(address, now),
+            Control::RemoveAddress(address) => self.book.remove(&address),
+            Control::FetchBlob(blob, done) => {
+                if self.blobs.has(&blob) {
+                    let _ = done.send(true);
+                } else {
+                    self.keeping.wait(blob, done);
+                    self.exchange.want_blob(blob, 0, now);
+                }
+            }
+            Control::FollowLog { peer, job, offset, done } => {
+                match self.exchange.ask(&peer, Question::LogFollow { job, offset }, now) {
+                    Some(ask) => {
+                        self.asked.insert(ask, Asked::Log(done));
+                    }
+                    None => {
+                        let _ = done.send(None);
+                    }
+                }
+            }
+            Control::Holders { event, blobs, done } => self.ask_holders(event, &blobs, done),
+        }
+    }
+
+    fn ask_holders(&mut self, event: EventId, blobs: &[BlobId], done: oneshot::Sender<Vec<PeerId>>) {
+        let now = self.now();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let mut waiting = 0usize;
+        for peer in self.exchange.connected_members().collect::<Vec<_>>() {
+            let question = Question::Holds { event, blobs: List::truncated(blobs.iter().copied()) };
+            if let Some(ask) = self.exchange.ask(&peer, question, now) {
+                self.asked.insert(ask, Asked::Holds(peer, told.clone()));
+                waiting += 1;
+            }
+        }
+        drop(told);
+        tokio::spawn(async move {
+            let mut holders = Vec::new();
+            let collect = async {
+                while waiting > 0 {
+                    let Some(answer) = heard.recv().await else { break };
+                    holders.extend(answer);
+                    waiting -= 1;
+                }
+            };
+            let _ = tokio::time::timeout(HOLDERS_WAIT, collect).await;
+            let _ = done.send(holders);
+        });
+    }
+
+    fn take_commit(
+        &mut self,
+        commit: Result<Arc<Committed>, broadcast::error::RecvError>,
+        news: &mut broadcast::Receiver<Arc<Committed>>,
+    ) {
+        match commit {
+            Ok(commit) => self.committed(&commit),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                *news = self.watcher.subscribe();
+                self.catch_up();
+            }
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
+    }
+
+    fn committed(&mut self, commit: &Committed) {
+        let now = self.now();
+        for frame in &commit.frames {
+            self.frames_told += 1;
+            self.exchange.handle_committed(frame, now);
+        }
+        if commit.authority {
+            self.take_roster();
+        }
+        let me = self.endpoint.peer_id();
+        for event in commit.events.iter().filter(|event| event.author() == me && !event.blobs.is_empty()) {
+            self.offer(&event.body, &event.blobs);
+        }
+        for event in &commit.events {
+            if let Body::PeerDescribed(body) = &event.body
+                && event.author() != me
+            {
+                self.book.set_of(event.author(), &body.addresses, now);
+            }
+        }
+    }
+
+    /// Commits that were missed are read from the log itself.
+    fn catch_up(&mut self) {
+        let end = self.watcher.frontier().frames_len;
+        let now = self.now();
+        while self.frames_told < end {
+            match self.watcher.frames(self.frames_told, 256) {
+                Ok(frames) if !frames.is_empty() => {
+                    for stored in frames {
+                        self.frames_told = stored.number + 1;
+                        self.exchange.handle_committed(&stored.frame, now);
+                    }
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the log cannot be read back");
+                    break;
+                }
+            }
+        }
+        self.take_roster();
+    }
+
+    /// Sources go to every connected member, so that a laptop may close its lid; what a job leaves behind goes to the submitter and
+    /// one more.
+    fn offer(&mut self, body: &Body, blobs: &[BlobId]) {
+        let sized: Vec<(BlobId, u64)> = blobs
+            .iter()
+            .filter_map(|blob| self.blobs.len(blob).map(|len| (*blob, len)))
+            .filter(|(_, len)| *len <= OFFERED_BYTES_MAX)
+            .collect();
+        let connected: Vec<PeerId> = self.exchange.connected_members().collect();
+        let receivers: Vec<PeerId> = match body {
+            Body::RunSubmitted(_) => connected,
+            Body::JobCompleted(body) => {
+                let submitter = {
+                    let views = self.watcher.views();
+                    views.runs().live(&body.run).and_then(|run| run.submission()).map(|found| found.author)
+                };
+                let (first, others): (Vec<PeerId>, Vec<PeerId>) =
+                    connected.into_iter().partition(|peer| Some(*peer) == submitter);
+                first.into_iter().chain(others.into_iter().take(1)).collect()
+            }
+            _ => return,
+        };
+        let now = self.now();
+        for peer in receivers {
+            self.exchange.offer_blobs(&peer, &sized, now);
+        }
+    }
+
+    fn take_roster(&mut self) {
+        let now = self.now();
+        let (members, cuts, described) = {
+            let views = self.watcher.views();
+            let roster = views.authority().roster();
+            let members: Vec<PeerId> = roster.members().keys().copied().collect();
+            (members, roster.forked_chains().clone(), views.peers().all().clone())
+        };
+        self.exchange.set_members(members.iter().copied(), now);
+        self.exchange.set_fork_cuts(&cuts);
+        let me = self.endpoint.peer_id();
+        for (peer, body) in described.iter().filter(|(peer, _)| **peer != me && members.contains(peer)) {
+            self.book.set_of(*peer, &body.addresses, now);
+        }
+        self.membership.set_members(members.into_iter().filter(|peer| *peer != me));
+    }
+
+    /// Dials what is due. A node that still has an invite to present presents it to whoever answers.
+    fn dial_due(&mut self) {
+        let connected: BTreeSet<PeerId> = self.exchange.connected_members().collect();
+        let now = self.now();
+        if self.join.is_some() && !self.wires.is_empty() {
+            return;
+        }
+        for (address, peer) in self.book.due(&connected, now) {
+            let role = match &self.join {
+                Some((_, request)) => Role::Joiner(Box::new(request.clone())),
+                None => Role::Dialler,
+            };
+            tokio::spawn(dial(self.endpoint.clone(), address, peer, role, self.inputs.clone()));
+        }
+    }
+
+    fn show_links(&mut self) {
+        let now = self.now();
+        if now < self.links_due {
+            return;
+        }
+        self.links_due = now + if self.join.is_some() { REDIAL_TICK } else { LINKS_EVERY };
+        let members: BTreeSet<PeerId> = self.exchange.connected_members().collect();
+        let mut shown: Vec<Link> = self
+            .wires
+            .values()
+            .filter(|wire| wire.is_member && members.contains(&wire.peer))
+            .map(|wire| Link {
+                peer: wire.peer,
+                address: wire.connection.remote_addr(),
+                rtt: wire.connection.rtt(),
+                lacks: 0,
+                owes: 0,
+            })
+            .collect();
+        shown.sort_by_key(|link| link.peer);
+        shown.dedup_by_key(|link| link.peer);
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+async fn accept(endpoint: Endpoint, inputs: mpsc::UnboundedSender<Input>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            match incoming.establish().await {
+                Ok(connection) => {
+                    let _ = inputs.send(Input::Connected { connection, role: Role::Answerer, dialled: None });
+                }
+                Err(error) => tracing::debug!(%error, "a caller was not accepted"),
+            }
+        });
+    }
+}
+
+async fn dial(
+    endpoint: Endpoint,
+    address: String,
+    peer: Option<PeerId>,
+    role: Role,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    let found: Vec<SocketAddr> = match tokio::net::lookup_host(&address).await {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            tracing::info!(address, %error, "the address cannot be looked up");
+            Vec::new()
+        }
+    };
+    let input = match endpoint.connect_any(&found, peer).await {
+        Ok(connection) => Input::Connected { connection, role, dialled: Some(address) },
+        Err(error) => {
+            tracing::info!(address, %error, "dialling failed");
+            Input::DialFailed(address)
+        }
+    };
+    let _ = inputs.send(input);
+}
+
+async fn send_all(
+    id: ConnectionId,
+    connection: Connection,
+    mut messages: mpsc::UnboundedReceiver<(Vec<u8>, Priority)>,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    while let Some((message, priority)) = messages.recv().await {
+        let (len, message): (usize, Arc<[u8]>) = (message.len(), Arc::from(message));
+        loop {
+            match connection.send(Arc::clone(&message), priority) {
+                Ok(()) => break,
+                Err(crate::SendError::Full { .. }) => connection.room(priority).await,
+                Err(error) => {
+                    tracing::debug!(%error, "a message was not sent");
+                    return;
+                }
+            }
+        }
+        let _ = inputs.send(Input::Sent(id, len));
+    }
+}
+
+async fn receive_all(
+    id: ConnectionId,
+    connection: Connection,
+    messages: mpsc::Sender<(ConnectionId, Vec<u8>)>,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    loop {
+        match connection.recv().await {
+            Ok(bytes) => {
+                if messages.send((id, bytes)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection ended");
+                let _ = inputs.send(Input::Gone(id));
+                return;
+            }
+        }
+    }
+}
+
+async fn receive_datagrams(
+    id: ConnectionId,
+    connection: Connection,
+    datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
+) {
+    while let Ok(bytes) = connection.recv_datagram().await {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = datagrams.try_send((id, bytes)) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Frames and blobs read for others, and where the segments of a chain begin.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wfengine_protocol::output::{FramesRead, StoredFrame};
+use wfengine_protocol::segment::{Place, SegmentCursor, SegmentNumber};
+use wfengine_storage_format::ChainId;
+use wfengine_store::{StoreError, Watcher};
+
+/// Bytes of frames read at once while a chain's segments are counted.
+const WALK_BYTES: usize = 1024 * 1024;
+
+/// How far one chain was walked, and where its segments begin.
+#[derive(Debug)]
+struct Walked {
+    cursor: SegmentCursor,
+    next_seq: u64,
+    starts: Vec<u64>,
+}
+
+/// Where segments begin, for every chain that was asked for. Grows by one number for 512 KiB of frames.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SegmentStarts(Arc<Mutex<BTreeMap<ChainId, Walked>>>);
+
+impl SegmentStarts {
+    /// The segment that holds a place, and the place it begins with. Walks what was not walked before.
+    fn of(&self, watcher: &Watcher, chain: &ChainId, seq: u64) -> Result<Option<(SegmentNumber, u64)>, StoreError> {
+        let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let walked = chains.entry(*chain).or_insert_with(|| Walked {
+            cursor: SegmentCursor::START,
+            next_seq: 0,
+            starts: Vec::new(),
+        });
+        while walked.next_seq <= seq {
+            let frames = watcher.chain_frames(chain, walked.next_seq, WALK_BYTES)?;
+            if frames.is_empty() {
+                return Ok(None);
+            }
+            for stored in frames {
+                let header = stored.frame.header();
+                let Ok(slot) = walked.cursor.pass(stored.frame.bytes().len()) else { return Ok(None) };
+                if slot.place == Place::First {
+                    walked.starts.push(header.first_seq);
+                }
+                walked.next_seq = header.end_seq();
+            }
+        }
+        let number = walked.starts.partition_point(|start| *start <= seq).checked_sub(1);
+        Ok(number.and_then(|number| Some((SegmentNumber(number as u64), *walked.starts.get(number)?))))
+    }
+
+    /// Reads frames as the exchange asked for them.
+    pub(super) fn read(
+        &self,
+        watcher: &Watcher,
+        chain: &ChainId,
+        from_seq: u64,
+        whole_segment: bool,
+        max_bytes: usize,
+    ) -> Result<FramesRead, StoreError> {
+        let mut read = FramesRead::default();
+        let mut first_seq = from_seq;
+        if whole_segment {
+            let Some((segment, start)) = self.of(watcher, chain, from_seq)? else { return Ok(read) };
+            read.segment = Some(segment);
+            first_seq = start;
+        }
+        let mut bytes = 0;
+        'reading: loop {
+            let frames = watcher.chain_frames(chain, first_seq, WALK_BYTES.min(max_bytes.max(1)))?;
+            if frames.is_empty() {
+                break;
+            }
+            for stored in frames {
+                let header = stored.frame.header();
+                let (first, end) = (header.first_seq, header.end_seq());
+                bytes += stored.frame.bytes().len();
+                read.frames.push(StoredFrame { first_seq: first, end_seq: end, bytes: Arc::clone(stored.frame.bytes()) });
+                first_seq = end;
+                if bytes >= max_bytes && end > from_seq {
+                    break 'reading;
+                }
+            }
+        }
+        Ok(read)
+    }
+}
