@@ -32,6 +32,14 @@ pub enum DataDirError {
         /// Who asks.
         user: u32,
     },
+    /// It is something else, and nothing of it is touched.
+    #[error("{path} {holds}: choose a new or an empty directory with --data-dir", path = .path.display())]
+    NotOurs {
+        /// Which path.
+        path: PathBuf,
+        /// What is wrong with it.
+        holds: &'static str,
+    },
     /// Another process owns it.
     #[error("{path} is in use by process {pid}: let it end, or stop it with `kill {pid}`", path = .path.display())]
     Locked {
@@ -83,11 +91,17 @@ impl DataDir {
         let path = path.into();
         let io = |action, source| DataDirError::Io { action, path: path.clone(), source };
         let created = !path.exists();
+        if !created && !path.is_dir() {
+            return Err(DataDirError::NotOurs { path, holds: "is no directory" });
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| io("create", e))?;
         let metadata = fs::metadata(&path).map_err(|e| io("read", e))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user {
             return Err(DataDirError::OtherUser { path, owner: metadata.uid(), user });
+        }
+        if !created && !is_ours_or_empty(&path) {
+            return Err(DataDirError::NotOurs { path, holds: "holds other files" });
         }
         if metadata.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(|e| io("restrict", e))?;
@@ -156,21 +170,36 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`] when the file is unreadable or holds something else.
     pub fn identity(&self, fresh_seed: impl FnOnce() -> [u8; 32]) -> Result<Signer, DataDirError> {
-        let path = self.path.join("identity");
-        if let Some(text) = self.read_small(&path)? {
-            let malformed =
-                || DataDirError::Malformed { path: path.clone(), expected: "64 hexadecimal digits" };
-            let seed: [u8; 32] = text
-                .trim()
-                .parse::<wfengine_storage_format::BlobId>()
-                .map(|id| *id.as_bytes())
-                .map_err(|_| malformed())?;
-            return Ok(Signer::from_seed(&seed));
+        if let Some(signer) = self.known_identity()? {
+            return Ok(signer);
         }
+        let path = self.path.join("identity");
         let signer = Signer::from_seed(&fresh_seed());
         let text = wfengine_storage_format::BlobId::from_bytes(signer.to_seed()).to_string();
-        self.write_small(&path, &text)?;
-        Ok(signer)
+        // two first commands at once make two keys: the one that is linked first is the node's
+        let draft = self.path.join(format!("identity.{}", std::process::id()));
+        self.write_small(&draft, &text)?;
+        let linked = fs::hard_link(&draft, &path);
+        let _ = fs::remove_file(&draft);
+        match linked {
+            Ok(()) => Ok(signer),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => self
+                .known_identity()?
+                .ok_or(DataDirError::Malformed { path, expected: "64 hexadecimal digits" }),
+            Err(source) => Err(DataDirError::Io { action: "write", path, source }),
+        }
+    }
+
+    /// The node's key, if it has one.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when the file is unreadable or holds something else.
+    pub fn known_identity(&self) -> Result<Option<Signer>, DataDirError> {
+        let path = self.path.join("identity");
+        let Some(text) = self.read_small(&path)? else { return Ok(None) };
+        let seed = text.trim().parse::<wfengine_storage_format::BlobId>();
+        let seed = seed.map_err(|_| DataDirError::Malformed { path, expected: "64 hexadecimal digits" })?;
+        Ok(Some(Signer::from_seed(seed.as_bytes())))
     }
 
     /// The cluster the node belongs to.
@@ -241,6 +270,17 @@ impl DataDir {
     }
 }
 
+/// Whether a directory is empty or one of this module's, perhaps still being made.
+fn is_ours_or_empty(path: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(path) else { return true };
+    let names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let is_ours = |name: &String| {
+        matches!(name.as_str(), "lock" | "cluster" | "clusters") || name.starts_with("identity")
+    };
+    names.is_empty() || names.iter().any(is_ours)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +298,26 @@ mod tests {
         assert_eq!(mode(data.path()), 0o700);
         fs::write(data.path().join("identity"), "nonsense").unwrap();
         assert!(matches!(data.identity(|| [7; 32]), Err(DataDirError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_directory_with_other_files_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("letter"), "dear").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::NotOurs { .. })));
+        assert!(matches!(DataDir::open(dir.path().join("letter")), Err(DataDirError::NotOurs { .. })));
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn first_commands_at_once_agree_on_one_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path().join("data")).unwrap();
+        // the other command wins while this one makes its key
+        let ours =
+            data.identity(|| data.identity(|| [1; 32]).unwrap().to_seed().map(|byte| byte + 1)).unwrap();
+        assert_eq!(ours.peer_id(), Signer::from_seed(&[1; 32]).peer_id());
     }
 
     #[test]

@@ -13,6 +13,7 @@
 pub mod blobs;
 pub mod data_dir;
 pub mod disk;
+pub mod embed;
 mod error;
 mod index;
 mod log_file;
