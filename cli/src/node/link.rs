@@ -52,6 +52,12 @@ impl Node {
         let local = endpoint.local_addr().map(|local| local.to_string()).unwrap_or_default();
         let name = self.home.name()?;
         let mut dial: Vec<String> = self.settings().addresses.into_iter().collect();
+        if dial.is_empty()
+            && let Ok(listed) = std::env::var("P2P_BOOTSTRAP_PEERS")
+        {
+            crate::terminal::note("P2P_BOOTSTRAP_PEERS is read for compatibility; `wfengine peer add` keeps addresses for good");
+            dial.extend(listed.split(',').map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()));
+        }
         dial.extend(join.into_iter().flat_map(|line| line.addresses.iter().map(|address| address.to_string())));
         let request = join.map(|line| {
             let system = crate::home::system_labels();

@@ -108,6 +108,8 @@ pub struct Exchange {
     next_compare: Monotonic,
     /// Whether chains may have become available to be asked for.
     unscheduled: bool,
+    /// Nothing was asked for because the log does not keep up.
+    congested: bool,
     /// Whose chunks were verified last.
     turn: Option<ConnectionId>,
 
@@ -155,6 +157,7 @@ impl Exchange {
             next_number: 0,
             next_compare: now,
             unscheduled: false,
+            congested: false,
             turn: None,
             cursors: BTreeMap::new(),
             incoming: BTreeMap::new(),

@@ -13,6 +13,7 @@
 //!
 //! This crate opens no socket, starts no thread and reads no clock.
 
+mod bounded;
 pub mod chunk;
 pub mod document;
 mod exchange;

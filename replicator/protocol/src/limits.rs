@@ -55,6 +55,10 @@ pub const SERVING_READS_MAX: usize = 4;
 /// Bytes of chunks one peer pushed that wait to be verified; further ones count as notices. What was asked for comes on top: the
 /// window, and for each need the chunk that passes its bytes, 20 MiB in the worst case (every frame of 256 KiB).
 pub const PUSHED_BYTES_MAX: usize = 2 << 20;
+/// Bytes of one chain's frames on their way to the log, above which no more of the chain is taken.
+pub const AHEAD_CHAIN_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all frames on their way to the log, above which nothing is asked for.
+pub const AHEAD_BYTES_MAX: usize = 32 << 20;
 /// Bytes of the shortest chunk there can be (shared); keeps the number of chunks in proportion to their bytes.
 pub const CHUNK_LEN_MIN: usize = 64;
 /// Bytes of one range of a blob (shared).

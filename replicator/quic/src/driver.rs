@@ -8,10 +8,12 @@
 //! limits and the transport's · losing a connection loses nothing but time.
 
 mod admitting;
+mod asking;
 mod book;
 mod keeping;
 mod machine;
 mod serving;
+mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;

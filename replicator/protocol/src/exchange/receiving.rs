@@ -14,15 +14,13 @@ use super::Exchange;
 use crate::chunk::CHUNK_LEN_MAX;
 use crate::filter::ParsedChunk;
 use crate::frontier::ChainEntry;
-use crate::limits::{CHUNK_LEN_MIN, UNSENT_BYTES_MAX};
+use crate::limits::{AHEAD_CHAIN_BYTES_MAX, CHUNK_LEN_MIN, UNSENT_BYTES_MAX};
 use crate::message::{Bytes, ChunksMessage, List, Message, PushMessage};
 use crate::output::{Class, ConnectionId, Outcome, Output};
 use crate::scores::{INVALID_SIGNATURE, USELESS};
 use crate::segment::SegmentCursor;
 use crate::session::{Breach, NeedKind, Session, Unverified};
 
-/// Frames of one chain on their way to the log, at most; then it is asked for no more of it.
-const AHEAD_MAX: usize = 8_192;
 /// How long frames may be on their way to the log before the chain is asked for again.
 const STALE: Duration = Duration::from_secs(60);
 
@@ -33,7 +31,9 @@ pub(crate) struct Incoming {
     tip: EventId,
     cursor: SegmentCursor,
     /// Ends and cursors of the frames that were handed over and are not committed.
-    ahead: VecDeque<(u64, SegmentCursor)>,
+    ahead: VecDeque<(u64, SegmentCursor, usize)>,
+    /// Their bytes.
+    bytes: usize,
     /// One of them waits for frames of other chains.
     blocked: bool,
     touched: Monotonic,
@@ -47,9 +47,13 @@ impl Incoming {
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
+    /// Bytes of its frames on their way to the log.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
     /// Whether more of the chain may be asked for.
     pub(super) fn takes_more(&self) -> bool {
-        !self.blocked && self.ahead.len() < AHEAD_MAX
+        !self.blocked && self.bytes < AHEAD_CHAIN_BYTES_MAX
     }
 }
 
@@ -109,7 +113,8 @@ impl Exchange {
             if end_seq <= position.next_seq {
                 return Ok(());
             }
-            let fits = first_seq <= position.next_seq && position.cursor.is_some();
+            let room = self.incoming.get(&chain).is_none_or(Incoming::takes_more);
+            let fits = first_seq <= position.next_seq && position.cursor.is_some() && room;
             let chunk = chunk.into_inner();
             if fits && session.keep_pushed(Unverified::Pushed { chain, first_seq, end_seq, chunk }) {
                 return Ok(());
@@ -247,6 +252,7 @@ impl Exchange {
             tip: header.last,
             cursor,
             ahead: VecDeque::new(),
+            bytes: 0,
             blocked: false,
             touched: self.now,
         });
@@ -254,13 +260,14 @@ impl Exchange {
         incoming.tip = header.last;
         incoming.cursor = cursor;
         incoming.touched = self.now;
-        incoming.ahead.push_back((header.end_seq(), cursor));
+        incoming.bytes += frame.bytes().len();
+        incoming.ahead.push_back((header.end_seq(), cursor, frame.bytes().len()));
     }
 
     /// A frame handed over by [`Output::Admit`] is not committed, or not yet.
     pub fn handle_outcome(&mut self, chain: &ChainId, end_seq: u64, outcome: Outcome, now: Monotonic) {
         self.now = now;
-        let on_its_way = |incoming: &Incoming| incoming.ahead.iter().any(|(end, _)| *end == end_seq);
+        let on_its_way = |incoming: &Incoming| incoming.ahead.iter().any(|(end, ..)| *end == end_seq);
         match outcome {
             Outcome::Waiting => {
                 if let Some(incoming) = self.incoming.get_mut(chain).filter(|incoming| on_its_way(incoming)) {
@@ -344,10 +351,14 @@ impl Exchange {
     fn settle_incoming(&mut self, chain: &ChainId, end_seq: u64) -> Option<SegmentCursor> {
         let incoming = self.incoming.get_mut(chain)?;
         let mut settled = None;
-        while let Some((end, cursor)) = incoming.ahead.front().copied().filter(|(end, _)| *end <= end_seq) {
+        while let Some((end, cursor, len)) =
+            incoming.ahead.front().copied().filter(|(end, ..)| *end <= end_seq)
+        {
             settled = Some(cursor).filter(|_| end == end_seq);
             incoming.ahead.pop_front();
+            incoming.bytes -= len;
         }
+        self.unscheduled |= std::mem::take(&mut self.congested);
         incoming.touched = self.now;
         if incoming.ahead.is_empty() || settled.is_none() {
             let unblocked = incoming.blocked;

@@ -10,10 +10,12 @@ use wfengine_core::time::Monotonic;
 use wfengine_storage_format::limits::SEGMENT_BYTES_MAX;
 use wfengine_storage_format::{ChainId, EventId, Hash32};
 
+use super::receiving::Incoming;
 use super::{Exchange, ReadFor};
 use crate::frontier::{ChainEntry, Comparison, RangePrefix};
 use crate::limits::{
-    NEED_BYTES_MAX, NEED_BYTES_MIN, NEEDS_MAX, OFFERS_MAX, RANGES_MAX, UNSENT_BYTES_MAX, WINDOW_BYTES,
+    AHEAD_BYTES_MAX, NEED_BYTES_MAX, NEED_BYTES_MIN, NEEDS_MAX, OFFERS_MAX, RANGES_MAX, UNSENT_BYTES_MAX,
+    WINDOW_BYTES,
 };
 use crate::message::{FrontierMessage, Held, List, Message, NeedMessage, RangeAnswer, RangeAsk};
 use crate::output::{Class, ConnectionId, FramesRead, Output, RequestId};
@@ -154,6 +156,10 @@ impl Exchange {
 
     /// Asks for as much as the windows allow.
     pub(super) fn schedule(&mut self) {
+        if self.incoming.values().map(Incoming::bytes).sum::<usize>() > AHEAD_BYTES_MAX {
+            self.congested = true;
+            return;
+        }
         let offering =
             |(_, session): &(&ConnectionId, &Session)| session.is_member() && session.offers.len() > 0;
         let connections: Vec<ConnectionId> =
@@ -170,6 +176,7 @@ impl Exchange {
         let mut room = ((WINDOW_BYTES.saturating_sub(session.window_used)) / max_bytes) as usize;
         room = room.min(NEEDS_MAX - session.needs.len().min(NEEDS_MAX));
         let (mut chosen, mut settled, mut uncut) = (Vec::new(), Vec::new(), Vec::new());
+        let mut congested = false;
         for (chain, offer) in session.offers.lowest_first() {
             if chosen.len() >= room {
                 break;
@@ -182,7 +189,9 @@ impl Exchange {
             if self.refused.contains(&chain) || committed >= offer.length {
                 settled.push(chain);
             } else if let Some(incoming) = incoming {
-                if incoming.takes_more() && incoming.next_seq < offer.length {
+                if !incoming.takes_more() {
+                    congested |= !incoming.is_blocked();
+                } else if incoming.next_seq < offer.length {
                     chosen.push((chain, incoming.next_seq));
                 }
             } else if self.cursor(&chain).is_some() {
@@ -191,6 +200,7 @@ impl Exchange {
                 uncut.push(chain);
             }
         }
+        self.congested |= congested;
         uncut.iter().for_each(|chain| self.learn_cursor(chain));
         if let Some(session) = self.sessions.get_mut(&connection) {
             settled.iter().for_each(|chain| session.offers.remove(chain));

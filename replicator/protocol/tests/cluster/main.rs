@@ -1,7 +1,10 @@
 //! Nodes with real logs, wired in memory, become equal: from nothing, after divergence, through a third, over links that break.
 
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod network;
+#[cfg(test)]
 mod node;
 
 use std::time::Duration;
@@ -106,6 +109,88 @@ fn links_that_break_at_random_points_only_delay() {
         network.pass(Duration::from_secs(120));
         network.assert_equal_logs();
     }
+}
+
+#[test]
+fn a_disk_that_stands_still_stops_the_asking_and_loses_nothing() {
+    let mut network = Network::of_members(2, 18);
+    let big = wfengine_storage_format::PeerDescribed {
+        name: "big".into(),
+        addresses: vec!["x".repeat(200); 256],
+        version: String::new(),
+    };
+    (0..400).for_each(|_| {
+        network.nodes[0].write_body(big.clone());
+    });
+    network.connect(1, 0);
+    // frames are verified and none is committed
+    let mut ahead = Vec::new();
+    for _ in 0..200 {
+        network.nodes[1].disk = Some(Default::default());
+        network.step();
+        ahead.extend(network.nodes[1].disk.take().unwrap());
+    }
+    let bytes: usize = ahead.iter().map(|(frame, _)| frame.bytes().len()).sum();
+    assert!((8 << 20..10 << 20).contains(&bytes), "{bytes} bytes ahead of the disk");
+    for (frame, from) in ahead {
+        network.nodes[1].take(frame, from);
+    }
+    network.pass(Duration::from_secs(10));
+    network.assert_equal_logs();
+    assert_eq!(network.nodes[1].admits, 400);
+}
+
+#[test]
+fn slow_disks_and_restarts_only_delay() {
+    for seed in 0..6 {
+        let mut network = Network::of_members(3, 300 + seed);
+        network.nodes.iter_mut().for_each(|node| node.disk = Some(Default::default()));
+        (0..3).for_each(|at| network.nodes[at].write(100));
+        for life in 2..12 {
+            let links = [network.connect(0, 1), network.connect(1, 2), network.connect(2, 0)];
+            for _ in 0..network.pick(200) {
+                network.step();
+            }
+            let (writer, count) = (network.pick(3), network.pick(5));
+            network.nodes[writer].write(count);
+            for _ in 0..network.pick(50) {
+                network.step();
+            }
+            let stopped = network.pick(3);
+            links.into_iter().for_each(|link| network.cut(link));
+            network.nodes[stopped].restart();
+            network.nodes[stopped].new_life(life);
+        }
+        network.connect(0, 1);
+        network.connect(1, 2);
+        network.pass(Duration::from_secs(180));
+        network.assert_equal_logs();
+    }
+}
+
+#[test]
+fn a_newcomer_catches_up_with_more_interleaved_frames_than_may_wait() {
+    let mut network = Network::of_members(4, 17);
+    network.connect(0, 1);
+    network.connect(1, 2);
+    let big = wfengine_storage_format::PeerDescribed {
+        name: "big".into(),
+        addresses: vec!["x".repeat(200); 200],
+        version: String::new(),
+    };
+    for _ in 0..150 {
+        for at in 0..3 {
+            network.nodes[at].write_body(big.clone());
+            network.settle();
+        }
+    }
+    let bytes: usize = network.nodes[0].frames.values().flatten().map(|frame| frame.bytes().len()).sum();
+    assert!(bytes > 4 * wfengine_core::pending::PENDING_BYTES_PER_PEER_MAX);
+    network.nodes[3].disk = Some(Default::default());
+    network.connect(3, 1);
+    network.pass(Duration::from_secs(180));
+    network.assert_equal_logs();
+    assert!(network.nodes[3].admits < 900, "{} frames verified for 450", network.nodes[3].admits);
 }
 
 #[test]

@@ -136,6 +136,16 @@ impl Network {
                 [(*id, 0), (*id, 1)].into_iter().filter(|(_, to)| !link.lanes[*to].messages.is_empty())
             })
             .collect();
+        let writing: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| self.nodes[*at].disk.as_ref().is_some_and(|disk| !disk.is_empty()))
+            .collect();
+        if !writing.is_empty() && (busy.is_empty() || self.rng.random_range(0..3) > 0) {
+            let node = &mut self.nodes[writing[self.rng.random_range(0..writing.len())]];
+            if let Some((frame, from)) = node.disk.as_mut().and_then(VecDeque::pop_front) {
+                node.take(frame, from);
+            }
+            return true;
+        }
         if busy.is_empty() {
             return false;
         }

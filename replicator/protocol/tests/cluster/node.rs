@@ -1,6 +1,6 @@
 //! A node in memory: the real log, pending set, authority and exchange, with vectors for a disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use wfengine_core::authority::Authority;
@@ -51,6 +51,8 @@ pub(crate) struct Node {
     /// Outputs that are the node's to act upon.
     pub(crate) told: Vec<Output>,
     pub(crate) admits: usize,
+    /// Frames on their way to the log, if the disk is slow.
+    pub(crate) disk: Option<VecDeque<(VerifiedFrame, PeerId)>>,
 }
 
 pub(crate) fn signer(seed: u8) -> Signer {
@@ -106,6 +108,7 @@ impl Node {
             partial: BTreeMap::new(),
             told: Vec::new(),
             admits: 0,
+            disk: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl Node {
         let seed = self.seed();
         let members: Vec<PeerId> = self.authority.roster().members().keys().copied().collect();
         self.pending = Pending::default();
+        self.disk = self.disk.take().map(|_| VecDeque::new());
         self.exchange =
             Exchange::new(config(seed, self.cluster), Frontier::of(self.log.chains()), members, Monotonic(0));
         self.exchange.set_fork_cuts(self.authority.roster().forked_chains());
@@ -283,7 +287,10 @@ impl Node {
                 }
                 Output::Admit { frame, from } => {
                     self.admits += 1;
-                    self.take(frame, from);
+                    match &mut self.disk {
+                        Some(disk) => disk.push_back((frame, from)),
+                        None => self.take(frame, from),
+                    }
                 }
                 Output::ReadBlob { request, blob, offset, len } => {
                     let read = self.blobs.get(&blob).map(|bytes| {

@@ -57,7 +57,11 @@ impl Book {
     }
 
     /// What is to be dialled now: address and the key that has to answer. Nobody who is connected is dialled.
-    pub(super) fn due(&mut self, connected: &BTreeSet<PeerId>, now: Monotonic) -> Vec<(String, Option<PeerId>)> {
+    pub(super) fn due(
+        &mut self,
+        connected: &BTreeSet<PeerId>,
+        now: Monotonic,
+    ) -> Vec<(String, Option<PeerId>)> {
         let mut due = Vec::new();
         let mut dialled: BTreeSet<PeerId> =
             self.entries.values().filter(|entry| entry.dialling).filter_map(|entry| entry.peer).collect();
@@ -75,7 +79,8 @@ impl Book {
 
     /// When the next address is due.
     pub(super) fn next_due(&self, connected: &BTreeSet<PeerId>) -> Option<Monotonic> {
-        let waits = |entry: &&Entry| !entry.dialling && !entry.peer.is_some_and(|peer| connected.contains(&peer));
+        let waits =
+            |entry: &&Entry| !entry.dialling && !entry.peer.is_some_and(|peer| connected.contains(&peer));
         self.entries.values().filter(waits).map(|entry| entry.due).min()
     }
 

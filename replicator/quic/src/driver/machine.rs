@@ -1,27 +1,27 @@
 //! The task that owns the exchange and the failure detector, and performs what they want.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wfengine_core::time::{Monotonic, WallMs};
-use wfengine_protocol::limits::BLOB_RANGE_BYTES_MAX;
 use wfengine_protocol::membership::Liveness;
-use wfengine_protocol::message::{Bytes, JoinAnswer, JoinRequest, List};
+use wfengine_protocol::message::{JoinAnswer, JoinRequest};
 use wfengine_protocol::output::JoinDecision;
 use wfengine_protocol::{
-    AskId, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget, Membership, Output,
-    Question, Reply, RequestId, Role,
+    AskId, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget, Membership,
+    Output, Question, Reply, RequestId, Role,
 };
 use wfengine_storage_format::{BlobId, Body, EventId, JobId, PeerId, VerifiedFrame};
 use wfengine_store::{Blobs, Committed, Watcher};
 
 use super::admitting::{NotCommitted, carry};
+use super::asking::Asked;
 use super::book::Book;
 use super::keeping::{Keeping, OFFERED_BYTES_MAX};
 use super::serving::SegmentStarts;
+use super::wire::{Wire, accept, dial};
 use super::{Host, Link, Start};
 use crate::{CloseCode, Connection, Endpoint, Priority};
 
@@ -33,8 +33,6 @@ const DATAGRAMS_WAITING_MAX: usize = 1_024;
 const OUTPUTS_AT_ONCE: usize = 64;
 /// How often the table of links is brought up to date.
 const LINKS_EVERY: Duration = Duration::from_millis(500);
-/// How long peers are waited for when asked what they hold.
-const HOLDERS_WAIT: Duration = Duration::from_secs(2);
 /// How long a joiner's own invite is presented again after a connection was lost.
 const REDIAL_TICK: Duration = Duration::from_secs(1);
 
@@ -64,27 +62,12 @@ pub(super) enum Control {
     Holders { event: EventId, blobs: Vec<BlobId>, done: oneshot::Sender<Vec<PeerId>> },
 }
 
-/// A question under way, and who waits for its answer.
-enum Asked {
-    Log(oneshot::Sender<Option<Vec<u8>>>),
-    Holds(PeerId, mpsc::UnboundedSender<Option<PeerId>>),
-}
-
-/// One connection's tasks.
-struct Wire {
-    connection: Connection,
-    peer: PeerId,
-    outgoing: mpsc::UnboundedSender<(Vec<u8>, Priority)>,
-    tasks: tokio::task::JoinSet<()>,
-    is_member: bool,
-}
-
 pub(super) struct Machine {
     endpoint: Endpoint,
-    watcher: Watcher,
-    blobs: Blobs,
-    host: Arc<dyn Host>,
-    exchange: Exchange,
+    pub(super) watcher: Watcher,
+    pub(super) blobs: Blobs,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) exchange: Exchange,
     membership: Membership,
     join: Option<(wfengine_protocol::JoinLine, JoinRequest)>,
     wires: BTreeMap<ConnectionId, Wire>,
@@ -92,10 +75,10 @@ pub(super) struct Machine {
     book: Book,
     keeping: Keeping,
     starts: SegmentStarts,
-    asked: BTreeMap<AskId, Asked>,
+    pub(super) asked: BTreeMap<AskId, Asked>,
     links: Arc<Mutex<Vec<Link>>>,
     links_due: Monotonic,
-    inputs: mpsc::UnboundedSender<Input>,
+    pub(super) inputs: mpsc::UnboundedSender<Input>,
     messages: mpsc::Sender<(ConnectionId, Vec<u8>)>,
     datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
     admitting: mpsc::UnboundedSender<(VerifiedFrame, PeerId, WallMs)>,
@@ -171,12 +154,16 @@ impl Machine {
         machine
     }
 
-    fn now(&self) -> Monotonic {
+    pub(super) fn now(&self) -> Monotonic {
         self.host.now().monotonic
     }
 
     /// Runs until it is told to stop.
-    pub(super) async fn run(mut self, mut controls: mpsc::UnboundedReceiver<Control>, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        mut self,
+        mut controls: mpsc::UnboundedReceiver<Control>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let Some(mut received) = self.received.take() else { return };
         let accepting = tokio::spawn(accept(self.endpoint.clone(), self.inputs.clone()));
         loop {
@@ -282,7 +269,8 @@ impl Machine {
                 }
             }
             Output::Read { request, chain, from_seq, whole_segment, max_bytes } => {
-                let (starts, watcher, inputs) = (self.starts.clone(), self.watcher.clone(), self.inputs.clone());
+                let (starts, watcher, inputs) =
+                    (self.starts.clone(), self.watcher.clone(), self.inputs.clone());
                 tokio::task::spawn_blocking(move || {
                     let read = starts.read(&watcher, &chain, from_seq, whole_segment, max_bytes);
                     let read = read.unwrap_or_else(|error| {
@@ -299,7 +287,8 @@ impl Machine {
                 let (blobs, inputs) = (self.blobs.clone(), self.inputs.clone());
                 tokio::task::spawn_blocking(move || {
                     let read = blobs.len(&blob).and_then(|total| {
-                        let bytes = if len == 0 { Ok(Vec::new()) } else { blobs.range(&blob, offset, len as usize) };
+                        let bytes =
+                            if len == 0 { Ok(Vec::new()) } else { blobs.range(&blob, offset, len as usize) };
                         bytes.ok().map(|bytes| (total, bytes))
                     });
                     let _ = inputs.send(Input::BlobRead(request, read));
@@ -372,51 +361,6 @@ impl Machine {
         }
     }
 
-    fn answer(&self, connection: ConnectionId, number: u32, question: Question) {
-        let inputs = self.inputs.clone();
-        match question {
-            Question::LogFollow { job, offset } => {
-                let part = self.host.log_part(job, offset);
-                tokio::spawn(async move {
-                    let reply = match part.await {
-                        Some((mut bytes, end)) => {
-                            let end = end && bytes.len() <= BLOB_RANGE_BYTES_MAX;
-                            bytes.truncate(BLOB_RANGE_BYTES_MAX);
-                            Bytes::try_from(bytes).map_or(Reply::Refused, |bytes| Reply::Log { offset, bytes, end })
-                        }
-                        None => Reply::Unknown,
-                    };
-                    let _ = inputs.send(Input::Replied(connection, number, reply));
-                });
-            }
-            Question::Holds { event, blobs } => {
-                let (watcher, kept) = (self.watcher.clone(), self.blobs.clone());
-                tokio::task::spawn_blocking(move || {
-                    let event = matches!(watcher.event(&event), Ok(Some(_)));
-                    let blobs = blobs.iter().all(|blob| kept.has(blob));
-                    let _ = inputs.send(Input::Replied(connection, number, Reply::Holds { event, blobs }));
-                });
-            }
-        }
-    }
-
-    fn answered(&mut self, ask: AskId, reply: Option<Reply>) {
-        match self.asked.remove(&ask) {
-            Some(Asked::Log(done)) => {
-                let bytes = match reply {
-                    Some(Reply::Log { bytes, .. }) => Some(bytes.into_inner()),
-                    _ => None,
-                };
-                let _ = done.send(bytes);
-            }
-            Some(Asked::Holds(peer, told)) => {
-                let holds = matches!(reply, Some(Reply::Holds { event: true, blobs: true }));
-                let _ = told.send(holds.then_some(peer));
-            }
-            None => {}
-        }
-    }
-
     fn take_input(&mut self, input: Input) {
         let now = self.now();
         match input {
@@ -460,12 +404,8 @@ impl Machine {
         }
         self.next_connection += 1;
         let id = ConnectionId(self.next_connection);
-        let (outgoing, sending) = mpsc::unbounded_channel();
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(send_all(id, connection.clone(), sending, self.inputs.clone()));
-        tasks.spawn(receive_all(id, connection.clone(), self.messages.clone(), self.inputs.clone()));
-        tasks.spawn(receive_datagrams(id, connection.clone(), self.datagrams.clone()));
-        self.wires.insert(id, Wire { connection, peer, outgoing, tasks, is_member: false });
+        let wire = Wire::start(id, connection, self.messages.clone(), self.datagrams.clone(), &self.inputs);
+        self.wires.insert(id, wire);
         self.exchange.connected(id, peer, role, now);
     }
 
@@ -474,7 +414,8 @@ impl Machine {
         match control {
             Control::Beats(beats) => {
                 let members: Vec<PeerId> = self.exchange.connected_members().collect();
-                for (peer, beat) in members.iter().flat_map(|peer| beats.iter().map(move |beat| (peer, beat))) {
+                for (peer, beat) in members.iter().flat_map(|peer| beats.iter().map(move |beat| (peer, beat)))
+                {
                     self.exchange.send_datagram(peer, Datagram::Beat(beat));
                 }
             }
@@ -500,32 +441,6 @@ impl Machine {
             }
             Control::Holders { event, blobs, done } => self.ask_holders(event, &blobs, done),
         }
-    }
-
-    fn ask_holders(&mut self, event: EventId, blobs: &[BlobId], done: oneshot::Sender<Vec<PeerId>>) {
-        let now = self.now();
-        let (told, mut heard) = mpsc::unbounded_channel();
-        let mut waiting = 0usize;
-        for peer in self.exchange.connected_members().collect::<Vec<_>>() {
-            let question = Question::Holds { event, blobs: List::truncated(blobs.iter().copied()) };
-            if let Some(ask) = self.exchange.ask(&peer, question, now) {
-                self.asked.insert(ask, Asked::Holds(peer, told.clone()));
-                waiting += 1;
-            }
-        }
-        drop(told);
-        tokio::spawn(async move {
-            let mut holders = Vec::new();
-            let collect = async {
-                while waiting > 0 {
-                    let Some(answer) = heard.recv().await else { break };
-                    holders.extend(answer);
-                    waiting -= 1;
-                }
-            };
-            let _ = tokio::time::timeout(HOLDERS_WAIT, collect).await;
-            let _ = done.send(holders);
-        });
     }
 
     fn take_commit(
@@ -670,105 +585,5 @@ impl Machine {
         shown.sort_by_key(|link| link.peer);
         shown.dedup_by_key(|link| link.peer);
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.tasks.abort_all();
-    }
-}
-
-async fn accept(endpoint: Endpoint, inputs: mpsc::UnboundedSender<Input>) {
-    while let Some(incoming) = endpoint.accept().await {
-        let inputs = inputs.clone();
-        tokio::spawn(async move {
-            match incoming.establish().await {
-                Ok(connection) => {
-                    let _ = inputs.send(Input::Connected { connection, role: Role::Answerer, dialled: None });
-                }
-                Err(error) => tracing::debug!(%error, "a caller was not accepted"),
-            }
-        });
-    }
-}
-
-async fn dial(
-    endpoint: Endpoint,
-    address: String,
-    peer: Option<PeerId>,
-    role: Role,
-    inputs: mpsc::UnboundedSender<Input>,
-) {
-    let found: Vec<SocketAddr> = match tokio::net::lookup_host(&address).await {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            tracing::info!(address, %error, "the address cannot be looked up");
-            Vec::new()
-        }
-    };
-    let input = match endpoint.connect_any(&found, peer).await {
-        Ok(connection) => Input::Connected { connection, role, dialled: Some(address) },
-        Err(error) => {
-            tracing::info!(address, %error, "dialling failed");
-            Input::DialFailed(address)
-        }
-    };
-    let _ = inputs.send(input);
-}
-
-async fn send_all(
-    id: ConnectionId,
-    connection: Connection,
-    mut messages: mpsc::UnboundedReceiver<(Vec<u8>, Priority)>,
-    inputs: mpsc::UnboundedSender<Input>,
-) {
-    while let Some((message, priority)) = messages.recv().await {
-        let (len, message): (usize, Arc<[u8]>) = (message.len(), Arc::from(message));
-        loop {
-            match connection.send(Arc::clone(&message), priority) {
-                Ok(()) => break,
-                Err(crate::SendError::Full { .. }) => connection.room(priority).await,
-                Err(error) => {
-                    tracing::debug!(%error, "a message was not sent");
-                    return;
-                }
-            }
-        }
-        let _ = inputs.send(Input::Sent(id, len));
-    }
-}
-
-async fn receive_all(
-    id: ConnectionId,
-    connection: Connection,
-    messages: mpsc::Sender<(ConnectionId, Vec<u8>)>,
-    inputs: mpsc::UnboundedSender<Input>,
-) {
-    loop {
-        match connection.recv().await {
-            Ok(bytes) => {
-                if messages.send((id, bytes)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection ended");
-                let _ = inputs.send(Input::Gone(id));
-                return;
-            }
-        }
-    }
-}
-
-async fn receive_datagrams(
-    id: ConnectionId,
-    connection: Connection,
-    datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
-) {
-    while let Ok(bytes) = connection.recv_datagram().await {
-        if let Err(mpsc::error::TrySendError::Closed(_)) = datagrams.try_send((id, bytes)) {
-            return;
-        }
     }
 }

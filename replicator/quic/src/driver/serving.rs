@@ -25,7 +25,12 @@ pub(super) struct SegmentStarts(Arc<Mutex<BTreeMap<ChainId, Walked>>>);
 
 impl SegmentStarts {
     /// The segment that holds a place, and the place it begins with. Walks what was not walked before.
-    fn of(&self, watcher: &Watcher, chain: &ChainId, seq: u64) -> Result<Option<(SegmentNumber, u64)>, StoreError> {
+    fn of(
+        &self,
+        watcher: &Watcher,
+        chain: &ChainId,
+        seq: u64,
+    ) -> Result<Option<(SegmentNumber, u64)>, StoreError> {
         let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let walked = chains.entry(*chain).or_insert_with(|| Walked {
             cursor: SegmentCursor::START,
@@ -76,7 +81,11 @@ impl SegmentStarts {
                 let header = stored.frame.header();
                 let (first, end) = (header.first_seq, header.end_seq());
                 bytes += stored.frame.bytes().len();
-                read.frames.push(StoredFrame { first_seq: first, end_seq: end, bytes: Arc::clone(stored.frame.bytes()) });
+                read.frames.push(StoredFrame {
+                    first_seq: first,
+                    end_seq: end,
+                    bytes: Arc::clone(stored.frame.bytes()),
+                });
                 first_seq = end;
                 if bytes >= max_bytes && end > from_seq {
                     break 'reading;
