@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use wfengine_core::views::job::Status;
+use wfengine_core::views::run::Run;
 use wfengine_executor::log::{LogLine, LogReader, Stream};
 use wfengine_storage_format::{JobId, RunId};
 use wfengine_store::Committed;
@@ -36,7 +37,7 @@ impl Follower {
     /// Tells what happens until the run has ended or nobody listens any more.
     pub(super) async fn follow(&mut self, node: &Arc<Node>, items: &Items, logs: bool) -> Result<(), Failure> {
         loop {
-            let ended = node.watcher().run(&self.run).is_none_or(|run| run.status.is_terminal());
+            let ended = node.watcher().run(&self.run).is_none_or(|run| run.status.is_terminal() && !is_busy_with(node, &run));
             if ended {
                 while let Ok(happening) = self.news.try_recv() {
                     self.tell(node, items, &happening, logs).await;
@@ -117,6 +118,12 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// Whether this node still works on a run that has ended: a leg that is being stopped may yet have a result.
+fn is_busy_with(node: &Node, run: &Run) -> bool {
+    let held = node.look(|scheduler, _, _| scheduler.held_claims());
+    run.jobs.values().flat_map(|job| &job.claims).any(|claim| held.contains(&claim.id))
 }
 
 fn job_name(node: &Node, run: &RunId, job: &JobId) -> String {
