@@ -359,7 +359,8 @@ impl<S: Reread> Replayer<S> {
         self.by_need.clear();
         let views = (VIEWS_VERSION, self.views.digest());
         self.compare(expected, views);
-        let void = self.views.void_len() + self.views.unknown().values().sum::<u64>();
+        self.note_what_to_know();
+        let not_folded = self.views.void_len() + self.views.unknown().values().sum::<u64>();
         Report {
             cluster: self.log.cluster(),
             frames: self.frames,
@@ -371,10 +372,24 @@ impl<S: Reread> Replayer<S> {
             height: self.log.height(),
             members: self.views.authority().roster().members().len(),
             runs: self.views.runs().len(),
-            not_folded: void,
+            not_folded,
             views,
             findings: self.findings.clone(),
             notes: self.notes.clone(),
+        }
+    }
+
+    fn note_what_to_know(&mut self) {
+        for (kind, events) in self.views.unknown() {
+            let upgrade = if kind.is_critical() {
+                ", which a node must understand to decide: upgrade wfengine"
+            } else {
+                ""
+            };
+            self.notes.push(format!("{events} events are of {kind}{upgrade}"));
+        }
+        for (chain, seq) in self.views.authority().roster().forked_chains() {
+            self.notes.push(format!("chain {chain} is forked: from event {seq} on it counts for nothing"));
         }
     }
 
