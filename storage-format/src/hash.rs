@@ -104,7 +104,12 @@ pub fn peer_point(peer: &PeerId, index: u16) -> Hash32 {
 
 /// `SHA-256(key ‖ text of the peer id)`: decides between peers at equal distance, anew for every job.
 pub fn tie_break(key: &Hash32, peer: &PeerId) -> Hash32 {
-    Parts::new("").fixed(key).fixed(peer.to_string().as_bytes()).finish()
+    tie_break_text(key, &peer.to_string())
+}
+
+/// [`tie_break`] for a peer id whose text is at hand.
+pub fn tie_break_text(key: &Hash32, peer_text: &str) -> Hash32 {
+    Parts::new("").fixed(key).fixed(peer_text.as_bytes()).finish()
 }
 
 /// Number of bits in which two hashes differ, 0 to 256.

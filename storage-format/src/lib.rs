@@ -88,7 +88,7 @@ pub use frame::{
 };
 pub use hash::{
     Hash32, canonical_matrix, clock_head, duty_key, hamming_distance, job_id, ownership_key, peer_point,
-    run_id, sha256, tie_break,
+    run_id, sha256, tie_break, tie_break_text,
 };
 pub use id::{BlobId, ChainId, ClusterId, EventId, IdError, IdPrefix, Incarnation, JobId, PeerId, RunId};
 pub use kind::Kind;

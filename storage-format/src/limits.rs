@@ -29,7 +29,7 @@ pub const TRIGGER_KEY_BYTES_MAX: usize = 512;
 pub const WEIGHT_MAX: u16 = 64;
 /// Members of a cluster.
 pub const MEMBERS_MAX: usize = 1024;
-/// Claims of one job by one author that are looked at; later ones are void.
+/// Claims of one job by one author that were lost after they started; one more is looked at, later ones are void.
 pub const CLAIMS_PER_AUTHOR_MAX: usize = 5;
 /// Lost claims after which a job fails for infrastructure reasons.
 pub const EPOCHS_MAX: u32 = 5;

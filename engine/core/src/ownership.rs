@@ -6,7 +6,9 @@
 
 use std::cmp::Reverse;
 
-use wfengine_storage_format::{EventId, Hash32, PeerId, Role, hamming_distance, peer_point, tie_break};
+use wfengine_storage_format::{
+    EventId, Hash32, PeerId, Role, hamming_distance, peer_point, tie_break, tie_break_text,
+};
 
 use crate::authority::{Member, Roster};
 
@@ -15,6 +17,7 @@ use crate::authority::{Member, Roster};
 pub struct Points {
     /// Whose.
     pub peer: PeerId,
+    text: String,
     points: Vec<Hash32>,
     may_execute: bool,
 }
@@ -23,7 +26,12 @@ impl Points {
     /// The points of a member: one for each unit of weight.
     pub fn of(peer: PeerId, member: &Member) -> Self {
         let points = (0..member.weight.max(1)).map(|index| peer_point(&peer, index)).collect();
-        Self { peer, points, may_execute: member.roles.has(Role::Executor) }
+        Self { peer, text: peer.to_string(), points, may_execute: member.roles.has(Role::Executor) }
+    }
+
+    /// Decides between this peer and others at the same distance.
+    fn tie(&self, key: &Hash32) -> Hash32 {
+        tie_break_text(key, &self.text)
     }
 
     /// Distance of the nearest point to a key, in bits.
@@ -86,7 +94,7 @@ pub fn ranking(key: &Hash32, roster: &Roster, runs_on: &[String]) -> Vec<Ranked>
         .points()
         .iter()
         .filter(|points| eligible(points, roster, runs_on))
-        .map(|points| (points.distance(key), tie_break(key, &points.peer), points.peer))
+        .map(|points| (points.distance(key), points.tie(key), points.peer))
         .collect();
     ranked.sort_unstable();
     ranked.into_iter().map(|(distance, _, peer)| Ranked { peer, distance }).collect()

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use wfengine_storage_format::limits::{CLAIMS_PER_AUTHOR_MAX, EPOCHS_MAX, TEXT_BYTES_MAX};
+use wfengine_storage_format::limits::{EPOCHS_MAX, TEXT_BYTES_MAX};
 use wfengine_storage_format::{ChainId, EventId, JobClaimed, JobFailed, PeerId, Placement, ownership_key};
 
 use super::allow::{Allow, Allowed};
@@ -231,7 +231,7 @@ impl Outlook<'_> {
         let better = order.iter().take(position).filter(|place| {
             Some(place.peer) != gone
                 && self.peers.is_alive(&place.peer)
-                && claims_of(job, &place.peer) < CLAIMS_PER_AUTHOR_MAX
+                && !job.is_used_up(&place.peer)
                 && self.decline_of(&place.peer, run, job).is_none()
         });
         let turns = self.timing.turn.saturating_mul(u32::try_from(better.count()).unwrap_or(u32::MAX));
@@ -239,7 +239,7 @@ impl Outlook<'_> {
         let since = since.max(gate.open_since);
         let due = since + turns.min(self.timing.turns_max) + gate.delay;
         let due = due.max(entry.not_before);
-        let exhausted = claims_of(job, &self.own()) >= CLAIMS_PER_AUTHOR_MAX;
+        let exhausted = job.is_used_up(&self.own());
         let declined = match entry.unable {
             true => Some(Decline::Unable),
             false => exhausted.then_some(Decline::Exhausted),
@@ -300,7 +300,7 @@ impl Outlook<'_> {
             let declined =
                 if place.peer == self.own() { declined } else { self.decline_of(&place.peer, run, job) };
             self.peers.is_alive(&place.peer)
-                && claims_of(job, &place.peer) < CLAIMS_PER_AUTHOR_MAX
+                && !job.is_used_up(&place.peer)
                 && !matches!(declined, Some(Decline::Unable | Decline::Exhausted))
         };
         if order.iter().any(is_left) {
@@ -316,10 +316,6 @@ impl Outlook<'_> {
         );
         Some(Hopeless { error, waits: !is_placed_at_author(run) })
     }
-}
-
-fn claims_of(job: &Job, peer: &PeerId) -> usize {
-    job.claims.iter().filter(|claim| claim.peer() == *peer).count()
 }
 
 /// Cut to what a body may hold, at a character.
