@@ -59,7 +59,9 @@ pub(crate) enum AuditError {
         path: PathBuf,
     },
     /// Frames that are damaged are not exported.
-    #[error("{place} is damaged ({detail}): an export of it would not prove anything. `wfengine replay --verify` lists what is wrong")]
+    #[error(
+        "{place} is damaged ({detail}): an export of it would not prove anything. `wfengine replay --verify` lists what is wrong"
+    )]
     Damaged {
         /// Where.
         place: String,

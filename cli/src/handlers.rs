@@ -92,6 +92,7 @@ pub(crate) enum Request {
 
 /// Answers a request.
 pub(crate) async fn handle(node: Arc<Node>, request: Request, items: Items) -> Result<serde_json::Value, Failure> {
+    node.ready().await;
     match request {
         Request::Run { path, source, wishes, workspace, environment } => {
             json(&runs::run(&node, path, source, wishes, workspace, environment, items).await?)

@@ -92,9 +92,17 @@ pub(crate) fn system_labels() -> Vec<String> {
 impl Home {
     /// Opens or makes the data directory. First use prints where it is, once.
     pub(crate) fn open(given: Option<PathBuf>) -> Result<Self, Failure> {
-        let data = DataDir::open(data_dir_path(given)?)?;
+        let path = data_dir_path(given)?;
+        let path = std::path::absolute(&path).map_err(|error| Failure::io("find", &path, &error))?;
+        let data = DataDir::open(path)?;
         if data.was_created() {
             crate::terminal::note(&format!("this node's log and key are kept in {}", data.path().display()));
+        }
+        if data.known_identity()?.is_none() && !data.clusters().is_empty() {
+            let path = data.path().display();
+            return Err(Failure::refused(format!(
+                "{path}/identity is missing, and without it this host is no member of the clusters in {path}/clusters: put the file back, or move clusters and cluster away to start anew"
+            )));
         }
         let seed = random::<32>()?;
         let signer = data.identity(|| seed)?;
@@ -112,7 +120,9 @@ impl Home {
         match self.data.read_small(&path)? {
             None => Ok(Settings::default()),
             Some(text) => serde_json::from_str(&text)
-                .map_err(|error| Failure::bad_input(format!("{} is damaged: {error}", path.display()))),
+                .map_err(|error| {
+                    Failure::bad_input(format!("{} is damaged: {error}. Correct it, or move it away", path.display()))
+                }),
         }
     }
 
@@ -152,6 +162,17 @@ impl Home {
     /// Opens the log of a cluster for writing.
     pub(crate) fn open_store(&self, cluster: &ClusterId, purpose: Purpose) -> Result<Store, Failure> {
         let dir = self.data.cluster_dir(cluster);
+        if !dir.join("log.redb").exists() {
+            let file = self.data.path().join("cluster");
+            return Err(Failure::new(
+                Exit::Failure,
+                format!(
+                    "the log of cluster {cluster} is missing at {}: restore it, or move {} away to found another cluster",
+                    dir.display(),
+                    file.display()
+                ),
+            ));
+        }
         let fresh = Incarnation::from_bytes(random()?);
         let (store, opened) = Store::open(&dir, self.signer.clone(), purpose, fresh, &boot_id())?;
         if opened.moved {

@@ -29,6 +29,7 @@ use wfengine_store::{AskError, Blobs, Purpose, Receipt, Store, Watcher};
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::home::{Home, Settings};
+pub(crate) use execute::tracking_prefix;
 pub(crate) use feed::{Happening, News, What};
 use network::Network;
 pub(crate) use planning::{blob, rerun, results_of};
@@ -75,6 +76,10 @@ pub(crate) struct Node {
     wake: Notify,
     answers: mpsc::UnboundedSender<CommandAnswer>,
     stopping: watch::Sender<bool>,
+    /// Set once what an earlier process left behind has its end in the log.
+    ready: watch::Sender<bool>,
+    /// Set when only what was begun is still awaited.
+    leaving: watch::Sender<bool>,
     _lock: DirLock,
 }
 
@@ -98,10 +103,11 @@ impl Node {
         clock: Clock,
     ) -> Result<Arc<Self>, Failure> {
         let purpose = if mode == Mode::Command { Purpose::Command } else { Purpose::Serve };
+        // what can be refused without the log is refused before it is opened
+        let settings = home.settings()?;
         let store = home.open_store(&cluster, purpose)?;
         let blobs = Blobs::open(home.data.blobs_dir(&cluster))?;
         blobs.sweep();
-        let settings = home.settings()?;
         let news = store.watcher().subscribe();
         let scheduler = {
             let views = store.watcher().views();
@@ -126,6 +132,8 @@ impl Node {
             wake: Notify::new(),
             answers,
             stopping,
+            ready: watch::Sender::new(false),
+            leaving: watch::Sender::new(false),
             _lock: lock,
         });
         execute::clear_leftovers(&node);
@@ -226,6 +234,34 @@ impl Node {
         }
     }
 
+    /// Done once the node may be asked: runs whose `wfengine run` ended without them have their end in the log.
+    pub(crate) async fn ready(&self) {
+        let mut ready = self.ready.subscribe();
+        let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Whoever waits here for something that may never come is sent away.
+    pub(crate) fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+    /// Done once this process wants to end.
+    pub(crate) async fn left(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let _ = leaving.wait_for(|leaving| *leaving).await;
+    }
+
+    /// Whether a run is executed here for somebody who waits for it.
+    pub(crate) fn lends_to(&self, run: &RunId) -> bool {
+        held(&self.lent).contains_key(run)
+    }
+
+    /// Kills what runs here and gives its claims back; returns when that is on disk, or after a few seconds.
+    pub(crate) async fn give_up(&self) {
+        const WAIT_MAX: Duration = Duration::from_secs(5);
+        execute::kill_all(self);
+        let _ = tokio::time::timeout(WAIT_MAX, self.drain(Duration::ZERO)).await;
+    }
+
     /// Stops the drive loop and closes the log.
     pub(crate) fn close(&self) -> Result<(), Failure> {
         self.stopping.send_replace(true);
@@ -261,5 +297,11 @@ fn config(mode: Mode, settings: &Settings, views: &Views, now: Now) -> Result<Co
     };
     let seen: BTreeSet<PeerId> = settings.seen.iter().filter_map(recent).collect();
     let seed = u64::from_le_bytes(crate::home::random()?);
-    Ok(Config { slots, allow: allow(settings), seen, seed, ..Config::default() })
+    let mut config = Config { slots, allow: allow(settings), seen, seed, ..Config::default() };
+    if mode == Mode::Command {
+        config.keeps_tasks = true;
+        // a short command judges no peer, so it need not doubt itself on a slow host
+        config.timing.lag_max = Duration::from_secs(24 * 3600);
+    }
+    Ok(config)
 }

@@ -76,7 +76,8 @@ fn write_one(
     let frames = std::mem::take(&mut open.frames);
     written.frames += frames.len() as u64;
     let bytes = export_document(chain, open.segment, &frames)?;
-    let path = directory.join(format!("{}-{}-{:06}.automerge", chain.author, chain.incarnation, open.segment.0));
+    let path =
+        directory.join(format!("{}-{}-{:06}.automerge", chain.author, chain.incarnation, open.segment.0));
     fs::write(&path, &bytes).map_err(AuditError::io("write", &path))?;
     written.files += 1;
     written.bytes += bytes.len() as u64;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use wfengine_core::replay::{Checking, Reread, check_frame};
 use wfengine_storage_format::{
-    Body, EventId, ExportHeader, ExportScope, ExportTrailer, ExportWriter, Hash32, RunId, SignedFrame, Signer,
-    VerifiedFrame,
+    Body, EventId, ExportHeader, ExportScope, ExportTrailer, ExportWriter, Hash32, RunId, SignedFrame,
+    Signer, VerifiedFrame,
 };
 
 use super::AuditError;
@@ -48,15 +48,21 @@ pub(crate) fn write_export(
         Some(handles) => {
             let again = source.again();
             for handle in handles {
-                let bytes = again.reread(handle).ok_or_else(|| damaged(&format!("frame {handle}"), "it cannot be read again"))?;
+                let bytes = again
+                    .reread(handle)
+                    .ok_or_else(|| damaged(&format!("frame {handle}"), "it cannot be read again"))?;
                 writer.frame(&verified(&format!("frame {handle}"), &bytes)?, &mut out.buffer)?;
                 out.flush(WRITE_BYTES)?;
             }
         }
-        None => each_frame(source, |place, frame| {
-            writer.frame(&verified(&place, &frame)?, &mut out.buffer)?;
-            out.flush(WRITE_BYTES)
-        }, progress)?,
+        None => each_frame(
+            source,
+            |place, frame| {
+                writer.frame(&verified(&place, &frame)?, &mut out.buffer)?;
+                out.flush(WRITE_BYTES)
+            },
+            progress,
+        )?,
     }
     let views = views.filter(|_| run.is_none());
     let trailer = writer.finish(signer, views, &mut out.buffer)?;
@@ -70,7 +76,9 @@ fn damaged(place: &str, detail: &str) -> AuditError {
 
 fn verified(place: &str, bytes: &[u8]) -> Result<VerifiedFrame, AuditError> {
     // an export vouches for what it holds: signatures too, whatever this disk was told before
-    SignedFrame::decode(bytes).and_then(SignedFrame::verify).map_err(|error| damaged(place, &error.to_string()))
+    SignedFrame::decode(bytes)
+        .and_then(SignedFrame::verify)
+        .map_err(|error| damaged(place, &error.to_string()))
 }
 
 /// Every frame of a source; stops at the first that is damaged.
@@ -103,7 +111,8 @@ fn frames_of_run(source: &mut Source, run: RunId) -> Result<Vec<u64>, AuditError
     let (mut named, mut present): (BTreeSet<EventId>, BTreeSet<EventId>) = (BTreeSet::new(), BTreeSet::new());
     let mut found = false;
     each_handle(source, |handle, bytes| {
-        let checked = check_frame(bytes, Checking::HashesOnly).map_err(|error| damaged(&format!("frame {handle}"), &error.to_string()))?;
+        let checked = check_frame(bytes, Checking::HashesOnly)
+            .map_err(|error| damaged(&format!("frame {handle}"), &error.to_string()))?;
         let events = checked.frame().events();
         let mut wanted = false;
         for (_, event) in events {

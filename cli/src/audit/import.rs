@@ -3,8 +3,8 @@
 //! Whether the frames fit the log is for the log to say; they go through the same door as a peer's. Nothing is handed over before the
 //! file's cluster and scope are known to be right: that is the caller's check on the [`Source`].
 
-use wfengine_core::replay::{Finding, What, check_frame};
 use wfengine_core::replay::Checking;
+use wfengine_core::replay::{Finding, What, check_frame};
 
 use super::AuditError;
 use super::source::{Piece, Source};

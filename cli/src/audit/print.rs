@@ -82,7 +82,11 @@ pub(crate) fn event_text(event: &Admitted, views: &Views) -> String {
     }
     let incarnation = event.chain.incarnation.to_string();
     let chain = incarnation.get(..4).unwrap_or(&incarnation);
-    let cut = if views.authority().roster().counts(&event.chain, event.seq) { "" } else { " (cut off: counts for nothing)" };
+    let cut = if views.authority().roster().counts(&event.chain, event.seq) {
+        ""
+    } else {
+        " (cut off: counts for nothing)"
+    };
     format!(
         "{} {name:<16} {chain}:{:<6} {:>6} {} {}{cut}",
         event.id.short(),
@@ -93,9 +97,10 @@ pub(crate) fn event_text(event: &Admitted, views: &Views) -> String {
     )
 }
 
-/// Texts of others must not steer the terminal.
+/// Texts of others must not steer the terminal, nor turn the direction of a line.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 struct Said {
@@ -116,17 +121,25 @@ fn said(event: &Admitted, views: &Views) -> Said {
     let job_name = || {
         let (run, job) = event.body.job()?;
         let (run, job) = views.runs().live_job(&run, &job)?;
-        Some(if run.is_task() { format!("task '{}'", run.name()) } else { format!("job '{}' of '{}'", job.leg.name, run.name()) })
+        Some(if run.is_task() {
+            format!("task '{}'", run.name())
+        } else {
+            format!("job '{}' of '{}'", job.leg.name, run.name())
+        })
     };
     let job = || {
-        job_name().or_else(|| event.body.job().map(|(_, job)| format!("job {}", job.short()))).unwrap_or_default()
+        job_name()
+            .or_else(|| event.body.job().map(|(_, job)| format!("job {}", job.short())))
+            .unwrap_or_default()
     };
     let run = || {
         let id = event.body.run();
         let name = id.and_then(|id| views.runs().live(&id)).map(|run| format!("'{}'", run.name()));
         name.or_else(|| id.map(|id| id.short())).unwrap_or_default()
     };
-    let labels = |labels: &[String]| if labels.is_empty() { String::new() } else { format!(", labels {}", labels.join(", ")) };
+    let labels = |labels: &[String]| {
+        if labels.is_empty() { String::new() } else { format!(", labels {}", labels.join(", ")) }
+    };
     let peer = |peer| views.peer_name(peer);
     let words = match &event.body {
         Body::ClusterFounded(body) => {
@@ -181,7 +194,11 @@ fn said(event: &Admitted, views: &Views) -> Said {
             tell("name", &body.name);
             tell("addresses", &body.addresses.join(", "));
             tell("version", &body.version);
-            let at = if body.addresses.is_empty() { String::new() } else { format!(" at {}", body.addresses.join(", ")) };
+            let at = if body.addresses.is_empty() {
+                String::new()
+            } else {
+                format!(" at {}", body.addresses.join(", "))
+            };
             format!("calls itself '{}'{at}, version {}", body.name, body.version)
         }
         Body::RunSubmitted(body) => {
@@ -233,7 +250,12 @@ fn said(event: &Admitted, views: &Views) -> Said {
         Body::PriorityChanged(body) => {
             tell("submission", &body.submission);
             tell("priority_milli", &body.priority_milli);
-            format!("set the priority of {} to {}.{:03}", run(), body.priority_milli / 1000, body.priority_milli % 1000)
+            format!(
+                "set the priority of {} to {}.{:03}",
+                run(),
+                body.priority_milli / 1000,
+                body.priority_milli % 1000
+            )
         }
         Body::JobClaimed(body) => {
             tell("submission", &body.submission);
@@ -337,7 +359,8 @@ fn abort_words(reason: &AbortReason) -> String {
 /// A run and its jobs in a few lines, as `--at` shows them.
 pub(crate) fn run_lines(run: &Run, views: &Views) -> Vec<String> {
     let reason = if run.reason.is_empty() { String::new() } else { format!(": {}", run.reason) };
-    let mut lines = vec![clean(&format!("{} {:<12} {}{reason}", run.id.short(), run.status.name(), run.name()))];
+    let mut lines =
+        vec![clean(&format!("{} {:<12} {}{reason}", run.id.short(), run.status.name(), run.name()))];
     for job in run.jobs.values() {
         let claim = job.effective_claim().map_or_else(String::new, |claim| {
             format!(" by {} (epoch {})", views.peer_name(&claim.peer()), claim.epoch)
@@ -380,4 +403,54 @@ pub(crate) fn change_line(change: &Change) -> ChangeLine {
     };
     let (name, before, after) = (change.name.clone(), change.before.clone(), change.after.clone());
     ChangeLine { what, id, run, name, before, after }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use wfengine_core::views::runs::NoHistory;
+    use wfengine_storage_format::{Kind, SignedFrame};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_words_also_unknown_and_void_ones() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage-format/golden/v1");
+        let mut events: Vec<Arc<Admitted>> = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "frame")
+                && let Ok(frame) =
+                    SignedFrame::decode(&std::fs::read(&path).unwrap()).and_then(SignedFrame::verify)
+            {
+                events.extend(Admitted::of_frame(frame, wfengine_core::time::WallMs(0)));
+            }
+        }
+        events.sort_by_key(|event| event.order());
+        let mut views = Views::new(events[0].id.into());
+        for event in &events {
+            views.apply(event, &NoHistory);
+        }
+        let mut kinds = BTreeSet::new();
+        let mut bodies = BTreeSet::new();
+        for event in &events {
+            let line = event_line(event, &views);
+            assert!(line.says.len() > 6 && !line.says.contains("  "), "{line:?}");
+            assert!(event_text(event, &views).lines().count() == 1);
+            kinds.insert(event.kind);
+            bodies.insert(line.body);
+            if event.kind.is_critical() {
+                assert!(line.says.contains("upgrade"));
+            }
+        }
+        assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
+        assert_eq!(bodies, BTreeSet::from(["known", "unknown", "void"]));
+    }
+
+    #[test]
+    fn texts_of_others_do_not_steer_the_terminal() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc\u{202e}d é"), "a�[2Jb�c�d é");
+    }
 }

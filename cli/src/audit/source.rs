@@ -55,7 +55,8 @@ impl Reread for Again {
             Again::File(file) => {
                 let mut len = [0; 4];
                 file.read_exact_at(&mut len, handle.checked_sub(EXPORT_RECORD_HEAD_LEN as u64)?).ok()?;
-                let len = usize::try_from(u32::from_le_bytes(len)).ok().filter(|len| *len <= FRAME_BYTES_MAX)?;
+                let len =
+                    usize::try_from(u32::from_le_bytes(len)).ok().filter(|len| *len <= FRAME_BYTES_MAX)?;
                 let mut bytes = vec![0; len];
                 file.read_exact_at(&mut bytes, handle).ok()?;
                 Some(bytes)
@@ -123,7 +124,7 @@ impl Spool {
 #[derive(Debug)]
 enum Kind {
     Store { watcher: Watcher, frames_len: u64 },
-    File(Exported),
+    File(Box<Exported>),
     Spool(Arc<Spool>),
 }
 
@@ -163,7 +164,7 @@ impl Source {
     pub(crate) fn of_file(path: &Path) -> Result<Self, AuditError> {
         let file = File::open(path).map_err(AuditError::io("open", path))?;
         let len = file.metadata().map_err(AuditError::io("read", path))?.len();
-        let mut exported = Exported {
+        let mut exported = Box::new(Exported {
             path: path.to_owned(),
             file: Arc::new(file),
             at: 0,
@@ -171,7 +172,7 @@ impl Source {
             reader: ExportReader::new(),
             ended: false,
             read_ahead: VecDeque::new(),
-        };
+        });
         let (cluster, scope) = exported.begin()?;
         Ok(Self { kind: Kind::File(exported), cluster, scope, next: 0 })
     }
@@ -218,14 +219,18 @@ impl Source {
     pub(super) fn read(&mut self, pieces: &mut Vec<Piece>) -> Result<bool, AuditError> {
         match &mut self.kind {
             Kind::File(exported) => exported.read(pieces),
-            Kind::Store { watcher, frames_len } => Ok(read_store(watcher, *frames_len, &mut self.next, pieces)),
+            Kind::Store { watcher, frames_len } => {
+                Ok(read_store(watcher, *frames_len, &mut self.next, pieces))
+            }
             Kind::Spool(spool) => {
                 let end = spool.len().min(self.next + FRAMES_AT_ONCE as u64);
                 for number in self.next..end {
                     let place = Place { frame: number, offset: None };
                     pieces.push(match spool.frame(number) {
                         Some(bytes) => Piece::Frame(place, bytes),
-                        None => damage(What::Missing, place, "it cannot be read back from the spool".to_owned()),
+                        None => {
+                            damage(What::Missing, place, "it cannot be read back from the spool".to_owned())
+                        }
                     });
                 }
                 self.next = end;
@@ -248,7 +253,11 @@ fn read_store(watcher: &Watcher, frames_len: u64, next: &mut u64, pieces: &mut V
     let frames = match watcher.raw_frames(*next, wanted) {
         Ok(frames) => frames,
         Err(error) => {
-            pieces.push(damage(What::Damaged, here, format!("from here on the database cannot be read: {error}")));
+            pieces.push(damage(
+                What::Damaged,
+                here,
+                format!("from here on the database cannot be read: {error}"),
+            ));
             return false;
         }
     };
@@ -281,8 +290,13 @@ impl Exported {
                     ExportItem::Frame(frame) => SignedFrame::decode(&frame.bytes)
                         .ok()
                         .map(|frame| (frame.header().cluster, ExportScope::Whole)),
-                    ExportItem::Damage(damage @ (ExportDamage::NotAnExport | ExportDamage::Version { .. })) => {
-                        return Err(AuditError::NotAnExport { path: self.path.clone(), damage: damage.clone() });
+                    ExportItem::Damage(
+                        damage @ (ExportDamage::NotAnExport | ExportDamage::Version { .. }),
+                    ) => {
+                        return Err(AuditError::NotAnExport {
+                            path: self.path.clone(),
+                            damage: damage.clone(),
+                        });
                     }
                     ExportItem::Damage(_) | ExportItem::Trailer(_) => None,
                 };

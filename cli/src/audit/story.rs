@@ -64,7 +64,10 @@ pub(crate) fn story(run: &Run, events: &[Arc<Admitted>], views: &Views) -> Vec<S
 
 fn head(run: &Run) -> String {
     let reason = if run.reason.is_empty() { String::new() } else { format!(", {}", run.reason) };
-    let when = run.submissions.first().map_or_else(String::new, |first| format!(", submitted {}", rfc3339(first.time_ms)));
+    let when = run
+        .submissions
+        .first()
+        .map_or_else(String::new, |first| format!(", submitted {}", rfc3339(first.time_ms)));
     format!("run {} '{}': {}{reason}{when}", run.id, run.name(), run.status)
 }
 
@@ -106,7 +109,11 @@ fn tell_job(job: &Job, views: &Views, lines: &mut Vec<StoryLine>) {
         lines.push(line("claim", Some(claim.id), &text));
     }
     if let Some(result) = &job.result {
-        let superseded = if job.result_superseded { " (result-superseded: it is not the one that came first)" } else { "" };
+        let superseded = if job.result_superseded {
+            " (result-superseded: it is not the one that came first)"
+        } else {
+            ""
+        };
         let text = format!(
             "  result: {} by {} in {} ms{superseded}",
             result.conclusion,
@@ -114,12 +121,17 @@ fn tell_job(job: &Job, views: &Views, lines: &mut Vec<StoryLine>) {
             result.duration_ms
         );
         lines.push(line("result", Some(result.id), &text));
-        lines.extend(result.notes.iter().map(|note| line("remark", Some(result.id), &format!("  note: {note}"))));
+        lines.extend(
+            result.notes.iter().map(|note| line("remark", Some(result.id), &format!("  note: {note}"))),
+        );
     }
     for duplicate in &job.duplicates {
         let differs = if job.divergent { ", divergent" } else { "" };
-        let text =
-            format!("  executed once more by {}: {}{differs}", views.peer_name(&duplicate.peer), duplicate.conclusion);
+        let text = format!(
+            "  executed once more by {}: {}{differs}",
+            views.peer_name(&duplicate.peer),
+            duplicate.conclusion
+        );
         lines.push(line("result", Some(duplicate.id), &text));
     }
 }

@@ -9,13 +9,12 @@ use wfengine_core::seal::Author;
 use wfengine_core::time::WallMs;
 use wfengine_core::views::VIEWS_VERSION;
 use wfengine_storage_format::{
-    ChainId, ClusterFounded, Conclusion, ExportScope, Frozen, Incarnation, JobClaimed, JobCompleted, JobStarted,
-    Origin, Placement, RunId, RunSpec, RunSubmitted, SignedFrame, Signer,
+    ChainId, ClusterFounded, Conclusion, ExportScope, Frozen, Incarnation, JobClaimed, JobCompleted,
+    JobStarted, Origin, Placement, RunId, RunSpec, RunSubmitted, SignedFrame, Signer,
 };
 use wfengine_store::{DataDir, Purpose, Store};
 
 use super::*;
-
 
 fn quiet(_: (u64, u64)) {}
 
@@ -57,7 +56,11 @@ impl Host {
             Store::open(&data.cluster_dir(&cluster), signer.clone(), Purpose::Serve, fresh, "boot").unwrap();
         let host = Self { dir, store, signer };
         for n in 0..runs {
-            host.ask(Command::Submit { submission: Box::new(task(&format!("task {n}"))), plan: vec![], blobs: vec![] });
+            host.ask(Command::Submit {
+                submission: Box::new(task(&format!("task {n}"))),
+                plan: vec![],
+                blobs: vec![],
+            });
         }
         let submission = task("told");
         let run = submission.run();
@@ -141,7 +144,10 @@ fn events_are_told_in_words_and_as_json() {
     let lines: Vec<String> = proof.replayer.history().map(|event| event_text(&event, views)).collect();
     assert_eq!(lines.len() as u64, proof.report.events);
     assert!(lines[0].contains("founded the cluster 'home'"), "{lines:#?}");
-    assert!(lines.last().unwrap().contains("2026-11-20T23:59:59.000Z completed task 'told': success"), "{lines:#?}");
+    assert!(
+        lines.last().unwrap().contains("2026-11-20T23:59:59.000Z completed task 'told': success"),
+        "{lines:#?}"
+    );
     for event in proof.replayer.history() {
         let json = serde_json::to_value(event_line(&event, views)).unwrap();
         assert_eq!(json["id"], event.id.to_string());
@@ -151,8 +157,14 @@ fn events_are_told_in_words_and_as_json() {
     let told = story(&shown, &proof.replayer.events_of_run(&run), views);
     let text: Vec<&str> = told.iter().map(|line| line.text.as_str()).collect();
     assert!(text[0].contains("'told': completed"), "{text:#?}");
-    assert!(text.iter().any(|line| line.contains("epoch 1: home at rank 0") || line.contains("epoch 1: ")), "{text:#?}");
-    assert!(text.iter().any(|line| line.contains("result: success")) && text.iter().any(|line| line.contains("dropped")));
+    assert!(
+        text.iter().any(|line| line.contains("epoch 1: home at rank 0") || line.contains("epoch 1: ")),
+        "{text:#?}"
+    );
+    assert!(
+        text.iter().any(|line| line.contains("result: success"))
+            && text.iter().any(|line| line.contains("dropped"))
+    );
     assert_eq!(run_lines(&shown, views).len(), 2);
 }
 
@@ -198,7 +210,8 @@ fn one_run_is_exported_and_proved_alone() {
     let told = story(proof.run.as_ref().unwrap(), &proof.events_of_run, &proof.views);
     assert!(told.iter().any(|line| line.part == "claim"));
     let unknown = RunId::from_bytes([9; 32]);
-    let outcome = write_export(&mut host.source(), Some(unknown), &host.path("no"), &host.signer, None, &quiet);
+    let outcome =
+        write_export(&mut host.source(), Some(unknown), &host.path("no"), &host.signer, None, &quiet);
     assert!(matches!(outcome, Err(AuditError::UnknownRun(_))) && !host.path("no").exists());
 }
 

@@ -35,11 +35,15 @@ pub(crate) fn rfc3339(ms: u64) -> String {
 
 /// Reads `2026-11-21`, `2026-11-21T00:14`, `2026-11-21 00:14:21.5Z` or with an offset `+02:00`. Without an offset it is UTC.
 pub(crate) fn parse_time(text: &str) -> Option<u64> {
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
     let date = text.get(..10)?;
     let fields = (number(date.get(..4)?)?, number(date.get(5..7)?)?, number(date.get(8..10)?)?);
     let (year, month, day) = fields;
-    if date.as_bytes()[4] != b'-' || date.as_bytes()[7] != b'-' || date_of(days_of(year, month, day)) != fields {
+    if date.as_bytes()[4] != b'-'
+        || date.as_bytes()[7] != b'-'
+        || date_of(days_of(year, month, day)) != fields
+    {
         return None;
     }
     let mut rest = text.get(10..)?;
@@ -97,7 +101,16 @@ mod tests {
         assert_eq!(parse_time("2026-11-21 01:30"), Some(midnight + 5_400_000));
         assert_eq!(parse_time("2026-11-21T02:00:00+02:00"), Some(midnight));
         assert_eq!(parse_time("2026-11-21T00:00:01.25Z"), Some(midnight + 1_250));
-        for wrong in ["", "2026", "2026-13-01", "2026-02-30", "2026-11-21T24:00", "2026-11-21Tx", "é026-11-21", "2026-11-21T1"] {
+        for wrong in [
+            "",
+            "2026",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-11-21T24:00",
+            "2026-11-21Tx",
+            "é026-11-21",
+            "2026-11-21T1",
+        ] {
             assert_eq!(parse_time(wrong), None, "{wrong}");
         }
     }

@@ -17,12 +17,15 @@ use wfengine_storage_format::{EventId, ExportTrailer, RunId};
 use super::AuditError;
 use super::source::{Again, Piece, Source};
 
-/// Finished runs that a replay keeps in memory.
+/// Finished runs that a proof keeps in memory.
 const RUNS_KEPT: usize = 256;
+/// Finished runs whose names a history can tell.
+const RUNS_KEPT_TELLING: usize = 4_096;
 /// Threads that check frames, at most.
 const CHECKERS_MAX: usize = 8;
 
 /// A piece that was checked by itself.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are frames")]
 enum Ready {
     Frame(Place, Checked),
     Damage(Finding),
@@ -111,7 +114,7 @@ pub(crate) fn replay_whole(
     source: &mut Source,
     progress: &(dyn Fn((u64, u64)) + Sync),
 ) -> Result<Proof, AuditError> {
-    prove(source, Checking::HashesOnly, Expected::default(), None, progress)
+    prove(source, Checking::HashesOnly, RUNS_KEPT_TELLING, Expected::default(), None, progress)
 }
 
 /// Replays a whole log and checks everything.
@@ -121,17 +124,18 @@ pub(crate) fn prove_whole(
     planner: Option<&dyn Planner>,
     progress: &(dyn Fn((u64, u64)) + Sync),
 ) -> Result<Proof, AuditError> {
-    prove(source, Checking::Signatures, expected, planner, progress)
+    prove(source, Checking::Signatures, RUNS_KEPT, expected, planner, progress)
 }
 
 fn prove(
     source: &mut Source,
     checking: Checking,
+    runs_kept: usize,
     mut expected: Expected,
     planner: Option<&dyn Planner>,
     progress: &(dyn Fn((u64, u64)) + Sync),
 ) -> Result<Proof, AuditError> {
-    let mut replayer = Replayer::new(source.cluster(), source.again(), RUNS_KEPT);
+    let mut replayer = Replayer::new(source.cluster(), source.again(), runs_kept);
     drive(source, checking, progress, |ready| match ready {
         Ready::Frame(place, checked) => replayer.take(place, checked),
         Ready::Damage(finding) => replayer.note_finding(finding),
@@ -209,6 +213,8 @@ pub(crate) struct FindingView {
     pub(crate) offset: Option<u64>,
     pub(crate) detail: String,
     #[serde(skip)]
+    place: String,
+    #[serde(skip)]
     text: String,
 }
 
@@ -218,6 +224,7 @@ fn finding_views(findings: &Findings) -> Vec<FindingView> {
         frame: finding.place.map(|place| place.frame),
         offset: finding.place.and_then(|place| place.offset),
         detail: finding.detail.clone(),
+        place: finding.place.map(|place| place.to_string()).unwrap_or_default(),
         text: finding.to_string(),
     };
     findings.list().iter().map(view).collect()
@@ -310,7 +317,10 @@ impl ReportView {
             lines.push(format!("Chains: {}, members: {}, runs: {}", self.chains, self.members, self.runs));
         }
         if self.events_not_folded > 0 {
-            lines.push(format!("Not folded: {} events of unknown kinds or with void bodies", self.events_not_folded));
+            lines.push(format!(
+                "Not folded: {} events of unknown kinds or with void bodies",
+                self.events_not_folded
+            ));
         }
         if let (Some(digest), Some(version)) = (&self.view_digest, self.views_version) {
             lines.push(format!("Views: {digest} (version {version})"));
@@ -319,17 +329,41 @@ impl ReportView {
             lines.push(format!("Exported by: {exporter}"));
         }
         if let Some(replanned) = &self.replanned {
-            lines.push(format!("Plans: {} made again and equal, {} differ", replanned.agreed, replanned.differ));
+            lines.push(format!(
+                "Plans: {} made again and equal, {} differ",
+                replanned.agreed, replanned.differ
+            ));
             let not_tried = replanned.not_tried.iter();
             lines.extend(not_tried.map(|(reason, count)| format!("  {count} not made again: {reason}")));
         }
         lines.extend(self.notes.iter().map(|note| format!("Note: {note}")));
         if self.clean {
-            lines.push("Clean: every hash, link and signature holds".to_owned());
+            let holds = match self.scope {
+                "run" => {
+                    "every hash and signature holds, the authority is complete, and the run folds as told"
+                }
+                _ => "every hash, link and signature holds",
+            };
+            lines.push(format!("Clean: {holds}"));
         } else {
             let count = self.findings.len() as u64 + self.findings_more;
             lines.push(format!("NOT CLEAN: {count} finding{}", if count == 1 { "" } else { "s" }));
-            lines.extend(self.findings.iter().map(|finding| format!("  {}", finding.text)));
+            let same = |one: &FindingView, other: &FindingView| {
+                one.frame.is_some() && (one.what, &one.detail) == (other.what, &other.detail)
+            };
+            for alike in self.findings.chunk_by(same) {
+                match alike {
+                    [first, .., last] => lines.push(format!(
+                        "  {}: {} to {} ({} frames): {}",
+                        first.what,
+                        first.place,
+                        last.place,
+                        alike.len(),
+                        first.detail
+                    )),
+                    rest => lines.extend(rest.iter().map(|finding| format!("  {}", finding.text))),
+                }
+            }
             if self.findings_more > 0 {
                 lines.push(format!("  and {} more", self.findings_more));
             }

@@ -11,6 +11,7 @@ use crate::terminal;
 
 pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     let since_ms = args.since.as_deref().map(|since| duration_ms("--since", since)).transpose()?;
+    let filtered = args.status.is_some() || args.peer.is_some() || args.tag.is_some() || since_ms.is_some();
     let request =
         Request::List { status: args.status, peer: args.peer, tag: args.tag, since_ms, limit: args.limit };
     let runs: Vec<RunView> = super::call(globals, request).await?;
@@ -33,11 +34,17 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
                 format!("{}", run.priority),
                 show_wall(run.submitted_ms),
                 peers.join(","),
-                if run.given_id.is_empty() { run.name.clone() } else { format!("{} [{}]", run.name, run.given_id) },
+                if run.given_id.is_empty() || run.given_id == run.name {
+                    run.name.clone()
+                } else {
+                    format!("{} [{}]", run.name, run.given_id)
+                },
             ]
         })
         .collect();
-    if rows.is_empty() {
+    if rows.is_empty() && filtered {
+        terminal::line("no run fits");
+    } else if rows.is_empty() {
         terminal::line("no runs: start one with `wfengine run FILE` or `wfengine submit FILE`");
     } else {
         terminal::table(&["RUN", "STATUS", "JOBS", "PRIORITY", "SUBMITTED", "PEERS", "NAME"], &rows);

@@ -94,7 +94,10 @@ async fn export_through(
             terminal::line(&format!("{path}: {frames} frames in {files} documents, {bytes} bytes"));
         } else {
             terminal::line(&format!("{path}: {} events in {frames} frames, {bytes} bytes", value["events"]));
-            terminal::line(&format!("prove it anywhere with: wfengine replay --verify --from {path} --expect-cluster {}", text("cluster")));
+            terminal::line(&format!(
+                "prove it anywhere with: wfengine replay --verify --from {path} --expect-cluster {}",
+                text("cluster")
+            ));
         }
     }
     Ok(Exit::Success)
@@ -156,7 +159,8 @@ async fn import_through(
     let (batches, mut incoming) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
     let reading = tokio::task::spawn_blocking(move || {
         let bar = frames::bar("importing", watched);
-        let outcome = read_batches(&mut source, |batch| batches.blocking_send(batch).is_ok(), &frames::advance(&bar));
+        let outcome =
+            read_batches(&mut source, |batch| batches.blocking_send(batch).is_ok(), &frames::advance(&bar));
         bar.finish_and_clear();
         outcome
     });

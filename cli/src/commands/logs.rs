@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wfengine_executor::log::{Colours, display};
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use crate::args::LogsArgs;
 use crate::error::{Exit, Failure};
 use crate::handlers::Request;
@@ -13,9 +14,14 @@ use crate::terminal;
 
 pub(super) async fn logs(globals: &Globals, args: LogsArgs) -> Result<Exit, Failure> {
     let request = Request::Logs { id: args.id, follow: args.follow };
+    let mut interrupts = Interrupts::listen()?;
     super::through(globals, async |door| {
         let mut printer = Printer::new(globals.json);
-        let answer = door.stream::<Progress, ()>(request, |progress| printer.print(&progress)).await;
+        let answer = tokio::select! {
+            answer = door.stream::<Progress, ()>(request, |progress| printer.print(&progress)) => answer,
+            // whoever follows a log ends it so
+            _ = interrupts.next() => Ok(()),
+        };
         (door, answer)
     })
     .await?;
@@ -54,7 +60,7 @@ impl Printer {
                 self.active.insert(job.clone(), name.clone());
                 terminal::line(&format!("── {name} on {peer}"));
             }
-            Progress::Step { job, name, .. } => self.line(job, &format!("▸ {name}")),
+            Progress::Step { job, name, .. } => self.line(job, &format!("▸ {}", display(name.as_bytes(), self.colours))),
             Progress::Line { job, name, text, stream, .. } => {
                 self.active.entry(job.clone()).or_insert_with(|| name.clone());
                 if stream == "note" {
@@ -65,6 +71,7 @@ impl Printer {
             }
             Progress::StepEnded { job, name, conclusion, .. } => {
                 if conclusion != "success" && conclusion != "skipped" {
+                    let name = display(name.as_bytes(), self.colours);
                     self.line(job, &format!("✗ {name}: {conclusion}"));
                 }
             }
@@ -89,8 +96,8 @@ impl Printer {
 
     fn line(&self, job: &str, text: &str) {
         match self.active.get(job).filter(|_| self.active.len() > 1) {
-            Some(name) => terminal::line(&format!("{name} │ {text}")),
-            None => terminal::line(text),
+            Some(name) => terminal::log_line(&format!("{} │ {text}", display(name.as_bytes(), Colours::Strip))),
+            None => terminal::log_line(text),
         }
     }
 }

@@ -5,6 +5,7 @@
 pub(in crate::commands) mod frames;
 mod planner;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use wfengine_store::Blobs;
 use super::Globals;
 use crate::args::ReplayArgs;
 use crate::audit::{
-    Proof, ReportView, Source, Spool, change_line, change_text, event_line, event_text, parse_time, prove_run,
-    prove_whole, replay_whole, rfc3339, run_lines, story,
+    Proof, ReportView, Source, Spool, change_line, change_text, event_line, event_text, parse_time,
+    prove_run, prove_whole, replay_whole, rfc3339, run_lines, story,
 };
 use crate::clock::Clock;
 use crate::door::Door;
@@ -44,45 +45,55 @@ struct Asked {
     bar: bool,
 }
 
-#[derive(Default)]
+/// Which events are printed.
+#[derive(Clone)]
 struct Filter {
     since: Option<WallMs>,
     kinds: Vec<Kind>,
     author: Option<String>,
-    authors: Vec<PeerId>,
 }
 
 pub(super) async fn replay(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
     let asked = Asked::of(globals, &args)?;
     if let Some(path) = &args.from {
         if args.follow {
-            return Err(Failure::bad_input("--follow: a file does not grow; leave out --from to follow this host's node"));
+            return Err(Failure::bad_input(
+                "--follow: a file does not grow; leave out --from to follow this host's node",
+            ));
         }
         let source = Source::of_file(path)?;
-        let planner = FromBlobs(None);
+        let planner = FromBlobs::new(None);
         return in_background(move || Ok(tell(source, &asked, &planner)?.0)).await;
     }
-    let follow = args.follow;
+    let (follow, data_dir) = (args.follow, globals.data_dir.clone());
     super::through(globals, async move |door| {
-        let outcome = of_door(&door, asked, follow).await;
+        let outcome = of_door(&door, asked, follow, data_dir).await;
         (door, outcome)
     })
     .await
 }
 
-async fn of_door(door: &Door, mut asked: Asked, follow: bool) -> Result<Exit, Failure> {
+async fn of_door(
+    door: &Door,
+    mut asked: Asked,
+    follow: bool,
+    data_dir: Option<PathBuf>,
+) -> Result<Exit, Failure> {
     let here = frames::of_door(door).await?;
     if asked.verify {
         asked.expected.views = here.views;
+        if here.views.is_none() {
+            terminal::note("the node wrote events all the time, so its own view digest was not compared");
+        }
     }
     let blobs = match door.node() {
         Some(node) => Some(node.blobs.clone()),
-        None => blobs_beside(here.source.cluster()),
+        None => blobs_beside(data_dir, here.source.cluster()),
     };
     let (source, spool) = (here.source, here.spool);
     let json = asked.json;
     let (exit, proof, filter) = in_background(move || {
-        let (exit, proof) = tell(source, &asked, &FromBlobs(blobs))?;
+        let (exit, proof) = tell(source, &asked, &FromBlobs::new(blobs))?;
         Ok((exit, proof, asked.filter))
     })
     .await?;
@@ -97,8 +108,8 @@ async fn of_door(door: &Door, mut asked: Asked, follow: bool) -> Result<Exit, Fa
 }
 
 /// The blobs of a node that runs in another process: files by their hashes, whoever reads them.
-fn blobs_beside(cluster: ClusterId) -> Option<Blobs> {
-    let home = crate::home::Home::open(std::env::var_os("WFENGINE_DATA_DIR").map(Into::into)).ok()?;
+fn blobs_beside(data_dir: Option<PathBuf>, cluster: ClusterId) -> Option<Blobs> {
+    let home = crate::home::Home::open(data_dir).ok()?;
     Blobs::open(home.data.blobs_dir(&cluster)).ok()
 }
 
@@ -115,7 +126,9 @@ impl Asked {
         let id = |option: &str, text: &Option<String>| -> Result<Option<EventId>, Failure> {
             let Some(text) = text else { return Ok(None) };
             text.parse().map(Some).map_err(|_| {
-                Failure::bad_input(format!("{option} {text}: expected all 64 hexadecimal digits, a beginning pins nothing"))
+                Failure::bad_input(format!(
+                    "{option} {text}: expected all 64 hexadecimal digits, a beginning pins nothing"
+                ))
             })
         };
         let cluster = id("--expect-cluster", &args.expect_cluster)?;
@@ -126,7 +139,9 @@ impl Asked {
                 text.split_once("..")
                     .filter(|(from, to)| !from.is_empty() && !to.is_empty())
                     .map(|(from, to)| (from.to_owned(), to.to_owned()))
-                    .ok_or_else(|| Failure::bad_input(format!("--diff {text}: expected two events or times, as A..B")))?,
+                    .ok_or_else(|| {
+                        Failure::bad_input(format!("--diff {text}: expected two events or times, as A..B"))
+                    })?,
             ),
         };
         let since = match &args.since {
@@ -146,7 +161,7 @@ impl Asked {
             at: args.at.clone(),
             diff,
             run: args.run.clone(),
-            filter: Filter { since, kinds, author: args.author.clone(), authors: Vec::new() },
+            filter: Filter { since, kinds, author: args.author.clone() },
             expected: Expected {
                 cluster: cluster.map(|id| ClusterId::from_bytes(*id.as_bytes())),
                 head: head.map(|id| *id.as_bytes()),
@@ -161,9 +176,11 @@ fn kind(text: &str) -> Result<Kind, Failure> {
     let named = Kind::ALL.iter().find(|kind| kind.name().is_some_and(|name| name.eq_ignore_ascii_case(text)));
     let number = || u16::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(Kind::from_number);
     named.copied().or_else(number).ok_or_else(|| {
-        let mut failure = Failure::bad_input(format!("--kind {text}: no such kind; a number such as 0x7abc is accepted too"));
-        failure.candidates = Kind::ALL.iter().filter_map(|kind| kind.name()).map(str::to_owned).collect();
-        failure
+        let names: Vec<&str> = Kind::ALL.iter().filter_map(|kind| kind.name()).collect();
+        Failure::bad_input(format!(
+            "--kind {text}: no such kind. Kinds are {}, or a number such as 0x7abc",
+            names.join(", ")
+        ))
     })
 }
 
@@ -258,9 +275,8 @@ fn tell_story(asked: &Asked, lines: &[crate::audit::StoryLine]) {
 
 fn tell_history(asked: &Asked, proof: &Proof) -> Result<(), Failure> {
     let views = proof.replayer.views();
-    let mut filter = Filter { kinds: asked.filter.kinds.clone(), since: asked.filter.since, ..Filter::default() };
-    filter.authors = authors(views, asked.filter.author.as_deref())?;
-    for event in proof.replayer.history().filter(|event| filter.lets(event)) {
+    let authors = authors(views, asked.filter.author.as_deref())?;
+    for event in proof.replayer.history().filter(|event| asked.filter.lets(event, &authors)) {
         tell_event(asked.json, &event, views);
     }
     Ok(())
@@ -275,10 +291,10 @@ fn tell_event(json: bool, event: &Admitted, views: &Views) {
 }
 
 impl Filter {
-    fn lets(&self, event: &Admitted) -> bool {
+    fn lets(&self, event: &Admitted, authors: &[PeerId]) -> bool {
         self.since.is_none_or(|since| event.time >= since)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && (self.authors.is_empty() || self.authors.contains(&event.author()))
+            && (authors.is_empty() || authors.contains(&event.author()))
     }
 }
 
@@ -294,7 +310,8 @@ fn authors(views: &Views, text: Option<&str>) -> Result<Vec<PeerId>, Failure> {
         known.iter().copied().filter(|peer| views.peer_name(peer) == text || begins(peer)).collect();
     if found.is_empty() {
         let mut failure = Failure::bad_input(format!("--author {text}: names no member, past or present"));
-        failure.candidates = known.iter().map(|peer| format!("{} ({})", views.peer_name(peer), peer.short())).collect();
+        failure.candidates =
+            known.iter().map(|peer| format!("{} ({})", views.peer_name(peer), peer.short())).collect();
         return Err(failure);
     }
     Ok(found)
@@ -312,13 +329,16 @@ fn state(proof: &Proof, text: &str) -> Result<wfengine_core::replay::State, Fail
 
 fn find_event(proof: &Proof, text: &str) -> Result<EventId, Failure> {
     let prefix = IdPrefix::hexadecimal(text).map_err(|_| {
-        Failure::bad_input(format!("`{text}` is neither an event id or its beginning nor a time such as 2026-11-21T10:00Z"))
+        Failure::bad_input(format!(
+            "`{text}` is neither an event id or its beginning nor a time such as 2026-11-21T10:00Z"
+        ))
     })?;
     match proof.replayer.events_beginning(&prefix, 9).as_slice() {
         [] => Err(Failure::bad_input(format!("no event of this log begins with `{text}`"))),
         [one] => Ok(*one),
         several => {
-            let mut failure = Failure::bad_input(format!("`{text}` is ambiguous: several events begin with it"));
+            let mut failure =
+                Failure::bad_input(format!("`{text}` is ambiguous: several events begin with it"));
             failure.candidates = several.iter().take(8).map(ToString::to_string).collect();
             Err(failure)
         }
@@ -341,9 +361,9 @@ fn find_run(proof: &Proof, text: &str) -> Result<RunId, Failure> {
     let prefix = IdPrefix::hexadecimal(text).map_err(|_| unknown())?;
     let (low, high) = prefix.range();
     let within = |bytes: &[u8; 32]| (low..=high).contains(bytes);
-    let live = runs.all_live().filter(|run| {
-        within(run.id.as_bytes()) || run.jobs.keys().any(|job| within(job.as_bytes()))
-    });
+    let live = runs
+        .all_live()
+        .filter(|run| within(run.id.as_bytes()) || run.jobs.keys().any(|job| within(job.as_bytes())));
     let mut found: Vec<RunId> = live.map(|run| run.id).collect();
     found.extend(runs.finished().keys().filter(|run| within(run.as_bytes())));
     if found.is_empty() {
@@ -359,7 +379,8 @@ fn find_run(proof: &Proof, text: &str) -> Result<RunId, Failure> {
         [] => Err(unknown()),
         [one] => Ok(*one),
         several => {
-            let mut failure = Failure::bad_input(format!("`{text}` is ambiguous: it may mean {} runs", several.len()));
+            let mut failure =
+                Failure::bad_input(format!("`{text}` is ambiguous: it may mean {} runs", several.len()));
             failure.candidates = several.iter().take(8).map(|run| format!("run {run}")).collect();
             Err(failure)
         }
@@ -400,7 +421,12 @@ fn tell_state(asked: &Asked, at: &str, state: &wfengine_core::replay::State) {
     }
     terminal::line(&format!("At {at}: {} events, height {}", state.events, state.height));
     for (peer, member) in members {
-        terminal::line(&format!("member {} {}: {}", peer.short(), views.peer_name(peer), member.roles.names().join(", ")));
+        terminal::line(&format!(
+            "member {} {}: {}",
+            peer.short(),
+            views.peer_name(peer),
+            member.roles.names().join(", ")
+        ));
     }
     for run in views.runs().all_live() {
         run_lines(run, views).iter().for_each(|line| terminal::line(line));
@@ -422,7 +448,13 @@ fn tell_changes(asked: &Asked, before: &Views, after: &Views) {
 }
 
 /// Prints events as the node admits them, until the process is stopped.
-async fn follow_on(door: &Door, spool: &Arc<Spool>, proof: Proof, filter: &Filter, json: bool) -> Result<Exit, Failure> {
+async fn follow_on(
+    door: &Door,
+    spool: &Arc<Spool>,
+    proof: Proof,
+    filter: &Filter,
+    json: bool,
+) -> Result<Exit, Failure> {
     let mut replayer = proof.replayer;
     let since = Clock::start().wall();
     terminal::note(&format!("following the node from {} on", rfc3339(since.0)));
@@ -437,12 +469,13 @@ async fn follow_on(door: &Door, spool: &Arc<Spool>, proof: Proof, filter: &Filte
             let wrong = replayer.findings().len();
             replayer.take(Place { frame: number, offset: None }, checked);
             let findings = replayer.findings().list().iter();
-            findings.skip(usize::try_from(wrong).unwrap_or(usize::MAX)).for_each(|found| terminal::error(&found.to_string()));
+            findings
+                .skip(usize::try_from(wrong).unwrap_or(usize::MAX))
+                .for_each(|found| terminal::error(&found.to_string()));
             let views = replayer.views();
             let authors = authors(views, filter.author.as_deref()).unwrap_or_default();
-            let filter = Filter { authors, kinds: filter.kinds.clone(), ..Filter::default() };
             for event in events.into_iter().flat_map(|frame| Admitted::of_frame(frame, since)) {
-                if filter.lets(&event) {
+                if filter.lets(&event, &authors) {
                     tell_event(json, &event, views);
                 }
             }

@@ -1,6 +1,7 @@
 //! `submit`: let the ownership rule decide which host runs a workflow file.
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use super::logs::Printer;
 use super::run::{actor, inputs, read_source};
 use crate::args::SubmitArgs;
@@ -16,9 +17,11 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
     let workflow = crate::submission::read_workflow(source.as_bytes(), &path)?;
     crate::submission::refuse_unsupported(&workflow, &path)?;
     let folder = std::env::current_dir().unwrap_or_default();
+    let inputs = inputs(&args.inputs)?;
+    crate::submission::check_inputs(&workflow, &inputs)?;
     let wishes = Wishes {
         name: args.name,
-        inputs: inputs(&args.inputs)?,
+        inputs,
         metadata: args.metadata,
         priority_milli: priority_milli(args.priority.priority.as_deref(), args.priority.urgency)?,
         retries: args.retries,
@@ -29,17 +32,28 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
     };
     let request = Request::Submit { path, source, wishes, copies: args.copies };
     let (json, wait, follow) = (globals.json, args.wait, args.follow);
+    let mut interrupts = Interrupts::listen()?;
     super::through(globals, async |door| {
         let answer = async {
             let submitted: Submitted = door.call(request).await?;
             let id = submitted.run.id.clone();
-            print(&submitted, json && !(wait || follow));
+            // with --json and --wait the run as it ended is the one document
+            if !(json && (wait || follow)) {
+                print(&submitted, json);
+            }
             if !(wait || follow) {
                 return Ok(Exit::Success);
             }
             let mut printer = Printer::new(json);
-            let run: RunView =
-                door.stream(Request::Wait { id, logs: follow }, |progress| printer.print(&progress)).await?;
+            let ended = door.stream(Request::Wait { id: id.clone(), logs: follow }, |progress| printer.print(&progress));
+            let run: RunView = tokio::select! {
+                run = ended => run?,
+                why = interrupts.next() => {
+                    let short = id.get(..12).unwrap_or(&id);
+                    let text = format!("{why}; the run goes on: `wfengine show {short}`, or `wfengine cancel {short}`");
+                    return Err(Failure::new(Exit::Failure, text));
+                }
+            };
             if json {
                 terminal::json(&run);
             } else {

@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use super::run::actor;
 use super::steer::said;
 use crate::args::{TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
 use crate::error::{Exit, Failure};
 use crate::handlers::Request;
-use crate::handlers::answers::{RunView, Submitted, TaskView};
+use crate::handlers::answers::{Progress, RunView, Submitted, TaskView};
 use crate::submission::{Wishes, duration_ms, priority_milli};
 use crate::terminal;
 
@@ -84,7 +85,20 @@ async fn submit(globals: &Globals, args: TaskSubmitArgs) -> Result<Exit, Failure
 async fn next(globals: &Globals, args: TaskNextArgs) -> Result<Exit, Failure> {
     let lease_ms = duration_ms("--lease", &args.lease)?;
     let request = Request::TaskNext { wait: args.wait, lease_ms, tags: args.tags };
-    let task: Option<TaskView> = super::call(globals, request).await?;
+    let mut interrupts = Interrupts::listen()?;
+    let task: Option<TaskView> = super::serving(globals, async |door| {
+        let asked = door.stream(request, |progress| {
+            if let Progress::Note { text } = progress {
+                terminal::note(&text);
+            }
+        });
+        let answer = tokio::select! {
+            task = asked => task,
+            why = interrupts.next() => Err(Failure::new(Exit::Failure, why)),
+        };
+        (door, answer)
+    })
+    .await?;
     match (task, globals.json) {
         (Some(task), true) => terminal::json(&json!({ "task": task })),
         (None, true) => terminal::json(&json!({ "task": null, "message": "No tasks available" })),

@@ -8,7 +8,8 @@ use wfengine_core::command::Command;
 use wfengine_core::scheduler::order_of;
 use wfengine_core::views::job::{Job, Status};
 use wfengine_core::views::run::Run;
-use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, ownership_key};
+use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, RunSubmitted, ownership_key};
+use wfengine_workflow::tags::Tag;
 
 use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView};
 use super::logs::Follower;
@@ -16,7 +17,7 @@ use super::resolve;
 use crate::control::Items;
 use crate::error::{Exit, Failure};
 use crate::home::random;
-use crate::node::{Lent, Node};
+use crate::node::{Lent, Mode, Node};
 use crate::submission::{Wishes, prepare, read_workflow, refuse_unsupported};
 
 /// Runs in memory and finished ones, as answers.
@@ -98,11 +99,30 @@ pub(super) async fn submit(
     let number = run_number(node, &path);
     let prepared = prepare(&workflow, &path, blob, &wishes, Placement::Rule, number, random()?)?;
     let run = prepared.submission.run();
+    refuse_other_content(node, &prepared.submission)?;
     let command =
         Command::Submit { submission: Box::new(prepared.submission), plan: prepared.plan, blobs: vec![blob] };
     let receipt = node.ask(command).await?;
     let copies = wait_for_copies(node, &run, vec![blob], copies).await?;
     Ok(Submitted { run: view(node, &run)?, already_so: receipt.already_so, notes: prepared.notes, copies })
+}
+
+/// Refuses an id that names other content, also when that run ended long ago and is no longer in memory.
+pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Result<(), Failure> {
+    let Some(given) = submission.trigger_key.strip_prefix(b"id:") else { return Ok(()) };
+    let Some(before) = node.watcher().run(&submission.run()).and_then(|run| run.submitted) else { return Ok(()) };
+    let same = before.spec == submission.spec
+        && before.frozen.inputs == submission.frozen.inputs
+        && before.metadata_json == submission.metadata_json;
+    if same {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the id `{}` was used before for other content (run {} `{}`): choose another id",
+        String::from_utf8_lossy(given),
+        submission.run().short(),
+        before.name
+    )))
 }
 
 /// Waits until other peers hold a submission and its sources; says their names.
@@ -131,6 +151,13 @@ pub(super) async fn wait_for_copies(
 
 pub(super) async fn wait(node: &Arc<Node>, id: &str, logs: bool, items: Items) -> Result<RunView, Failure> {
     let target = resolve::target(node, id)?;
+    let open = node.watcher().run(&target.run).is_some_and(|run| !run.status.is_terminal());
+    if open && node.mode == Mode::Command && !node.lends_to(&target.run) {
+        let short = target.run.short();
+        return Err(Failure::unreachable(format!(
+            "run {short} is submitted, but no node runs on this host that could execute it or hear of it: start `wfengine serve`, then `wfengine logs -f {short}`"
+        )));
+    }
     let mut follower = Follower::new(node, target.run);
     follower.follow(node, &items, logs).await?;
     view(node, &target.run)
@@ -151,6 +178,8 @@ pub(super) fn list(
         return Err(Failure::bad_input(format!("--status {status}: expected one of {}", words.join(", "))));
     }
     let peer = peer.map(|peer| resolve::peer(node, &peer)).transpose()?;
+    // every spelling of a routing tag is accepted
+    let tag = tag.map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned()));
     let oldest = since_ms.map(|since| node.clock.wall().0.saturating_sub(since));
     // finished runs that left memory are folded again one by one, newest first
     let mut order: Vec<(u64, RunId)> = {
@@ -206,7 +235,7 @@ pub(super) async fn rerun(node: &Arc<Node>, id: &str) -> Result<Submitted, Failu
     let open = Status::ALL.iter().any(|status| status.name() == before.status && !status.is_terminal());
     if open {
         return Err(Failure::refused(format!(
-            "run {} is still {}: cancel it first, or wait for its end",
+            "run {} is {}: cancel it first, or wait for its end",
             target.run.short(),
             before.status
         )));

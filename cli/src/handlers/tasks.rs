@@ -7,13 +7,14 @@ use wfengine_core::command::Command;
 use wfengine_core::scheduler::Execution;
 use wfengine_storage_format::{Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId};
 
-use super::answers::{RunView, Submitted, TaskView};
-use super::runs::{view, wait_for_copies};
+use super::answers::{Progress, RunView, Submitted, TaskView};
+use super::runs::{item, refuse_other_content, view, wait_for_copies};
 use super::resolve;
 use crate::control::Items;
 use crate::error::Failure;
 use crate::node::{Handed, Node};
 use crate::submission::{Wishes, task};
+use wfengine_workflow::tags::Tag;
 
 pub(super) async fn submit(
     node: &Arc<Node>,
@@ -25,6 +26,7 @@ pub(super) async fn submit(
 ) -> Result<Submitted, Failure> {
     let (submission, notes) = task(task_id, workflow_id, tags, wishes)?;
     let run = submission.run();
+    refuse_other_content(node, &submission)?;
     let command = Command::Submit { submission: Box::new(submission), plan: Vec::new(), blobs: Vec::new() };
     let receipt = node.ask(command).await?;
     let copies = wait_for_copies(node, &run, Vec::new(), copies).await?;
@@ -41,11 +43,22 @@ pub(super) async fn next(
     if lease_ms == 0 {
         return Err(Failure::bad_input("--lease: expected more than nothing"));
     }
+    let tags = tags.into_iter().map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned())).collect();
     let asked = node.next_task(tags, Duration::from_millis(lease_ms), wait);
-    tokio::select! {
-        handed = asked => Ok(handed.and_then(|handed| describe(node, handed, lease_ms))),
-        () = items.closed() => Ok(None),
+    let handed = tokio::select! {
+        handed = asked => handed,
+        () = items.closed() => None,
+        () = node.left(), if wait => {
+            return Err(Failure::unreachable("the process that this command went through has ended; ask again"));
+        }
+    };
+    if handed.is_none()
+        && let Some(decline) = node.look(|scheduler, _, now| scheduler.declines_all(now.monotonic))
+    {
+        let text = format!("this node claims nothing: it {}", decline.text());
+        let _ = items.send(item(&Progress::Note { text })).await;
     }
+    Ok(handed.and_then(|handed| describe(node, handed, lease_ms)))
 }
 
 fn describe(node: &Node, handed: Handed, lease_ms: u64) -> Option<TaskView> {
@@ -94,8 +107,13 @@ fn held(node: &Node, id: &str) -> Result<HeldTask, Failure> {
         Failure::refused(format!("task {id} is held by nobody: take it with `wfengine task next`"))
     })?;
     if holder.chain != node.store.chain() {
+        if holder.peer() == node.peer_id() {
+            return Err(Failure::refused(format!(
+                "task {id} was handed out before this node was started anew, and that claim counts no more: take it again with `wfengine task next`"
+            )));
+        }
         let who = node.watcher().views().peer_name(&holder.peer());
-        return Err(Failure::refused(format!("task {id} is held by {who} (claim {})", holder.id.short())));
+        return Err(Failure::refused(format!("task {id} is held by {who}: ask there")));
     }
     let submission = run.canonical.unwrap_or(holder.id);
     Ok(HeldTask { run: run.id, job: job.id, claim: holder.id, submission })

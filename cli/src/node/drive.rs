@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use wfengine_core::admitted::Admitted;
+use wfengine_core::command::Command;
 use wfengine_core::scheduler::{Action, CommandId};
+use wfengine_storage_format::{Placement, RunId};
 use wfengine_store::{AskError, Committed};
 
 use super::{CommandAnswer, Node, held};
@@ -23,6 +25,8 @@ pub(super) async fn drive(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut frames_told = node.watcher().frontier().frames_len;
+    end_orphans(&node).await;
+    node.ready.send_replace(true);
     loop {
         act(&node);
         let now = node.clock.monotonic();
@@ -46,6 +50,27 @@ pub(super) async fn drive(
         if node.store.recorder().fatal().is_some() {
             node.stopping.send_replace(true);
             return;
+        }
+    }
+}
+
+/// Ends what was to run for an earlier `wfengine run` of this host and did not end with it. That process is gone, or the data
+/// directory would not be this one's; nobody else may execute it, and no later `run` is to find it begun.
+async fn end_orphans(node: &Arc<Node>) {
+    let own = node.peer_id();
+    let orphans: Vec<RunId> = {
+        let views = node.watcher().views();
+        let open = views.runs().all_live().filter(|run| !run.status.is_terminal());
+        let placed = open.filter(|run| {
+            let here = run.submission().is_some_and(|submission| submission.author == own);
+            here && run.submitted.as_ref().is_some_and(|submitted| submitted.placement == Placement::Author)
+        });
+        placed.map(|run| run.id).collect()
+    };
+    for run in orphans {
+        let reason = "the `wfengine run` that executed it ended before it did".to_owned();
+        if let Err(error) = node.ask(Command::Cancel { run, reason }).await {
+            tracing::warn!(%run, %error, "a run whose process is gone was not ended");
         }
     }
 }

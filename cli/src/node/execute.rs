@@ -15,7 +15,7 @@ use wfengine_executor::{
 };
 use wfengine_storage_format::limits::JSON_BYTES_MAX;
 use wfengine_storage_format::{
-    Conclusion, EventId, JobCompleted, JobId, RunId, RunSpec, StepFinished,
+    Conclusion, EventId, JobCompleted, JobId, PeerId, RunId, RunSpec, StepFinished,
 };
 
 use super::feed::What;
@@ -37,15 +37,15 @@ pub(super) struct Running {
 /// Ends what an earlier process of this node left behind.
 pub(super) fn clear_leftovers(node: &Node) {
     let work = node.home.data.work_dir();
-    if let Err(error) = wfengine_executor::clear_leftovers(&work, &tracking_prefix(node)) {
+    if let Err(error) = wfengine_executor::clear_leftovers(&work, &tracking_prefix(&node.peer_id())) {
         tracing::warn!(%error, path = %work.display(), "leftovers of earlier jobs were not removed");
     }
     let _ = std::fs::remove_dir_all(log_dir(node));
 }
 
-/// Names this data directory's jobs among all processes of the host.
-fn tracking_prefix(node: &Node) -> String {
-    format!("wfe{}", node.peer_id().short())
+/// Names a data directory's jobs among all processes of the host.
+pub(crate) fn tracking_prefix(peer: &PeerId) -> String {
+    format!("wfe{}", peer.short())
 }
 
 fn log_dir(node: &Node) -> PathBuf {
@@ -92,6 +92,14 @@ pub(super) fn stop(node: &Arc<Node>, claim: &EventId, reason: StopReason) {
     if told.is_none() {
         // a program's task: the program finds out when it reports
         node.report(*claim, Execution::Stopped { steps_done: 0 });
+    }
+}
+
+/// Kills every execution.
+pub(super) fn kill_all(node: &Node) {
+    for running in held(&node.running).values() {
+        let stop = Stop { reason: wfengine_executor::StopReason::Shutdown, grace: Duration::ZERO };
+        running.control.send_replace(Control::Stop(stop));
     }
 }
 
@@ -161,7 +169,7 @@ async fn execute(
             job_key: planned.key.clone(),
             fencing_token: token.text(),
             idempotency_key: idempotency_key(&run, &job),
-            tracking_prefix: tracking_prefix(node),
+            tracking_prefix: tracking_prefix(&node.peer_id()),
             peer_name: name,
         },
         workspace,

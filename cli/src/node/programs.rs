@@ -11,6 +11,9 @@ use wfengine_storage_format::{EventId, JobId, RunId};
 
 use super::{Node, held};
 
+/// Calls for what is due before a program is answered; each looks at thousands of jobs.
+const DUE_MAX: usize = 1024;
+
 /// A task that was handed to a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handed {
@@ -55,7 +58,16 @@ impl Node {
         };
         let question = Question { node: self, program };
         let ask = ProgramAsk { program, tags, lease, waits };
-        self.schedule(|scheduler, views, now| scheduler.handle_program(views, ask, now));
+        self.schedule(|scheduler, views, now| {
+            // what is due comes first: a node that was just opened has not looked at its jobs yet
+            for _ in 0..DUE_MAX {
+                if scheduler.poll_timeout() > now.monotonic {
+                    break;
+                }
+                scheduler.handle_timer(views, now);
+            }
+            scheduler.handle_program(views, ask, now);
+        });
         let handed = answered.await.ok().flatten();
         drop(question);
         if let Some(handed) = handed {

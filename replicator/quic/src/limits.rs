@@ -77,8 +77,9 @@ impl Default for Limits {
             connections: 1024,
             handshake_ms: 10_000,
             hello_ms: 10_000,
-            idle_ms: 30_000,
-            keep_alive_ms: 10_000,
+            // a connection that outlives a cut retransmits ever more rarely: after 10 s a new one is the quicker way back
+            idle_ms: 10_000,
+            keep_alive_ms: 3_000,
         }
     }
 }

@@ -45,23 +45,35 @@ impl From<AuditError> for Failure {
 /// Takes the frames through a door: straight from the store if it is open here, else from the node that has it.
 pub(in crate::commands) async fn of_door(door: &Door) -> Result<Here, Failure> {
     if let Some(node) = door.node() {
-        let watcher = node.watcher().clone();
-        let source = Source::of_store(watcher.clone());
-        let views = Some((VIEWS_VERSION, watcher.view_digest()));
-        return Ok(Here { source, views, spool: None });
+        let watcher = node.watcher();
+        for _ in 0..TRIES_MAX {
+            let source = Source::of_store(watcher.clone());
+            let frames_len = source.progress().1;
+            let digest = watcher.view_digest();
+            // views are published after the commit: no frame more means that the digest is of these
+            if watcher.raw_frames(frames_len, 1)?.is_empty() {
+                return Ok(Here { source, views: Some((VIEWS_VERSION, digest)), spool: None });
+            }
+        }
+        return Ok(Here { source: Source::of_store(watcher.clone()), views: None, spool: None });
     }
     let spool = Arc::new(Spool::create(crate::home::random()?)?);
     let (mut views, mut cluster) = (None, None);
     for _ in 0..TRIES_MAX {
         fetch(door, &spool).await?;
         let digest: DigestView = door.call(Request::Digest).await?;
-        cluster = Some(digest.cluster.parse::<ClusterId>().map_err(|error| Failure::bad_input(error.to_string()))?);
-        if digest.frames == spool.len() {
-            views = digest.view_digest.parse().ok().map(|hash: EventId| (digest.views_version, *hash.as_bytes()));
+        cluster =
+            Some(digest.cluster.parse::<ClusterId>().map_err(|error| Failure::bad_input(error.to_string()))?);
+        // views are published after the commit: no frame more means that the digest is of these
+        let first_new = fetch(door, &spool).await?;
+        if digest.frames == first_new && first_new == spool.len() {
+            views =
+                digest.view_digest.parse().ok().map(|hash: EventId| (digest.views_version, *hash.as_bytes()));
             break;
         }
     }
-    let cluster = cluster.ok_or_else(|| Failure::unreachable("the node does not say which cluster it is of"))?;
+    let cluster =
+        cluster.ok_or_else(|| Failure::unreachable("the node does not say which cluster it is of"))?;
     Ok(Here { source: Source::of_spool(cluster, Arc::clone(&spool)), views, spool: Some(spool) })
 }
 

@@ -10,6 +10,8 @@ use wfengine_storage_format::PeerId;
 const AGAIN: Duration = Duration::from_secs(1);
 /// Longest such wait.
 const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Longest such wait of a node that is connected with nobody: it was cut off itself, and the way back may open at any moment.
+const AGAIN_ALONE_MAX: Duration = Duration::from_secs(3);
 /// Addresses remembered in all.
 const ADDRESSES_MAX: usize = 4_096;
 
@@ -19,9 +21,28 @@ struct Entry {
     peer: Option<PeerId>,
     /// Told by the operator: stays until the operator takes it back.
     by_hand: bool,
-    due: Monotonic,
+    /// The last attempt ended here, or there was none.
+    ended: Monotonic,
+    /// How long to wait from then on.
     wait: Duration,
+    /// The wait after the next failure.
+    next_wait: Duration,
     dialling: bool,
+}
+
+impl Entry {
+    fn new(peer: Option<PeerId>, by_hand: bool, now: Monotonic) -> Self {
+        Self { peer, by_hand, ended: now, wait: Duration::ZERO, next_wait: AGAIN, dialling: false }
+    }
+
+    fn due(&self, is_alone: bool) -> Monotonic {
+        self.ended + if is_alone { self.wait.min(AGAIN_ALONE_MAX) } else { self.wait }
+    }
+
+    /// Dials it soon, and not ever more rarely.
+    fn soon(&mut self, now: Monotonic) {
+        (self.ended, self.wait, self.next_wait) = (now, AGAIN, AGAIN);
+    }
 }
 
 /// Addresses and when to dial them.
@@ -33,7 +54,7 @@ pub(super) struct Book {
 impl Book {
     /// An address told by the operator or an invite.
     pub(super) fn add_by_hand(&mut self, address: String, now: Monotonic) {
-        let entry = Entry { peer: None, by_hand: true, due: now, wait: AGAIN, dialling: false };
+        let entry = Entry::new(None, true, now);
         self.entries.entry(address).and_modify(|known| known.by_hand = true).or_insert(entry);
     }
 
@@ -51,8 +72,7 @@ impl Book {
             if self.entries.len() >= ADDRESSES_MAX {
                 return;
             }
-            let entry = Entry { peer: Some(peer), by_hand: false, due: now, wait: AGAIN, dialling: false };
-            self.entries.entry(address.clone()).or_insert(entry);
+            self.entries.entry(address.clone()).or_insert(Entry::new(Some(peer), false, now));
         }
     }
 
@@ -67,7 +87,7 @@ impl Book {
             self.entries.values().filter(|entry| entry.dialling).filter_map(|entry| entry.peer).collect();
         for (address, entry) in &mut self.entries {
             let known = entry.peer.is_some_and(|peer| connected.contains(&peer) || dialled.contains(&peer));
-            if entry.dialling || known || entry.due > now {
+            if entry.dialling || known || entry.due(connected.is_empty()) > now {
                 continue;
             }
             entry.dialling = true;
@@ -81,16 +101,20 @@ impl Book {
     pub(super) fn next_due(&self, connected: &BTreeSet<PeerId>) -> Option<Monotonic> {
         let waits =
             |entry: &&Entry| !entry.dialling && !entry.peer.is_some_and(|peer| connected.contains(&peer));
-        self.entries.values().filter(waits).map(|entry| entry.due).min()
+        self.entries.values().filter(waits).map(|entry| entry.due(connected.is_empty())).min()
     }
 
-    /// A dial reached somebody.
+    /// A dial reached somebody. If it had failed before, the way to others is likely to be open again too.
     pub(super) fn reached(&mut self, address: &str, peer: PeerId, now: Monotonic) {
-        if let Some(entry) = self.entries.get_mut(address) {
-            entry.dialling = false;
-            entry.peer = Some(peer);
-            entry.wait = AGAIN;
-            entry.due = now + AGAIN;
+        let Some(entry) = self.entries.get_mut(address) else { return };
+        let had_failed = entry.next_wait > AGAIN;
+        entry.dialling = false;
+        entry.peer = Some(peer);
+        entry.soon(now);
+        if had_failed {
+            for other in self.entries.values_mut().filter(|other| other.next_wait > AGAIN) {
+                other.soon(now);
+            }
         }
     }
 
@@ -98,16 +122,79 @@ impl Book {
     pub(super) fn failed(&mut self, address: &str, now: Monotonic) {
         if let Some(entry) = self.entries.get_mut(address) {
             entry.dialling = false;
-            entry.due = now + entry.wait;
-            entry.wait = (entry.wait * 2).min(AGAIN_MAX);
+            (entry.ended, entry.wait) = (now, entry.next_wait);
+            entry.next_wait = (entry.next_wait * 2).min(AGAIN_MAX);
         }
     }
 
     /// A member's connection was lost: it is dialled soon.
     pub(super) fn lost(&mut self, peer: &PeerId, now: Monotonic) {
         for entry in self.entries.values_mut().filter(|entry| entry.peer == Some(*peer)) {
-            entry.due = now + AGAIN;
-            entry.wait = AGAIN;
+            entry.soon(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic(seconds * 1000)
+    }
+
+    fn peer(number: u8) -> PeerId {
+        wfengine_storage_format::Signer::from_seed(&[number; 32]).peer_id()
+    }
+
+    /// Fails what is due, second by second; when an address was dialled.
+    fn dialled(book: &mut Book, connected: &BTreeSet<PeerId>, address: &str, until: u64) -> Vec<u64> {
+        let mut times = Vec::new();
+        for second in 0..until {
+            for (due, _) in book.due(connected, at(second)) {
+                if due == address {
+                    times.push(second);
+                }
+                book.failed(&due, at(second));
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_is_dialled_ever_more_rarely() {
+        let mut book = Book::default();
+        book.set_of(peer(1), &["away:1".to_owned()], at(0));
+        let times = dialled(&mut book, &BTreeSet::from([peer(2)]), "away:1", 100);
+        assert_eq!(times, [0, 1, 3, 7, 15, 31, 61, 91]);
+    }
+
+    #[test]
+    fn a_node_that_is_alone_goes_on_dialling_every_few_seconds() {
+        let mut book = Book::default();
+        book.set_of(peer(1), &["away:1".to_owned()], at(0));
+        assert_eq!(dialled(&mut book, &BTreeSet::new(), "away:1", 16), [0, 1, 3, 6, 9, 12, 15]);
+    }
+
+    #[test]
+    fn one_that_answers_again_brings_the_others_nearer() {
+        let mut book = Book::default();
+        book.set_of(peer(1), &["away:1".to_owned()], at(0));
+        book.set_of(peer(2), &["back:1".to_owned()], at(0));
+        let others = BTreeSet::from([peer(3)]);
+        dialled(&mut book, &others, "away:1", 40);
+        book.reached("back:1", peer(2), at(40));
+        let others = BTreeSet::from([peer(2), peer(3)]);
+        assert_eq!(book.due(&others, at(40)), []);
+        assert_eq!(book.due(&others, at(41)), [("away:1".to_owned(), Some(peer(1)))]);
+    }
+
+    #[test]
+    fn nobody_who_is_connected_or_being_dialled_is_dialled() {
+        let mut book = Book::default();
+        book.set_of(peer(1), &["one:1".to_owned(), "two:1".to_owned()], at(0));
+        assert_eq!(book.due(&BTreeSet::from([peer(1)]), at(0)), []);
+        assert_eq!(book.due(&BTreeSet::new(), at(0)).len(), 1);
+        assert_eq!(book.due(&BTreeSet::new(), at(9)), []);
     }
 }
