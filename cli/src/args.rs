@@ -46,7 +46,6 @@ pub(crate) struct Cli {
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
-#[expect(clippy::large_enum_variant, reason = "parsed once per process")]
 pub(crate) enum Verb {
     /// Execute a workflow file here and now, and stream its log
     Run(RunArgs),

@@ -45,9 +45,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs of the program itself go to stderr; `WFENGINE_LOG=debug` shows more.
+/// Logs of the program itself go to stderr, warnings of its own crates included; `WFENGINE_LOG=debug` shows more.
 fn init_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WFENGINE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

@@ -32,7 +32,7 @@ use crate::home::{Home, Settings};
 pub(crate) use execute::tracking_prefix;
 pub(crate) use feed::{Happening, News, What};
 use network::Network;
-pub(crate) use planning::{blob, rerun, results_of};
+pub(crate) use planning::{blob, rerun};
 pub(crate) use programs::Handed;
 
 /// What a process does with the log.
@@ -76,6 +76,7 @@ pub(crate) struct Node {
     wake: Notify,
     answers: mpsc::UnboundedSender<CommandAnswer>,
     stopping: watch::Sender<bool>,
+    changes: watch::Sender<()>,
     /// Set once what an earlier process left behind has its end in the log.
     ready: watch::Sender<bool>,
     /// Set when only what was begun is still awaited.
@@ -132,6 +133,7 @@ impl Node {
             wake: Notify::new(),
             answers,
             stopping,
+            changes: watch::channel(()).0,
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
             _lock: lock,
@@ -180,7 +182,13 @@ impl Node {
             tell(&mut scheduler, &views, self.clock.now())
         };
         self.wake.notify_one();
+        self.changes.send_replace(());
         told
+    }
+
+    /// Whenever the scheduler was told something.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Asks the scheduler something.

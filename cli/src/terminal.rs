@@ -3,7 +3,7 @@
 //! Text of others (names, reasons, labels) reaches the terminal without control characters; only log lines, which
 //! `wfengine_executor::log::display` has cleaned, are printed as they are. A reader that closed stdout is remembered: what is
 //! printed afterwards goes nowhere, and commands that print for long ask [`reader_left`].
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+#![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
 use std::io::{IsTerminal, Write};
 

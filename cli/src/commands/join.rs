@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use wfengine_core::command::Command;
 use wfengine_core::views::run::Run;
-use wfengine_protocol::{JoinAnswer, JoinLine};
+use wfengine_protocol::JoinLine;
 use wfengine_storage_format::{Origin, RunSpec, RunSubmitted};
 use wfengine_store::{Blobs, Purpose, Store};
 
@@ -127,8 +127,7 @@ async fn ask_to_join(
     let joined = async {
         if !is_member() {
             match answer.await {
-                Ok(JoinAnswer::Admitted(_)) => {}
-                Ok(JoinAnswer::Refused(refusal)) => return Err(crate::node::link::refused(refusal)),
+                Ok(answer) => answer?,
                 Err(_) => return Err(Failure::unreachable("the network stopped before anybody answered")),
             }
             while !is_member() {
@@ -171,11 +170,11 @@ fn open_runs(home: &Home, cluster: &wfengine_storage_format::ClusterId, args: &J
     }
     let names: Vec<&str> = open.iter().take(5).map(|run| run.name.as_str()).collect();
     let question = format!("{} open runs of this host ({}…)", open.len(), names.join(", "));
-    if !args.carry && !(terminal::can_ask() && terminal::ask(&format!("{question}: submit them again in the new cluster?"))) {
-        if terminal::can_ask() {
-            return Ok(Vec::new());
-        }
+    if !args.carry && !terminal::can_ask() {
         return Err(Failure::refused(format!("{question}: say --carry to submit them again there, or --leave")));
+    }
+    if !args.carry && !terminal::ask(&format!("{question}: submit them again in the new cluster?")) {
+        return Ok(Vec::new());
     }
     open.into_iter()
         .map(|submission| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use wfengine_core::views::job::Status;
 use wfengine_core::views::run::Run;
 use wfengine_executor::log::{LogLine, LogReader, Stream};
@@ -26,19 +26,20 @@ pub(super) struct Follower {
     run: RunId,
     news: broadcast::Receiver<Arc<Happening>>,
     commits: broadcast::Receiver<Arc<Committed>>,
+    changes: watch::Receiver<()>,
     told: BTreeSet<JobId>,
 }
 
 impl Follower {
     pub(super) fn new(node: &Node, run: RunId) -> Self {
-        Self { run, news: node.listen(), commits: node.watcher().subscribe(), told: BTreeSet::new() }
+        Self { run, news: node.listen(), commits: node.watcher().subscribe(), changes: node.changes(), told: BTreeSet::new() }
     }
 
     /// Tells what happens until the run has ended or nobody listens any more.
     pub(super) async fn follow(&mut self, node: &Arc<Node>, items: &Items, logs: bool) -> Result<(), Failure> {
+        let mut may_have_ended = true;
         loop {
-            let ended = node.watcher().run(&self.run).is_none_or(|run| run.status.is_terminal() && !is_busy_with(node, &run));
-            if ended {
+            if may_have_ended && has_ended(node, &self.run) {
                 while let Ok(happening) = self.news.try_recv() {
                     self.tell(node, items, &happening, logs).await;
                 }
@@ -47,10 +48,15 @@ impl Follower {
                 }
                 return Ok(());
             }
+            may_have_ended = true;
             tokio::select! {
                 biased;
                 happening = self.news.recv() => match happening {
-                    Ok(happening) => self.tell(node, items, &happening, logs).await,
+                    Ok(happening) => {
+                        // a line ends nothing; looking at the run for each would make long logs slow
+                        may_have_ended = false;
+                        self.tell(node, items, &happening, logs).await;
+                    }
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         let text = format!("{missed} lines were left out here; `wfengine logs` shows them all");
                         let _ = items.send(item(&Progress::Note { text })).await;
@@ -58,6 +64,7 @@ impl Follower {
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
                 _ = self.commits.recv() => {}
+                _ = self.changes.changed() => {}
                 () = items.closed() => return Ok(()),
                 () = node.stopped() => {
                     return Err(Failure::new(Exit::Unreachable, "the node stops; ask again once it is back"));
@@ -72,7 +79,7 @@ impl Follower {
         }
         let (job, name) = (happening.job.to_string(), job_name(node, &self.run, &happening.job));
         let progress = match &happening.what {
-            What::Started { name, .. } => {
+            What::Started { name } => {
                 self.told.insert(happening.job);
                 let peer = node.watcher().views().peer_name(&node.peer_id());
                 Progress::JobStarted { job, name: name.clone(), peer }
@@ -120,7 +127,11 @@ impl Follower {
     }
 }
 
-/// Whether this node still works on a run that has ended: a leg that is being stopped may yet have a result.
+/// Whether a run has ended and this node does not work on it any more: a leg that is being stopped may yet have a result.
+fn has_ended(node: &Node, run: &RunId) -> bool {
+    node.watcher().run(run).is_none_or(|run| run.status.is_terminal() && !is_busy_with(node, &run))
+}
+
 fn is_busy_with(node: &Node, run: &Run) -> bool {
     let held = node.look(|scheduler, _, _| scheduler.held_claims());
     run.jobs.values().flat_map(|job| &job.claims).any(|claim| held.contains(&claim.id))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wfengine_core::ownership::Token;
 use wfengine_core::scheduler::{Execution, StopReason};
 use wfengine_core::views::run::Run;
@@ -180,9 +180,11 @@ async fn execute(
         started_ms: node.clock.wall().0,
         notes: Vec::new(),
     };
-    node.news.tell(id, job, What::Started { name: planned.leg.name.clone(), claim });
+    node.news.tell(id, job, What::Started { name: planned.leg.name.clone() });
     let begun = node.clock.monotonic();
     let mut steps_done = 0;
+    let (ended_steps, to_record) = mpsc::unbounded_channel();
+    let recording = tokio::spawn(record_steps(Arc::clone(node), to_record));
     let mut events = |event: JobEvent| {
         let what = match event {
             JobEvent::StepStarted { number, name } => {
@@ -194,7 +196,9 @@ async fn execute(
             JobEvent::Line(line) => What::Line(line),
             JobEvent::StepFinished(step) => {
                 steps_done = step.number;
-                record_step(node, id, job, claim, &step);
+                if let Some(body) = step_body(id, job, claim, &step) {
+                    let _ = ended_steps.send(body);
+                }
                 What::StepEnded(step)
             }
         };
@@ -202,6 +206,8 @@ async fn execute(
     };
     let mut gate = ClaimGate { node: Arc::clone(node), claim };
     let outcome = run_job(input, &mut events, controlled, &mut gate).await;
+    drop(ended_steps);
+    let _ = recording.await;
     let duration_ms = u64::try_from((node.clock.monotonic() - begun).as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Ok(outcome) => conclude(node, id, job, claim, outcome, duration_ms, steps_done).await,
@@ -222,12 +228,10 @@ fn idempotency_key(run: &Run, job: &JobId) -> String {
     }
 }
 
-fn record_step(node: &Node, run: RunId, job: JobId, claim: EventId, step: &wfengine_executor::StepResult) {
-    if step.exit_code.is_none() {
-        // what was skipped is told by the log; an event would only cost
-        return;
-    }
-    let body = StepFinished {
+/// What an event says of a step that ended. `None` for what was skipped: the log tells of it, an event would only cost.
+fn step_body(run: RunId, job: JobId, claim: EventId, step: &wfengine_executor::StepResult) -> Option<StepFinished> {
+    step.exit_code?;
+    Some(StepFinished {
         run,
         job,
         claim,
@@ -235,9 +239,25 @@ fn record_step(node: &Node, run: RunId, job: JobId, claim: EventId, step: &wfeng
         name: step.name.chars().take(256).collect(),
         conclusion: conclusion(step.conclusion),
         duration_ms: step.duration_ms,
-    };
-    // for people who watch: nobody waits for it, and a refusal means that the claim has ended
-    let _ = node.store.recorder().ask_later(wfengine_core::command::Command::FinishStep(body), node.clock.wall());
+    })
+}
+
+/// Writes down steps as they end, after the start of their job. For people who watch: a refusal means that the claim has ended.
+async fn record_steps(node: Arc<Node>, mut steps: mpsc::UnboundedReceiver<StepFinished>) {
+    let mut changes = node.changes();
+    while let Some(step) = steps.recv().await {
+        let stands = || {
+            let views = node.watcher().views();
+            let claim = views.runs().live_job(&step.run, &step.job).and_then(|(_, job)| job.claim(&step.claim));
+            claim.map(|claim| (claim.started, claim.is_held()))
+        };
+        while stands() == Some((false, true)) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+        let _ = node.ask(wfengine_core::command::Command::FinishStep(step)).await;
+    }
 }
 
 fn conclusion(of: wfengine_workflow::Conclusion) -> Conclusion {

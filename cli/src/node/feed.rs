@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use wfengine_executor::StepResult;
 use wfengine_executor::log::LogLine;
-use wfengine_storage_format::{EventId, JobId, RunId};
+use wfengine_storage_format::{JobId, RunId};
 
 /// Happenings that a slow listener may fall behind before it misses some.
 const LEN_MAX: usize = 16_384;
@@ -23,7 +23,7 @@ pub(crate) struct Happening {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// The job begins here.
-    Started { name: String, claim: EventId },
+    Started { name: String },
     /// A step begins.
     Step { number: u32, name: String },
     /// A line was printed.

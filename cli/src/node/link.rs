@@ -10,13 +10,13 @@ use wfengine_core::time::Now;
 use wfengine_protocol::{JoinAnswer, JoinDecision, JoinLine, JoinRefusal, JoinRequest};
 use wfengine_quic::driver::{Driver, Host, HostFuture, Start};
 use wfengine_quic::{Endpoint, Identity, Limits};
-use wfengine_storage_format::{BlobId, Body, ClusterId, EventId, Grant, JobId, PeerAdmitted, PeerId};
+use wfengine_storage_format::{BlobId, Body, EventId, Grant, JobId, PeerAdmitted, PeerId};
 use wfengine_store::AskError;
 use wfengine_store::port::{PeerAsk, PortError, PortFuture};
 
 use super::network::{Connected, Network, reachable_addresses};
 use super::{Node, held};
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
 use crate::home::random;
 
 /// Ports tried after the one asked for.
@@ -28,11 +28,13 @@ const COPIES_WAIT: Duration = Duration::from_secs(60);
 /// How often peers are asked again.
 const COPIES_LOOK: Duration = Duration::from_millis(200);
 
+/// Told what became of a request to join.
+pub(crate) type Answered = tokio::sync::oneshot::Sender<Result<(), Failure>>;
+
 /// The driver as the node's network.
 pub(crate) struct Link {
     driver: Driver,
     node: std::sync::Weak<Node>,
-    cluster: ClusterId,
 }
 
 impl Node {
@@ -41,7 +43,7 @@ impl Node {
         self: &Arc<Self>,
         listen: &str,
         join: Option<&JoinLine>,
-        answered: Option<tokio::sync::oneshot::Sender<JoinAnswer>>,
+        answered: Option<Answered>,
     ) -> Result<Arc<Link>, Failure> {
         let address: SocketAddr = listen.parse().map_err(|_| {
             Failure::bad_input(format!("--listen {listen}: expected ADDRESS:PORT, such as [::]:4433 or 0.0.0.0:4433"))
@@ -77,7 +79,7 @@ impl Node {
             join: request,
             seed: random()?,
         });
-        let link = Arc::new(Link { driver, node: Arc::downgrade(self), cluster: self.cluster });
+        let link = Arc::new(Link { driver, node: Arc::downgrade(self) });
         self.connect_network(Arc::clone(&link) as Arc<dyn Network>);
         Ok(link)
     }
@@ -155,16 +157,12 @@ impl Network for Link {
             }
         })
     }
-
-    fn cluster(&self) -> ClusterId {
-        self.cluster
-    }
 }
 
 /// What the driver asks of the node.
 struct NodeHost {
     node: Arc<Node>,
-    answered: std::sync::Mutex<Option<tokio::sync::oneshot::Sender<JoinAnswer>>>,
+    answered: std::sync::Mutex<Option<Answered>>,
 }
 
 impl Host for NodeHost {
@@ -217,7 +215,17 @@ impl Host for NodeHost {
 
     fn join_answered(&self, answer: JoinAnswer) {
         if let Some(answered) = held(&self.answered).take() {
-            let _ = answered.send(answer);
+            let _ = answered.send(match answer {
+                JoinAnswer::Admitted(_) => Ok(()),
+                JoinAnswer::Refused(refusal) => Err(Failure::refused(refusal.to_string())),
+            });
+        }
+    }
+
+    fn turned_away(&self, reason: String) {
+        if let Some(answered) = held(&self.answered).take() {
+            let text = format!("the node that was asked turned this host away: {reason}");
+            let _ = answered.send(Err(Failure::refused(text)));
         }
     }
 }
@@ -260,9 +268,4 @@ async fn admit(node: &Arc<Node>, peer: PeerId, request: JoinRequest) -> JoinDeci
             Err(JoinRefusal::Busy)
         }
     }
-}
-
-/// What people read when a join was refused.
-pub(crate) fn refused(refusal: JoinRefusal) -> Failure {
-    Failure::new(Exit::Refused, refusal.to_string())
 }

@@ -1,7 +1,7 @@
 //! What the node needs of its network. Wired by `serve`; a short command has none.
 
 use wfengine_core::scheduler::Beat;
-use wfengine_storage_format::{BlobId, ClusterId, EventId, PeerId};
+use wfengine_storage_format::{BlobId, EventId, PeerId};
 use wfengine_store::port::{PeerAsk, PortFuture};
 
 /// A peer as the network sees it now.
@@ -30,8 +30,6 @@ pub(crate) trait Network: PeerAsk {
     fn remove_address(&self, address: &str);
     /// Waits until this many peers hold an event and the blobs; says who.
     fn wait_for_copies(&self, event: EventId, blobs: Vec<BlobId>, copies: u32) -> PortFuture<'_, Vec<PeerId>>;
-    /// The cluster it serves.
-    fn cluster(&self) -> ClusterId;
 }
 
 /// Addresses under which other hosts may reach a listening socket: its own, or every address of this host's interfaces.
