@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::checksum::{sealed, unsealed};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{ChainId, sha256};
@@ -92,6 +93,12 @@ fn entry_bytes(key: &Key, frame: u32) -> [u8; ENTRY_LEN] {
     bytes
 }
 
+/// The entries of a block, if its checksum holds.
+fn entries_of(block: &[u8]) -> Result<&[[u8; ENTRY_LEN]], redb::Error> {
+    let damaged = || redb::Error::Corrupted("the checksum of a block of the index does not hold".to_owned());
+    Ok(unsealed(block).ok_or_else(damaged)?.as_chunks::<ENTRY_LEN>().0)
+}
+
 fn entry_of(bytes: &[u8; ENTRY_LEN]) -> (Key, u32) {
     let (mut key, mut frame) = ([0; 32], [0; 4]);
     key.copy_from_slice(&bytes[..32]);
@@ -124,7 +131,7 @@ pub(crate) fn flush(
             let mut blocks = Vec::new();
             for item in table.range(low.as_slice()..=high.as_slice())? {
                 let (key, value) = item?;
-                merged.extend_from_slice(value.value().as_chunks::<ENTRY_LEN>().0);
+                merged.extend_from_slice(entries_of(value.value())?);
                 blocks.push(key.value().to_vec());
             }
             for block in blocks {
@@ -149,7 +156,7 @@ fn write_run(
     state.next_number = state.next_number.wrapping_add(1);
     for block in entries.chunks(BLOCK_ENTRIES) {
         if let Some(first) = block.first() {
-            table.insert(run.block_key(first).as_slice(), block.as_flattened())?;
+            table.insert(run.block_key(first).as_slice(), sealed(block.as_flattened()).as_slice())?;
         }
     }
     state.runs.push(run);
@@ -181,7 +188,8 @@ pub(crate) fn lookup(
         let mut taken = 0;
         'blocks: for item in table.range(start.as_slice()..=run.block_key(&last).as_slice())? {
             let (_, value) = item?;
-            let entries = value.value().as_chunks::<ENTRY_LEN>().0;
+            let value = value.value();
+            let entries = entries_of(value)?;
             let begin = entries.partition_point(|entry| entry < &first);
             for entry in entries.iter().skip(begin) {
                 if entry > &last || taken >= len_max {
@@ -213,7 +221,8 @@ pub(crate) fn greatest(
         let range =
             table.range(run.block_key(&[0; ENTRY_LEN]).as_slice()..=run.block_key(&last).as_slice())?;
         if let Some((_, value)) = range.into_iter().next_back().transpose()? {
-            let entries = value.value().as_chunks::<ENTRY_LEN>().0;
+            let value = value.value();
+            let entries = entries_of(value)?;
             let end = entries.partition_point(|entry| entry <= &last);
             let entry =
                 end.checked_sub(1).and_then(|place| entries.get(place)).filter(|entry| **entry >= first);

@@ -11,6 +11,7 @@
 //! the process has to exit; the next start opens a new incarnation. Directories are 0700 and files 0600.
 
 pub mod blobs;
+mod checksum;
 pub mod data_dir;
 pub mod disk;
 pub mod embed;

@@ -15,20 +15,21 @@ use wfengine_core::time::WallMs;
 use wfengine_core::views::runs::History;
 use wfengine_storage_format::{ChainId, EventId, RunId, SignedFrame, SignedHeader, VerifiedFrame};
 
+use crate::checksum::{sealed, unsealed};
 use crate::error::StoreError;
-use crate::index::{IndexState, Key, Tail, greatest, lookup, place_key};
+use crate::index::{INDEX, IndexState, Key, Tail, greatest, lookup, place_key};
 
-/// Encoded frames, each after the wall time of its first admission here (u64 little endian, ms), by number of admission.
+/// Encoded frames by number of admission: checksum and wall time of the first admission here (u64 little endian, ms), then the bytes.
 pub(crate) const FRAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("frames");
-/// Small values: format, cluster, state of the index, how the log was closed.
+/// Small values, each behind its checksum: format, cluster, state of the index, how the log was closed.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Version of the tables.
 pub(crate) const STORE_FORMAT: u32 = 1;
 /// Memory for pages, in bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
-/// Frames whose event ids are kept at hand.
-const LOCATED_FRAMES_MAX: usize = 1024;
+/// Events whose places are kept at hand once they were looked up, about.
+const LOCATED_EVENTS_MAX: usize = 1 << 16;
 /// Entries that a look-up of one entity may yield.
 const LOOKUP_ENTRIES_MAX: usize = 1 << 20;
 
@@ -43,13 +44,23 @@ pub struct StoredFrame {
     pub frame: VerifiedFrame,
 }
 
+/// A frame's value as it lies on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct RawFrame {
+    pub(crate) number: u64,
+    pub(crate) first_seen: WallMs,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the checksum over the time and the bytes holds.
+    pub(crate) is_whole: bool,
+}
+
 /// The open file with the part of the index that is in memory.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     pub(crate) path: PathBuf,
     pub(crate) database: Database,
     pub(crate) index: RwLock<(IndexState, Tail)>,
-    located: Mutex<HashMap<u64, Arc<HashMap<EventId, Location>>>>,
+    located: Mutex<HashMap<EventId, Location>>,
 }
 
 impl LogFile {
@@ -74,12 +85,30 @@ impl LogFile {
         })
     }
 
-    /// A small value.
+    /// A small value, its checksum checked.
     pub(crate) fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read("meta", |transaction| match transaction.open_table(META) {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             other => Ok(other?.get(name)?.map(|value| value.value().to_vec())),
+        })?
+        .map(|value| {
+            let damaged = || self.corrupt_at(format!("meta value {name}"), "its checksum does not hold");
+            unsealed(&value).map(<[u8]>::to_vec).ok_or_else(damaged)
         })
+        .transpose()
+    }
+
+    /// Forgets the index on disk; whoever calls builds it again from the frames.
+    pub(crate) fn drop_index(&self) -> Result<(), StoreError> {
+        let drop = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_quick_repair(true);
+            transaction.delete_table(INDEX)?;
+            transaction.open_table(META)?.remove("index")?;
+            transaction.commit()?;
+            Ok(())
+        };
+        guarded(&self.path, "index", || drop().map_err(|error| corrupt(&self.path, "index", &error)))
     }
 
     /// Runs a read transaction. A database that panics on damaged pages is reported as corrupt.
@@ -105,12 +134,8 @@ impl LogFile {
         })
     }
 
-    /// The bytes of frames from a number on, at most `len_max`, with the wall time of first admission.
-    pub(crate) fn raw_frames(
-        &self,
-        from: u64,
-        len_max: usize,
-    ) -> Result<Vec<(u64, WallMs, Vec<u8>)>, StoreError> {
+    /// Frames as stored from a number on, at most `len_max`, unchecked.
+    pub(crate) fn raw_frames(&self, from: u64, len_max: usize) -> Result<Vec<RawFrame>, StoreError> {
         self.read("frames", |transaction| {
             let table = match transaction.open_table(FRAMES) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -119,8 +144,7 @@ impl LogFile {
             let mut frames = Vec::new();
             for item in table.range(from..)?.take(len_max) {
                 let (number, value) = item?;
-                let (first_seen, bytes) = split_value(value.value());
-                frames.push((number.value(), first_seen, bytes.to_vec()));
+                frames.push(RawFrame::of(number.value(), value.value()));
             }
             Ok(frames)
         })
@@ -128,34 +152,33 @@ impl LogFile {
 
     /// Frames from a number on, at most `len_max`, their hashes checked.
     pub(crate) fn frames(&self, from: u64, len_max: usize) -> Result<Vec<StoredFrame>, StoreError> {
-        self.raw_frames(from, len_max)?
-            .into_iter()
-            .map(|(number, first_seen, bytes)| self.decode(number, first_seen, &bytes))
-            .collect()
+        self.raw_frames(from, len_max)?.into_iter().map(|raw| self.decode(raw)).collect()
     }
 
     /// One frame.
     pub(crate) fn frame(&self, number: u64) -> Result<StoredFrame, StoreError> {
         let raw = self.read("frames", |transaction| {
             let table = transaction.open_table(FRAMES)?;
-            Ok(table.get(number)?.map(|value| {
-                let (first_seen, bytes) = split_value(value.value());
-                (first_seen, bytes.to_vec())
-            }))
+            Ok(table.get(number)?.map(|value| RawFrame::of(number, value.value())))
         })?;
         match raw {
-            Some((first_seen, bytes)) => self.decode(number, first_seen, &bytes),
+            Some(raw) => self.decode(raw),
             None => {
                 Err(self.corrupt_at(format!("frame {number}"), "the index names a frame that is not there"))
             }
         }
     }
 
-    fn decode(&self, number: u64, first_seen: WallMs, bytes: &[u8]) -> Result<StoredFrame, StoreError> {
-        SignedFrame::decode(bytes)
+    fn decode(&self, raw: RawFrame) -> Result<StoredFrame, StoreError> {
+        let RawFrame { number, first_seen, bytes, is_whole } = raw;
+        let damaged = |detail: &str| self.corrupt_at(format!("frame {number}"), detail);
+        let frame = SignedFrame::decode(&bytes)
             .and_then(SignedFrame::trust_signature)
-            .map(|frame| StoredFrame { number, first_seen, frame })
-            .map_err(|error| self.corrupt_at(format!("frame {number}"), &error.to_string()))
+            .map_err(|error| damaged(&error.to_string()))?;
+        if !is_whole {
+            return Err(damaged("its checksum does not hold"));
+        }
+        Ok(StoredFrame { number, first_seen, frame })
     }
 
     pub(crate) fn corrupt_at(&self, at: String, detail: &str) -> StoreError {
@@ -204,28 +227,23 @@ impl LogFile {
         Ok(found.map(|(_, number)| u64::from(number)))
     }
 
-    /// Where an event stands, through the index. Frames looked into are remembered.
+    /// Where an event stands, through the index. What the frames looked into hold is remembered: places never change, and many
+    /// events name the same few, such as the authority heads.
     fn locate_stored(&self, id: &EventId) -> Result<Option<Location>, StoreError> {
+        let located = || self.located.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = located().get(id) {
+            return Ok(Some(*known));
+        }
         for (_, number) in self.entries(id.as_bytes(), id.as_bytes(), 16)? {
-            let number = u64::from(number);
-            let known = self.located.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned();
-            let located = match known {
-                Some(located) => located,
-                None => {
-                    let place = |(id, event): &(EventId, wfengine_storage_format::Event)| {
-                        (*id, Location { chain: event.chain, seq: event.seq, height: event.height })
-                    };
-                    let located: Arc<HashMap<EventId, Location>> =
-                        Arc::new(self.frame(number)?.frame.events().iter().map(place).collect());
-                    let mut cache = self.located.lock().unwrap_or_else(PoisonError::into_inner);
-                    if cache.len() >= LOCATED_FRAMES_MAX {
-                        cache.clear();
-                    }
-                    cache.insert(number, Arc::clone(&located));
-                    located
-                }
-            };
-            if let Some(location) = located.get(id) {
+            let stored = self.frame(u64::from(number))?;
+            let mut known = located();
+            if known.len() >= LOCATED_EVENTS_MAX {
+                known.clear();
+            }
+            known.extend(stored.frame.events().iter().map(|(id, event)| {
+                (*id, Location { chain: event.chain, seq: event.seq, height: event.height })
+            }));
+            if let Some(location) = known.get(id) {
                 return Ok(Some(*location));
             }
         }
@@ -270,16 +288,24 @@ impl History for LogFile {
     }
 }
 
-fn split_value(value: &[u8]) -> (WallMs, &[u8]) {
-    match value.split_first_chunk::<8>() {
-        Some((first_seen, bytes)) => (WallMs(u64::from_le_bytes(*first_seen)), bytes),
-        None => (WallMs(0), &[]),
+impl RawFrame {
+    /// Splits the value stored for a frame.
+    fn of(number: u64, value: &[u8]) -> Self {
+        let split = value.split_first_chunk::<8>().and_then(|(_, rest)| rest.split_first_chunk::<8>());
+        let (first_seen, bytes) =
+            split.map_or((0, [].as_slice()), |(ms, bytes)| (u64::from_le_bytes(*ms), bytes));
+        Self {
+            number,
+            first_seen: WallMs(first_seen),
+            bytes: bytes.to_vec(),
+            is_whole: unsealed(value).is_some(),
+        }
     }
 }
 
-/// The value stored for a frame.
+/// The value stored for a frame: checksum, when it was first seen, its bytes.
 pub(crate) fn join_value(first_seen: WallMs, frame: &VerifiedFrame) -> Vec<u8> {
-    [first_seen.0.to_le_bytes().as_slice(), frame.bytes()].concat()
+    sealed(&[first_seen.0.to_le_bytes().as_slice(), frame.bytes()].concat())
 }
 
 pub(crate) fn corrupt(path: &Path, at: &str, error: &impl std::fmt::Display) -> StoreError {

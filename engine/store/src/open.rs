@@ -11,15 +11,16 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use wfengine_core::admitted::Admitted;
-use wfengine_core::log::{Admission, Chain, Log};
+use wfengine_core::log::{Admission, Chain, Log, LogParts};
 use wfengine_core::seal::{Author, found};
 use wfengine_core::time::WallMs;
 use wfengine_core::views::runs::Finished;
 use wfengine_core::views::{Leftovers, VIEWS_VERSION, Views};
 use wfengine_storage_format::{
-    ChainId, ClusterFounded, ClusterId, Event, Incarnation, RunId, Signer, Tip, VerifiedFrame,
+    ChainId, ClusterFounded, ClusterId, Event, Incarnation, RunId, Signer, Tip, VerifiedFrame, to_canonical,
 };
 
+use crate::checksum::sealed;
 use crate::data_dir::DataDir;
 use crate::error::StoreError;
 use crate::index::{IndexState, place_key};
@@ -93,10 +94,10 @@ impl FileIdentity {
 }
 
 /// The views as a checkpoint keeps them: events of what is still open, digests of what is finished.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
+#[derive(Deserialize)]
+struct StoredCheckpoint {
     views_version: u32,
-    pub(crate) frames_len: u64,
+    frames_len: u64,
     chains: Vec<(ChainId, Chain)>,
     heads: Vec<Tip>,
     events_len: u64,
@@ -105,26 +106,48 @@ pub(crate) struct Checkpoint {
     leftovers: Leftovers,
 }
 
+/// What a [`StoredCheckpoint`] is made of. Taken from the views in a moment; written down without them.
+pub(crate) struct Checkpoint {
+    frames_len: u64,
+    log: LogParts,
+    events: Vec<Arc<Admitted>>,
+    finished: BTreeMap<RunId, Finished>,
+    leftovers: Leftovers,
+}
+
 impl Checkpoint {
     pub(crate) fn of(views: &Views, log: &Log, frames_len: u64) -> Self {
-        let (chains, heads, events_len) = log.to_parts();
-        let mut kept: Vec<&Arc<Admitted>> = views.authority().events().values().collect();
-        kept.extend(views.peers().events());
-        kept.extend(views.runs().live_events());
-        let events =
-            kept.into_iter().filter_map(|event| Some((event.first_seen.0, event.to_event()?))).collect();
+        let mut events: Vec<Arc<Admitted>> = views.authority().events().values().cloned().collect();
+        events.extend(views.peers().events().cloned());
+        events.extend(views.runs().live_events().cloned());
         Self {
-            views_version: VIEWS_VERSION,
             frames_len,
-            chains,
-            heads,
-            events_len,
+            log: log.to_parts(),
             events,
             finished: views.runs().finished().clone(),
             leftovers: views.leftovers(),
         }
     }
 
+    /// The bytes of the [`StoredCheckpoint`].
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (chains, heads, events_len) = &self.log;
+        let events: Vec<(u64, Event)> =
+            self.events.iter().filter_map(|event| Some((event.first_seen.0, event.to_event()?))).collect();
+        to_canonical(&(
+            VIEWS_VERSION,
+            self.frames_len,
+            chains,
+            heads,
+            events_len,
+            events,
+            &self.finished,
+            &self.leftovers,
+        ))
+    }
+}
+
+impl StoredCheckpoint {
     fn restore(self, cluster: ClusterId, file: &LogFile) -> (Log, Views) {
         let log = Log::from_parts(cluster, (self.chains, self.heads, self.events_len));
         let mut views = Views::new(cluster);
@@ -195,8 +218,8 @@ impl Store {
             transaction.set_quick_repair(true);
             {
                 let mut meta = transaction.open_table(META)?;
-                meta.insert("format", STORE_FORMAT.to_le_bytes().as_slice())?;
-                meta.insert("cluster", cluster.as_bytes().as_slice())?;
+                meta.insert("format", sealed(&STORE_FORMAT.to_le_bytes()).as_slice())?;
+                meta.insert("cluster", sealed(cluster.as_bytes()).as_slice())?;
                 let mut table = transaction.open_table(FRAMES)?;
                 for (number, frame) in (0u64..).zip(frames) {
                     table.insert(number, join_value(now, frame).as_slice())?;
@@ -322,15 +345,28 @@ fn check_format(file: &LogFile, path: &Path) -> Result<ClusterId, StoreError> {
 
 /// Loads the checkpoint and the index, then folds the frames after the checkpoint.
 fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(Log, Views, u64), StoreError> {
-    if let Some(bytes) = file.meta("index")? {
-        let state: IndexState = postcard::from_bytes(&bytes).map_err(|e| corrupt(&file.path, "index", &e))?;
-        file.index.write().unwrap_or_else(PoisonError::into_inner).0 = state;
+    match file.meta("index") {
+        Ok(None) => {}
+        Ok(Some(bytes)) => {
+            let state: IndexState =
+                postcard::from_bytes(&bytes).map_err(|error| corrupt(&file.path, "index", &error))?;
+            file.index.write().unwrap_or_else(PoisonError::into_inner).0 = state;
+        }
+        // the frames hold everything the index says
+        Err(error) => {
+            tracing::warn!(%error, "the index is built anew");
+            file.drop_index()?;
+        }
     }
     let frames_len = file.frames_len()?;
-    let checkpoint = match file.meta("checkpoint")? {
-        None => None,
-        Some(bytes) => {
-            let read: Result<Checkpoint, _> = postcard::from_bytes(&bytes);
+    let checkpoint = match file.meta("checkpoint") {
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the checkpoint is left out; every frame is folded again");
+            None
+        }
+        Ok(Some(bytes)) => {
+            let read: Result<StoredCheckpoint, _> = postcard::from_bytes(&bytes);
             read.ok().filter(|kept| kept.views_version == VIEWS_VERSION && kept.frames_len <= frames_len)
         }
     };

@@ -141,7 +141,7 @@ impl Watcher {
             .file
             .raw_frames(from, len_max)?
             .into_iter()
-            .map(|(number, _, bytes)| (number, bytes))
+            .map(|raw| (raw.number, raw.bytes))
             .collect())
     }
 

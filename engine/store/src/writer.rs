@@ -5,7 +5,7 @@
 //! sees the views of everything before it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::mpsc::{Receiver, RecvError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
@@ -13,10 +13,11 @@ use wfengine_core::admitted::Admitted;
 use wfengine_core::command::{Command, Decision, Draft, decide};
 use wfengine_core::log::{Admission, Log, Need};
 use wfengine_core::pending::Pending;
-use wfengine_core::seal::{Author, seal};
+use wfengine_core::seal::{Author, seal_with_bodies};
 use wfengine_core::time::WallMs;
 use wfengine_storage_format::{ChainId, EventId, PeerId, RunId, VerifiedFrame};
 
+use crate::checksum::sealed;
 use crate::error::{AskError, StoreError};
 use crate::index::{TAIL_ENTRIES_MAX, flush, place_key};
 use crate::log_file::{FRAMES, META, guarded, join_value};
@@ -79,6 +80,8 @@ pub(crate) struct Writer {
     frames_len: u64,
     events_since_checkpoint: u64,
     checkpoint_after: u64,
+    /// The bytes of a checkpoint that another thread is writing down.
+    encoding: Option<Receiver<Vec<u8>>>,
     closing: Closing,
     closing_written: bool,
     fatal: Arc<OnceLock<StoreError>>,
@@ -102,6 +105,7 @@ impl Writer {
             frames_len,
             events_since_checkpoint: 0,
             checkpoint_after: CHECKPOINT_EVENTS_MIN,
+            encoding: None,
             closing,
             closing_written: false,
             fatal,
@@ -225,7 +229,8 @@ impl Writer {
                 FrameOutcome::Forked
             }
             Ok(Admission::Admitted) => {
-                self.add(batch, frame, Some(from), now);
+                let events = Admitted::of_kept_frame(&frame, now);
+                self.add(batch, frame, events, Some(from), now);
                 FrameOutcome::Admitted
             }
         }
@@ -241,11 +246,17 @@ impl Writer {
 
     /// Puts an admitted frame into the batch and wakes what waited for it. Frames that change membership wake others only
     /// when the views know it.
-    fn add(&mut self, batch: &mut Batch, frame: VerifiedFrame, from: Option<PeerId>, now: WallMs) {
+    fn add(
+        &mut self,
+        batch: &mut Batch,
+        frame: VerifiedFrame,
+        events: Vec<Arc<Admitted>>,
+        from: Option<PeerId>,
+        now: WallMs,
+    ) {
         let authority = frame.events().iter().any(|(_, event)| event.kind.is_authority());
         batch.authority |= authority;
         batch.now = batch.now.max(now);
-        let events = Admitted::of_frame(frame.clone(), now);
         batch.runs.extend(events.iter().filter_map(|event| event.body.run()));
         batch.events.extend(events);
         if !authority {
@@ -314,8 +325,10 @@ impl Writer {
             path: path.clone(),
             detail: format!("BUG: own events do not fit the own log: {detail}"),
         };
-        let frames = seal(&self.log, &self.shared.file, &self.author, &authority_chains, drafts, batch.now)
+        let (log, file, author) = (&self.log, &self.shared.file, &self.author);
+        let (frames, bodies) = seal_with_bodies(log, file, author, &authority_chains, drafts, batch.now)
             .map_err(|refusal| bug(refusal.to_string()))?;
+        let mut bodies = bodies.into_iter();
         let mut ids: VecDeque<EventId> = VecDeque::new();
         for frame in frames {
             let admission = self.log.admit(&frame, |_| true, &self.shared.file);
@@ -324,7 +337,8 @@ impl Writer {
             }
             ids.extend(frame.events().iter().map(|(id, _)| *id));
             let now = batch.now;
-            self.add(batch, frame, None, now);
+            let events = Admitted::of_own_frame(&frame, &mut bodies, now);
+            self.add(batch, frame, events, None, now);
         }
         for (reply, len) in std::mem::take(&mut batch.asked) {
             let events: Vec<EventId> = ids.drain(..len.min(ids.len())).collect();
@@ -357,14 +371,14 @@ impl Writer {
                 }
             }
             if let Some(closing) = closing {
-                transaction.open_table(META)?.insert("closing", closing.as_slice())?;
+                transaction.open_table(META)?.insert("closing", sealed(&closing).as_slice())?;
             }
             if flush_due {
                 let mut index = self.shared.file.index.write().unwrap_or_else(PoisonError::into_inner);
                 let (state, tail) = &mut *index;
                 flush(&transaction, state, tail, frames_len)?;
                 let bytes = postcard::to_stdvec(state).unwrap_or_default();
-                transaction.open_table(META)?.insert("index", bytes.as_slice())?;
+                transaction.open_table(META)?.insert("index", sealed(&bytes).as_slice())?;
             }
             transaction.commit()?;
             Ok(())
@@ -447,26 +461,61 @@ impl Writer {
         for (reply, outcomes) in batch.takings {
             let _ = reply.send(Ok(outcomes));
         }
-        if self.events_since_checkpoint >= self.checkpoint_after
-            && let Err(error) = self.checkpoint()
-        {
+        if let Err(error) = self.checkpoint_if_due() {
             tracing::warn!(%error, "the views were not checkpointed; the next opening takes longer");
         }
     }
 
-    /// Stores the views, so that opening does not replay the world.
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let kept = {
-            let mut views = self.shared.views.write().unwrap_or_else(PoisonError::into_inner);
-            views.runs_mut().let_go(FINISHED_IN_MEMORY);
-            Checkpoint::of(&views, &self.log, self.frames_len)
-        };
-        let bytes = postcard::to_stdvec(&kept).unwrap_or_default();
-        self.write_meta("checkpoint", &bytes)?;
+    /// Begins a checkpoint when enough happened, and stores one that is ready. Writing the bytes down takes as long as admitting
+    /// a third of what they hold, so another thread does it meanwhile.
+    fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
+        match self.encoding.as_ref().map(Receiver::try_recv) {
+            Some(Ok(bytes)) => {
+                self.encoding = None;
+                self.store_checkpoint(&bytes)
+            }
+            Some(Err(TryRecvError::Empty)) => Ok(()),
+            None | Some(Err(TryRecvError::Disconnected)) => {
+                self.encoding = None;
+                if self.events_since_checkpoint >= self.checkpoint_after {
+                    self.begin_checkpoint();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let kept = self.take_checkpoint();
         self.events_since_checkpoint = 0;
+        let (done, encoding) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("wfengine-checkpoint".to_owned());
+        // the writer may have closed meanwhile
+        let spawned = thread.spawn(move || drop(done.send(kept.encode())));
+        match spawned {
+            Ok(_) => self.encoding = Some(encoding),
+            Err(error) => tracing::warn!(%error, "no thread for a checkpoint; the next opening takes longer"),
+        }
+    }
+
+    fn take_checkpoint(&self) -> Checkpoint {
+        let mut views = self.shared.views.write().unwrap_or_else(PoisonError::into_inner);
+        views.runs_mut().let_go(FINISHED_IN_MEMORY);
+        Checkpoint::of(&views, &self.log, self.frames_len)
+    }
+
+    fn store_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         // a checkpoint costs as much as what it holds: the more it holds, the rarer it is
         self.checkpoint_after = CHECKPOINT_EVENTS_MIN.max(bytes.len() as u64 / 128);
-        Ok(())
+        self.write_meta("checkpoint", bytes)
+    }
+
+    /// Stores the views at once, so that opening does not replay the world.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.encoding = None;
+        let bytes = self.take_checkpoint().encode();
+        self.events_since_checkpoint = 0;
+        self.store_checkpoint(&bytes)
     }
 
     fn write_meta(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -474,7 +523,7 @@ impl Writer {
         let write = || -> Result<(), redb::Error> {
             let mut transaction = self.shared.file.database.begin_write()?;
             transaction.set_quick_repair(true);
-            transaction.open_table(META)?.insert(name, bytes)?;
+            transaction.open_table(META)?.insert(name, sealed(bytes).as_slice())?;
             transaction.commit()?;
             Ok(())
         };
@@ -486,7 +535,7 @@ impl Writer {
 
     /// Marks the log as cleanly closed, with a checkpoint if many events came since the last.
     fn finish(&mut self) -> Result<(), StoreError> {
-        if self.events_since_checkpoint > CHECKPOINT_EVENTS_MIN / 20 {
+        if self.events_since_checkpoint > CHECKPOINT_EVENTS_MIN / 20 || self.encoding.is_some() {
             self.checkpoint()?;
         }
         if self.closing_written {

@@ -118,6 +118,7 @@ fn what_was_acknowledged_survives_reopening() {
     finish(&store, runs[7]);
     let (digest, clock) = (store.watcher().view_digest(), store.watcher().frontier().clock_hash());
     store.close().unwrap();
+    drop(store);
     let store = home.open(2);
     assert_eq!(store.watcher().view_digest(), digest);
     assert_eq!(store.watcher().frontier().clock_hash(), clock);
@@ -146,6 +147,7 @@ fn many_submissions_in_flight_share_transactions_and_lose_nothing() {
     assert!(frontier.frames_len < 15_000, "{} frames", frontier.frames_len);
     let digest = store.watcher().view_digest();
     store.close().unwrap();
+    drop(store);
     // past a checkpoint and several runs of the index
     let store = home.open(2);
     assert_eq!(store.watcher().view_digest(), digest);
@@ -163,10 +165,12 @@ fn a_command_goes_on_with_the_chain_only_after_a_clean_close_of_the_same_file() 
     submit(&first, "a");
     let chain = first.chain();
     first.close().unwrap();
+    drop(first);
     let second = open_as(&dir, &home.signer, Purpose::Command, 2);
     assert_eq!(second.chain(), chain);
     submit(&second, "b");
     second.close().unwrap();
+    drop(second);
     assert_ne!(open_as(&dir, &home.signer, Purpose::Serve, 3).chain(), chain);
     let other_boot =
         Store::open(&dir, home.signer.clone(), Purpose::Command, Incarnation::from_bytes([4; 16]), "boot-2");
@@ -259,38 +263,45 @@ fn subscribers_hear_of_commits_after_the_views_show_them() {
 
 #[test]
 fn flipped_bytes_of_the_file_are_reported_or_change_nothing() {
+    const POSITIONS: usize = 500;
     let home = Home::new(1);
     let store = home.open(1);
     for n in 0..40 {
         submit(&store, &format!("t{n}"));
     }
     let digest = store.watcher().view_digest();
+    let frames = store.watcher().raw_frames(0, 1_000).unwrap();
     store.close().unwrap();
-    let path = home.log_dir().join("log.redb");
-    let whole = std::fs::read(&path).unwrap();
-    let (mut reported, mut unharmed) = (0, 0);
-    for n in 0..120usize {
-        let position = n * whole.len() / 120 + n % 97;
+    let whole = std::fs::read(home.log_dir().join("log.redb")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.redb");
+    // a linear congruential generator: any spread of positions does, as long as it is the same every time
+    let (mut state, mut reported, mut unharmed) = (0x2545_f491_4f6c_dd1d_u64, 0, 0);
+    for n in 0..POSITIONS {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let position = usize::try_from(state >> 33).unwrap() % whole.len();
         let mut damaged = whole.clone();
         damaged[position] ^= 1 << (n % 8);
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("log.redb"), &damaged).unwrap();
+        std::fs::write(&path, &damaged).unwrap();
         let fresh = Incarnation::from_bytes([9; 16]);
-        match Store::open(dir.path(), home.signer.clone(), Purpose::Command, fresh, "boot-1") {
+        let seen = Store::open(dir.path(), home.signer.clone(), Purpose::Command, fresh, "boot-1").and_then(
+            |(store, _)| {
+                store.watcher().frames(0, 1_000)?;
+                Ok((store.watcher().raw_frames(0, 1_000)?, store.watcher().view_digest()))
+            },
+        );
+        match seen {
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 reported += 1;
             }
-            Ok((store, _)) => {
-                assert_eq!(
-                    store.watcher().view_digest(),
-                    digest,
-                    "byte {position} changed the views unnoticed"
-                );
+            Ok((seen_frames, seen_digest)) => {
+                assert!(seen_frames == frames, "byte {position} changed an event unnoticed");
+                assert_eq!(seen_digest, digest, "byte {position} changed the views unnoticed");
                 unharmed += 1;
             }
         }
     }
-    assert_eq!(reported + unharmed, 120);
-    assert!(unharmed > 0);
+    assert_eq!(reported + unharmed, POSITIONS);
+    assert!(reported > 0 && unharmed > 0, "{reported} reported, {unharmed} unharmed");
 }
