@@ -60,7 +60,9 @@ fn pure(cluster: ClusterId, frames: &[VerifiedFrame]) -> f64 {
         for batch in frames[KNOWN..].chunks(64) {
             let verified = batch
                 .iter()
-                .map(|frame| SignedFrame::decode(frame.bytes()).and_then(SignedFrame::verify).expect("it is sound"))
+                .map(|frame| {
+                    SignedFrame::decode(frame.bytes()).and_then(SignedFrame::verify).expect("it is sound")
+                })
                 .collect();
             let taken = store.recorder().take_later(verified, signer(1).peer_id(), WALL);
             answers.push(taken.expect("the writer lives"));

@@ -60,7 +60,9 @@ fn seconds_of(command: &mut Command) -> f64 {
 
 fn main() {
     let Some(binary) = binary() else {
-        println!("not run: build the program first, `cargo build --release -p wfengine`, or name it by WFENGINE_BIN");
+        println!(
+            "not run: build the program first, `cargo build --release -p wfengine`, or name it by WFENGINE_BIN"
+        );
         return;
     };
     let dir = tempfile::tempdir().expect("a scratch directory");

@@ -30,7 +30,8 @@ fn write_and_die(part: &str) -> ! {
     let store = node::open(dir, 1);
     let take = |history: &mut History| {
         let frames = history.take_frames();
-        let outcomes = store.recorder().take_blocking(frames, signer(2).peer_id(), WALL).expect("the disk works");
+        let outcomes =
+            store.recorder().take_blocking(frames, signer(2).peer_id(), WALL).expect("the disk works");
         assert!(outcomes.iter().all(|outcome| *outcome == wfengine_store::FrameOutcome::Admitted));
     };
     for part in 0..(events - open) / 10_000 {
@@ -65,7 +66,8 @@ fn measure(events: usize, goal: &str) {
             builder.set_cache_size(64 * 1024 * 1024);
             builder
         };
-        let (seconds, database) = timed(|| builder().open(of_redb.join("log.redb")).expect("the file is sound"));
+        let (seconds, database) =
+            timed(|| builder().open(of_redb.join("log.redb")).expect("the file is sound"));
         drop(database);
         alone.push(seconds);
         let dir = copy("log");

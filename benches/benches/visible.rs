@@ -24,7 +24,11 @@ const ROUNDS: usize = 6;
 const IN_A_ROUND: usize = 200;
 
 /// Waits until a log holds an event.
-async fn has(watcher: &Watcher, news: &mut tokio::sync::broadcast::Receiver<std::sync::Arc<wfengine_store::Committed>>, id: EventId) {
+async fn has(
+    watcher: &Watcher,
+    news: &mut tokio::sync::broadcast::Receiver<std::sync::Arc<wfengine_store::Committed>>,
+    id: EventId,
+) {
     if watcher.event(&id).expect("the log is sound").is_some() {
         return;
     }
@@ -118,7 +122,9 @@ async fn measure() {
         }
     }
     echoing.abort();
-    head("from asking on one node to seeing on the other; reference: two commits of redb alone and half a round trip");
+    head(
+        "from asking on one node to seeing on the other; reference: two commits of redb alone and half a round trip",
+    );
     let (p50, floor) = (median(&ours), median(&least));
     line("p50", &milliseconds(p50), &milliseconds(floor), Some(p50 / floor), "<= 2 ms, ratio <= 1.5");
     let (p99, floor) = (percentile(&ours, 0.99), percentile(&least, 0.99));

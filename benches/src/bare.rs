@@ -15,8 +15,10 @@ pub struct Bare {
 impl Bare {
     /// Creates the file.
     pub fn create(path: &Path) -> Self {
-        let database =
-            redb::Builder::new().set_cache_size(64 * 1024 * 1024).create(path).expect("the directory is writable");
+        let database = redb::Builder::new()
+            .set_cache_size(64 * 1024 * 1024)
+            .create(path)
+            .expect("the directory is writable");
         Self { database, next: 0 }
     }
 

@@ -10,8 +10,8 @@ use wfengine_core::seal::{Author, found};
 use wfengine_core::time::WallMs;
 use wfengine_storage_format::{
     Body, ChainId, ClusterFounded, ClusterId, Conclusion, EventId, FrameBuilder, Frozen, Grant, Incarnation,
-    JobClaimed, JobCompleted, JobId, JobStarted, Origin, PeerAdmitted, PeerId, Placement, Roles, RunId, RunSpec,
-    RunSubmitted, Signer, VerifiedFrame, job_id,
+    JobClaimed, JobCompleted, JobId, JobStarted, Origin, PeerAdmitted, PeerId, Placement, Roles, RunId,
+    RunSpec, RunSubmitted, Signer, VerifiedFrame, job_id,
 };
 
 /// Runs that are worked on at the same time.
@@ -55,7 +55,11 @@ pub fn submit(name: &str, number: usize) -> Command {
 
 /// What a founder calls its cluster.
 pub fn founding() -> ClusterFounded {
-    ClusterFounded { name: "bench".to_owned(), nonce: [7; 16], system: vec!["linux".to_owned(), "x64".to_owned()] }
+    ClusterFounded {
+        name: "bench".to_owned(),
+        nonce: [7; 16],
+        system: vec!["linux".to_owned(), "x64".to_owned()],
+    }
 }
 
 struct Open {
@@ -177,8 +181,9 @@ impl History {
             self.cut();
         }
         let (cluster, chain, seq, tip) = (self.cluster, self.author.chain, self.next_seq, self.tip);
-        let builder =
-            self.builder.get_or_insert_with(|| FrameBuilder::new(Some(cluster), chain, seq, Some(tip), Vec::new()));
+        let builder = self
+            .builder
+            .get_or_insert_with(|| FrameBuilder::new(Some(cluster), chain, seq, Some(tip), Vec::new()));
         self.height += 1;
         self.next_seq += 1;
         self.tip = builder.push(self.height, WALL.0, refs, Vec::new(), kind, bytes);

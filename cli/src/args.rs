@@ -1,34 +1,12 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
+mod overview;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What `wfengine --help` prints: every verb, grouped, on one screen.
-pub(crate) const OVERVIEW: &str = "\
-wfengine: a leaderless workflow engine. One node per host, one signed log, no server.
-
-Usage: wfengine [--json] [--data-dir DIR] VERB …
-
-Run       run FILE          execute a workflow file here and now
-          submit FILE       let the rule decide which host runs it
-          list · show · logs · cancel · rerun · priority · why · owner · distance
-Programs  task submit|next|complete|fail|release|extend|result, work -- CMD
-          tags · check-tags
-Cluster   serve             run this host's node (init names it first, if you like)
-          peer invite|join|add|list|remove|id · allow · sync · pause · resume · status
-Audit     replay [--verify] print or prove the history
-          log export|import · clock
-Try       example           write workflows to try, demo: a cluster on this host
-Shell     completions SHELL · man
-
-Options   --json            print one JSON document (or a line per item) to stdout
-          --data-dir DIR    where the node's log and key are [WFENGINE_DATA_DIR]
-          -h, --help        this page; `wfengine VERB --help` for one verb
-          -V, --version
-
-Start with:  wfengine example hello && wfengine run hello.yml
-";
+pub(crate) use overview::OVERVIEW;
 
 /// A leaderless workflow engine: one node per host.
 #[derive(Parser, Debug)]
@@ -37,8 +15,8 @@ pub(crate) struct Cli {
     /// Print JSON to stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Where the node's log and key are
-    #[arg(long, global = true, value_name = "DIR", env = "WFENGINE_DATA_DIR")]
+    /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -108,8 +86,8 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
-    /// Print the manual page
-    Man,
+    /// Print the manual page of the program, or of one verb
+    Man(ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -581,6 +559,12 @@ pub(crate) struct DemoArgs {
 pub(crate) struct CompletionsArgs {
     /// Which shell
     pub(crate) shell: ShellName,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// A verb, such as `peer join`; the whole program without one
+    pub(crate) verb: Vec<String>,
 }
 
 /// Shells with completions.

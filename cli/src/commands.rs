@@ -1,5 +1,6 @@
 //! One file per verb or group of verbs: from arguments to a request, from an answer to text.
 
+mod demo;
 mod example;
 mod explain;
 mod inspect;
@@ -19,11 +20,14 @@ mod task;
 mod work;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::args::{Cli, Verb};
-use crate::door::Door;
+use crate::door::{Door, Others, Serving};
 use crate::error::{Exit, Failure};
+use crate::terminal;
+
+/// How long a command that has ended stays for others before it says so.
+const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What every verb needs to know.
 #[derive(Clone, Debug)]
@@ -63,9 +67,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Replay(args) => replay::replay(&globals, args).await,
         Verb::Log(verb) => log::log(&globals, verb).await,
         Verb::Example(args) => example::example(&globals, &args),
-        Verb::Demo(args) => Err(Failure::bad_input(format!("demo with {} peers: not built in", args.peers))),
+        Verb::Demo(args) => demo::demo(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),
-        Verb::Man => shell::man(),
+        Verb::Man(args) => shell::man(&args),
     }
 }
 
@@ -74,7 +78,7 @@ pub(crate) async fn through<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone()).await?;
+    let door = Door::open(globals.data_dir.clone(), Others::Wait).await?;
     let (door, answer) = ask(door).await;
     let closed = door.close();
     let answer = answer?;
@@ -88,40 +92,27 @@ pub(crate) async fn serving<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone()).await?;
-    let served = door.node().map(serve_others);
+    let door = Door::open(globals.data_dir.clone(), Others::Served).await?;
     let (door, answer) = ask(door).await;
-    if let (Some((stop, mut server)), Some(node)) = (served, door.node()) {
+    if let (Some(Serving { stop, mut server }), Some(node)) = (door.take_serving(), door.node()) {
         node.leave();
         let _ = stop.send(());
         let mut interrupts = interrupt::Interrupts::listen()?;
+        let noted = async {
+            tokio::time::sleep(STAY_UNSAID).await;
+            terminal::note("other commands still go through this one: it ends with them, or at a signal, which stops them");
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             _ = &mut server => {}
             _ = interrupts.next() => node.give_up().await,
+            () = noted => {}
         }
     }
     let closed = door.close();
     let answer = answer?;
     closed?;
     Ok(answer)
-}
-
-type Serving = (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>);
-
-fn serve_others(node: &Arc<crate::node::Node>) -> Serving {
-    let node = Arc::clone(node);
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let socket = node.home.data.control_socket();
-    let server = tokio::spawn(async move {
-        let handle = move |request, items| crate::handlers::handle(Arc::clone(&node), request, items);
-        let stop = async {
-            let _ = stopped.await;
-        };
-        if let Err(failure) = crate::control::serve(&socket, handle, stop).await {
-            tracing::warn!(%failure, "other commands cannot go through this one");
-        }
-    });
-    (stop, server)
 }
 
 /// Asks one question.

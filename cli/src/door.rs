@@ -1,15 +1,16 @@
 //! The way to a node: the one in this process if the data directory is free, else the process that owns it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use wfengine_store::DataDirError;
 
 use crate::clock::Clock;
-use crate::control::Client;
+use crate::control::{Client, NotAsked};
 use crate::error::{Exit, Failure};
 use crate::handlers::{self, Request};
 use crate::home::Home;
@@ -21,40 +22,81 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_LOOK: Duration = Duration::from_millis(20);
 
 /// Where requests go.
-pub(crate) enum Door {
+#[derive(Clone)]
+enum Way {
     /// The node of this process.
     Here(Arc<Node>),
     /// The process that owns the data directory.
     There(Client),
 }
 
+/// Whether other commands may go through this process while it owns the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Others {
+    /// They wait until it has ended: it is short.
+    Wait,
+    /// They are answered.
+    Served,
+}
+
+/// The control socket of a process that is no node of its own.
+pub(crate) struct Serving {
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) server: JoinHandle<()>,
+}
+
+/// A way to the node of a data directory. Another process may own it at first and end in between: what it has not begun is then
+/// asked of the next owner, which may be this process.
+pub(crate) struct Door {
+    home: Home,
+    others: Others,
+    way: Mutex<Way>,
+    serving: Mutex<Option<Serving>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Door {
     /// Finds the node of a data directory, or becomes it for one command.
-    pub(crate) async fn open(data_dir: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(crate) async fn open(data_dir: Option<PathBuf>, others: Others) -> Result<Self, Failure> {
         let home = Home::open(data_dir)?;
-        let socket = home.data.control_socket();
-        let clock = Clock::start();
-        loop {
-            let pid = match home.data.lock() {
-                Ok(lock) => return Ok(Door::Here(Node::open(home, lock, Mode::Command, clock)?)),
-                Err(DataDirError::Locked { pid, .. }) => pid,
-                Err(error) => return Err(error.into()),
+        let way = find(&home).await?;
+        let door = Self { home, others, way: Mutex::new(way), serving: Mutex::default() };
+        door.serve_others();
+        Ok(door)
+    }
+
+    /// Finds the node again after its process has left.
+    async fn reopen(&self) -> Result<(), Failure> {
+        let way = find(&self.home).await?;
+        *held(&self.way) = way;
+        self.serve_others();
+        Ok(())
+    }
+
+    fn serve_others(&self) {
+        let Some(node) = self.node().filter(|_| self.others == Others::Served) else { return };
+        let (stop, stopped) = oneshot::channel();
+        let socket = self.home.data.control_socket();
+        let server = tokio::spawn(async move {
+            let handle = move |request, items| handlers::handle(Arc::clone(&node), request, items);
+            let stop = async {
+                let _ = stopped.await;
             };
-            if let Some(client) = Client::connect(&socket).await {
-                return Ok(Door::There(client));
-            }
-            if clock.monotonic().0 > BUSY_WAIT.as_millis() as u64 {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!(
-                        "{} is in use by process {pid}, which does not answer: wait for it, or stop it with `kill {pid}`",
-                        home.data.path().display()
-                    ),
+            if let Err(failure) = crate::control::serve(&socket, handle, stop).await {
+                crate::terminal::note(&format!(
+                    "other commands have to wait until this one has ended: {failure}"
                 ));
             }
-            // another short command is at work: it ends by itself
-            tokio::time::sleep(BUSY_LOOK).await;
-        }
+        });
+        *held(&self.serving) = Some(Serving { stop, server });
+    }
+
+    /// The control socket, if other commands go through this process.
+    pub(crate) fn take_serving(&self) -> Option<Serving> {
+        held(&self.serving).take()
     }
 
     /// Asks and waits for the answer.
@@ -68,49 +110,92 @@ impl Door {
         request: Request,
         mut each: impl FnMut(I),
     ) -> Result<T, Failure> {
-        let unreadable =
-            |error: serde_json::Error| Failure::new(Exit::Failure, format!("the answer was not understood: {error}"));
+        let unreadable = |error: serde_json::Error| {
+            Failure::new(Exit::Failure, format!("the answer was not understood: {error}"))
+        };
         let mut deliver = |value: serde_json::Value| {
             // an item that this version does not know is skipped
             if let Ok(item) = serde_json::from_value(value) {
                 each(item);
             }
         };
-        let answer = match self {
-            Door::There(client) => client.ask(&request, deliver).await?,
-            Door::Here(node) => {
-                let (items, mut incoming) = mpsc::channel(256);
-                let work = handlers::handle(Arc::clone(node), request, items);
-                tokio::pin!(work);
-                let answer = loop {
-                    tokio::select! {
-                        biased;
-                        Some(item) = incoming.recv() => deliver(item),
-                        answer = &mut work => break answer?,
+        let answer = loop {
+            let way = held(&self.way).clone();
+            match way {
+                Way::Here(node) => break here(node, request, deliver).await?,
+                Way::There(client) => match client.offer(&request, &mut deliver).await {
+                    Ok(Err(failure)) if failure.not_begun => {
+                        // it answers until its last request has ended
+                        tokio::time::sleep(BUSY_LOOK).await;
+                        self.reopen().await?;
                     }
-                };
-                while let Ok(item) = incoming.try_recv() {
-                    deliver(item);
-                }
-                answer
+                    Ok(answer) => break answer?,
+                    Err(NotAsked) => self.reopen().await?,
+                },
             }
         };
         serde_json::from_value(answer).map_err(unreadable)
     }
 
     /// The node of this process, if it is here.
-    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
-        match self {
-            Door::Here(node) => Some(node),
-            Door::There(_) => None,
+    pub(crate) fn node(&self) -> Option<Arc<Node>> {
+        match &*held(&self.way) {
+            Way::Here(node) => Some(Arc::clone(node)),
+            Way::There(_) => None,
         }
     }
 
     /// Closes the log if it was opened here.
     pub(crate) fn close(&self) -> Result<(), Failure> {
-        match self {
-            Door::Here(node) => node.close(),
-            Door::There(_) => Ok(()),
-        }
+        self.node().map_or(Ok(()), |node| node.close())
     }
+}
+
+/// Looks who owns the data directory, and takes it if nobody does.
+async fn find(home: &Home) -> Result<Way, Failure> {
+    let socket = home.data.control_socket();
+    let clock = Clock::start();
+    loop {
+        let pid = match home.data.lock() {
+            Ok(lock) => return Ok(Way::Here(Node::open(home.clone(), lock, Mode::Command, clock)?)),
+            Err(DataDirError::Locked { pid, .. }) => pid,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(client) = Client::connect(&socket).await {
+            return Ok(Way::There(client));
+        }
+        if clock.monotonic().0 > BUSY_WAIT.as_millis() as u64 {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{} is in use by process {pid}, which does not answer: wait for it, or stop it with `kill {pid}`",
+                    home.data.path().display()
+                ),
+            ));
+        }
+        // another short command is at work, or one that is about to end: it ends by itself
+        tokio::time::sleep(BUSY_LOOK).await;
+    }
+}
+
+/// Answers in this process.
+async fn here(
+    node: Arc<Node>,
+    request: Request,
+    mut deliver: impl FnMut(serde_json::Value),
+) -> Result<serde_json::Value, Failure> {
+    let (items, mut incoming) = mpsc::channel(256);
+    let work = handlers::handle(node, request, items);
+    tokio::pin!(work);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(item) = incoming.recv() => deliver(item),
+            answer = &mut work => break answer?,
+        }
+    };
+    while let Ok(item) = incoming.try_recv() {
+        deliver(item);
+    }
+    Ok(answer)
 }

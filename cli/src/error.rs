@@ -49,11 +49,14 @@ pub(crate) struct Failure {
     /// Ids that may have been meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) candidates: Vec<String>,
+    /// The node was stopping and nothing was done: the same may be asked of whoever owns the data directory next.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) not_begun: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit, candidates: Vec::new() }
+        Self { message: message.into(), exit, candidates: Vec::new(), not_begun: false }
     }
     pub(crate) fn bad_input(message: impl Into<String>) -> Self {
         Self::new(Exit::BadInput, message)
@@ -71,8 +74,13 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Closed) {
+            // the writer finishes what it took before it closes, so this was not taken
+            let stopping = Self::unreachable("the node is stopping and takes nothing more; ask again once it is back");
+            return Self { not_begun: true, ..stopping };
+        }
         let exit = match error {
-            StoreError::OutcomeUnknown { .. } | StoreError::Closed => Exit::Disk,
+            StoreError::OutcomeUnknown { .. } => Exit::Disk,
             StoreError::Locked { .. } => Exit::Refused,
             _ => Exit::Failure,
         };

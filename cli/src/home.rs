@@ -43,11 +43,13 @@ pub(crate) struct Home {
 /// /var/lib/wfengine for root without a home.
 pub(crate) fn data_dir_path(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = given {
+    if let Some(path) = given.or_else(|| variable("WFENGINE_DATA_DIR")) {
         return Ok(path);
     }
     if let Some(path) = variable("P2P_DATA_DIR") {
-        crate::terminal::note("P2P_DATA_DIR is read for compatibility; wfengine's own name is WFENGINE_DATA_DIR");
+        crate::terminal::note(
+            "P2P_DATA_DIR is read for compatibility; wfengine's own name is WFENGINE_DATA_DIR",
+        );
         return Ok(match path.strip_prefix("~") {
             Ok(rest) => variable("HOME").unwrap_or_default().join(rest),
             Err(_) => path,
@@ -61,7 +63,9 @@ pub(crate) fn data_dir_path(given: Option<PathBuf>) -> Result<PathBuf, Failure> 
         .filter(|path| path.is_absolute())
         .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
         .map(|base| base.join("wfengine"))
-        .ok_or_else(|| Failure::bad_input("neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir"))
+        .ok_or_else(|| {
+            Failure::bad_input("neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir")
+        })
 }
 
 /// 32 random bytes of the operating system.
@@ -75,7 +79,9 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// Names this boot of the machine; empty where the system does not say.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Labels of this system: operating system and architecture in GitHub's words.
@@ -119,10 +125,12 @@ impl Home {
         let path = self.data.path().join("settings.json");
         match self.data.read_small(&path)? {
             None => Ok(Settings::default()),
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| {
-                    Failure::bad_input(format!("{} is damaged: {error}. Correct it, or move it away", path.display()))
-                }),
+            Some(text) => serde_json::from_str(&text).map_err(|error| {
+                Failure::bad_input(format!(
+                    "{} is damaged: {error}. Correct it, or move it away",
+                    path.display()
+                ))
+            }),
         }
     }
 
@@ -139,7 +147,9 @@ impl Home {
             return Ok(settings.name);
         }
         if let Some(name) = std::env::var("P2P_PEER_ID").ok().filter(|name| !name.is_empty()) {
-            crate::terminal::note("P2P_PEER_ID is read as this node's name; `wfengine init --name` sets it for good");
+            crate::terminal::note(
+                "P2P_PEER_ID is read as this node's name; `wfengine init --name` sets it for good",
+            );
             return Ok(name);
         }
         let host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -176,7 +186,9 @@ impl Home {
         let fresh = Incarnation::from_bytes(random()?);
         let (store, opened) = Store::open(&dir, self.signer.clone(), purpose, fresh, &boot_id())?;
         if opened.moved {
-            crate::terminal::note("the log's file is a copy or was restored: this node goes on under a new incarnation");
+            crate::terminal::note(
+                "the log's file is a copy or was restored: this node goes on under a new incarnation",
+            );
         }
         Ok(store)
     }

@@ -4,7 +4,6 @@
 //! bounds are the product's, and two clusters at once on two cores would measure each other. What is printed are the times that
 //! the bounds are compared with. Needs namespaces; without them every test says that it did not run.
 #![expect(
-    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test says what it measured, and its helpers fail loudly"
@@ -111,7 +110,10 @@ fn a_second_host_joins_with_one_line_and_runs_a_job() {
 
     let shown = a.json(&["show", &run]);
     let job = job(&shown).unwrap();
-    assert_eq!((&shown["status"], &job["peer"], &job["conclusion"]), (&json!("completed"), &json!("b"), &json!("success")));
+    assert_eq!(
+        (&shown["status"], &job["peer"], &job["conclusion"]),
+        (&json!("completed"), &json!("b"), &json!("success"))
+    );
     assert_eq!(job["claims"].as_array().unwrap().len(), 1, "{job}");
     assert!(a.says(&["logs", &run]).contains("here is b"));
     // what was asked for and nothing else: the default port, the default folder
@@ -166,10 +168,18 @@ fn hosts_that_were_apart_agree_within_seconds() {
         let runs = runs.as_array().unwrap();
         let given: BTreeSet<&str> = runs.iter().map(|run| run["given_id"].as_str().unwrap()).collect();
         let ids: BTreeSet<&str> = runs.iter().map(|run| run["id"].as_str().unwrap()).collect();
-        let submissions: BTreeSet<&str> = runs.iter().map(|run| run["submission"].as_str().unwrap()).collect();
-        assert_eq!((runs.len(), ids.len(), given.len(), submissions.len()), (2 * EACH, 2 * EACH, 2 * EACH, 2 * EACH));
+        let submissions: BTreeSet<&str> =
+            runs.iter().map(|run| run["submission"].as_str().unwrap()).collect();
+        assert_eq!(
+            (runs.len(), ids.len(), given.len(), submissions.len()),
+            (2 * EACH, 2 * EACH, 2 * EACH, 2 * EACH)
+        );
         for (side, number) in ["a", "b"].iter().flat_map(|side| (0..EACH).map(move |number| (side, number))) {
-            assert!(given.contains(format!("{side}-{number}").as_str()), "{side}-{number} is lost on {}", host.name);
+            assert!(
+                given.contains(format!("{side}-{number}").as_str()),
+                "{side}-{number} is lost on {}",
+                host.name
+            );
         }
         assert!(runs.iter().all(|run| run["conflict"] == false && run["status"] == "pending"));
     }
@@ -195,7 +205,10 @@ fn two_hosts_that_only_meet_a_third_are_one_cluster() {
         let begun = Instant::now();
         let id = submit(&a, &file);
         let run = until("the run begins on c or ends", seconds(30), || {
-            Some(a.show(&id)).filter(|run| is_over(run) || job(run).is_some_and(|job| job["peer"] == "c" && job["status"] == "in_progress"))
+            Some(a.show(&id)).filter(|run| {
+                is_over(run)
+                    || job(run).is_some_and(|job| job["peer"] == "c" && job["status"] == "in_progress")
+            })
         });
         (job(&run)?["peer"] == "c").then_some((id, begun))
     });
@@ -244,9 +257,13 @@ fn a_job_of_a_killed_node_is_taken_over_once() {
     let mut nodes = [(&a, serving), (&b, b_joined), (&c, c_joined)];
     nodes.iter().find(|(host, _)| host.name == holder).unwrap().1.signal(Signal::KILL);
     let killed = Instant::now();
-    let survivors: Vec<&Host> = nodes.iter().map(|(host, _)| *host).filter(|host| host.name != holder).collect();
+    let survivors: Vec<&Host> =
+        nodes.iter().map(|(host, _)| *host).filter(|host| host.name != holder).collect();
     let run = until("another completes it", seconds(40), || Some(survivors[0].show(&id)).filter(is_over));
-    println!("kill -9 of {holder}: completed elsewhere {:.1} s later, of which the step took 4 s", killed.elapsed().as_secs_f64());
+    println!(
+        "kill -9 of {holder}: completed elsewhere {:.1} s later, of which the step took 4 s",
+        killed.elapsed().as_secs_f64()
+    );
     let other = job(&run).unwrap()["peer"].clone();
     assert_ne!(other, holder.as_str());
     for host in &survivors {
@@ -263,7 +280,10 @@ fn a_job_of_a_killed_node_is_taken_over_once() {
     for host in [&a, &b, &c] {
         let run = host.show(&id);
         let job = job(&run).unwrap();
-        assert_eq!((&run["status"], &job["peer"], &job["duplicates"]), (&json!("completed"), &other, &json!([])));
+        assert_eq!(
+            (&run["status"], &job["peer"], &job["duplicates"]),
+            (&json!("completed"), &other, &json!([]))
+        );
     }
 }
 
@@ -290,7 +310,12 @@ fn who_was_not_invited_stays_outside() {
     let line: JoinLine = real.parse().unwrap();
 
     // nobody lives there; answered only when the time is over, so it waits while the rest goes on
-    let nowhere = JoinLine::new(line.cluster, [1; 32], false, &["10.77.1.99:4433".to_owned(), "10.77.1.98:4999".to_owned()]);
+    let nowhere = JoinLine::new(
+        line.cluster,
+        [1; 32],
+        false,
+        &["10.77.1.99:4433".to_owned(), "10.77.1.98:4999".to_owned()],
+    );
     let mut lost = x.spawn(&["peer", "join", &nowhere.to_string(), "--serve"]);
 
     assert_refused(&c, "wf1abc", 2, "damaged or incomplete");
@@ -304,7 +329,12 @@ fn who_was_not_invited_stays_outside() {
     assert_refused(&c, &forged.to_string(), 3, "does not know this invite");
     let mut other = *line.cluster.as_bytes();
     other[0] ^= 1;
-    let elsewhere = JoinLine::new(wfengine_storage_format::ClusterId::from_bytes(other), line.invite_seed, false, &addresses);
+    let elsewhere = JoinLine::new(
+        wfengine_storage_format::ClusterId::from_bytes(other),
+        line.invite_seed,
+        false,
+        &addresses,
+    );
     assert_refused(&c, &elsewhere.to_string(), 3, "another cluster");
 
     let short = a.json(&["peer", "invite", "--expires", "1s"]);
@@ -320,14 +350,18 @@ fn who_was_not_invited_stays_outside() {
     let foreign = c.start(&["serve"]);
     let before = (a.ask(&json!("digest")), c.ask(&json!("digest")));
     c.says(&["peer", "add", &addresses[0]]);
-    let told = |process: &Process| process.said().contains("this key is no member of the cluster").then_some(());
+    let told =
+        |process: &Process| process.said().contains("this key is no member of the cluster").then_some(());
     until("both say why it stays outside", seconds(10), || told(&serving).and(told(&foreign)));
     assert!(c.is_connected(&[]) && a.is_connected(&[&b]));
     assert_eq!(before, (a.ask(&json!("digest")), c.ask(&json!("digest"))), "something of it was stored");
 
     let ended = lost.end(seconds(40));
     let said = lost.said();
-    assert!(said.contains("10.77.1.99:4433") && said.contains("10.77.1.98:4999") && said.contains("UDP port"), "{said}");
+    assert!(
+        said.contains("10.77.1.99:4433") && said.contains("10.77.1.98:4999") && said.contains("UDP port"),
+        "{said}"
+    );
     assert_eq!((ended.code(), x.clusters()), (Some(4), 0), "{said}");
     for refusal in ["does not know this invite", "of another cluster", "has expired", "was used already"] {
         assert!(serving.said().contains(refusal), "not logged: {refusal}: {}", serving.said());
@@ -367,7 +401,9 @@ fn a_stop_signal_drains_and_a_second_one_stops_at_once() {
     // what runs may end; nothing new is begun
     let running = on_b(&short);
     node.signal(Signal::TERM);
-    until("it drains", seconds(5), || (b.try_ask(&json!("status")).ok()?["declines"].is_string()).then_some(()));
+    until("it drains", seconds(5), || {
+        (b.try_ask(&json!("status")).ok()?["declines"].is_string()).then_some(())
+    });
     let later: Vec<String> = (0..6).map(|_| submit(&a, &short)).collect();
     assert_eq!(node.end(seconds(20)).code(), Some(0), "{}", node.said());
     let over = |id: &str| until("the run ends", seconds(40), || Some(a.show(id)).filter(is_over));
@@ -389,16 +425,22 @@ fn a_stop_signal_drains_and_a_second_one_stops_at_once() {
     println!("SIGTERM with --grace 1s: over after {:.1} s", begun.elapsed().as_secs_f64());
     let run = over(&running);
     let only = job(&run).unwrap();
-    let states: Vec<&str> = only["claims"].as_array().unwrap().iter().map(|claim| claim["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> =
+        only["claims"].as_array().unwrap().iter().map(|claim| claim["state"].as_str().unwrap()).collect();
     assert_eq!((&only["peer"], states.len()), (&json!("a"), 2), "{only}");
-    assert!(states.iter().any(|state| state.starts_with("released") || state.starts_with("aborted")), "{states:?}");
+    assert!(
+        states.iter().any(|state| state.starts_with("released") || state.starts_with("aborted")),
+        "{states:?}"
+    );
     assert_eq!(b.processes(), 0, "steps go on");
 
     let mut node = b.start(&["serve"]);
     until("connected", seconds(20), || b.is_connected(&[&a]).then_some(()));
     on_b(&long);
     node.signal(Signal::TERM);
-    until("it drains", seconds(5), || (b.try_ask(&json!("status")).ok()?["declines"].is_string()).then_some(()));
+    until("it drains", seconds(5), || {
+        (b.try_ask(&json!("status")).ok()?["declines"].is_string()).then_some(())
+    });
     let begun = Instant::now();
     node.signal(Signal::TERM);
     let ended = node.end(seconds(10));
@@ -418,7 +460,10 @@ fn a_removed_peer_is_disconnected_and_counts_for_nothing() {
     }
     submit_task(&b, "before").unwrap();
     until("all know it", seconds(20), || {
-        [&a, &b, &c].iter().all(|host| host.try_ask(&json!({ "show": { "id": "before" } })).is_ok()).then_some(())
+        [&a, &b, &c]
+            .iter()
+            .all(|host| host.try_ask(&json!({ "show": { "id": "before" } })).is_ok())
+            .then_some(())
     });
     until("all are connected", seconds(20), || b.is_connected(&[&a, &c]).then_some(()));
 

@@ -3,6 +3,9 @@
 //! Postcard itself accepts padded integers and trailing bytes. Whatever is hashed, signed or compared goes through
 //! [`from_canonical`], which decodes, encodes again and demands equality, so two different byte strings never mean the same.
 
+use std::cell::RefCell;
+
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,13 +38,85 @@ pub enum CodecError {
     },
 }
 
+/// Bytes of scratch space that a thread keeps.
+const SCRATCH_BYTES_MAX: usize = 1024 * 1024;
+
+thread_local! {
+    /// Where values are encoded before it is known how long they are.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands empty scratch space to `write` and what was written to `read`.
+pub(crate) fn with_scratch<T>(write: impl FnOnce(&mut Vec<u8>), read: impl FnOnce(&[u8]) -> T) -> T {
+    let mut space = SCRATCH.with(RefCell::take);
+    space.clear();
+    write(&mut space);
+    let outcome = read(&space);
+    if space.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.with(|scratch| scratch.replace(space));
+    }
+    outcome
+}
+
+struct Growing<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Growing<'_> {
+    type Output = ();
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares instead of writing, so that asking for equality allocates nothing.
+struct Comparing<'a>(&'a [u8]);
+
+impl Flavor for Comparing<'_> {
+    type Output = bool;
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.0.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.0 = rest;
+                Ok(())
+            }
+            _ => Err(postcard::Error::SerializeBufferFull),
+        }
+    }
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.0.is_empty())
+    }
+}
+
+fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    postcard::serialize_with_flavor(value, Comparing(bytes)).unwrap_or(false)
+}
+
 /// Encodes a value. The types of this crate hold nothing that postcard cannot encode.
 pub fn to_canonical<T: Serialize>(value: &T) -> Vec<u8> {
     #[expect(
         clippy::expect_used,
         reason = "postcard into a growing vector fails only for types this crate does not have"
     )]
-    postcard::to_stdvec(value).expect("BUG: a value of the storage format cannot be encoded")
+    let write = |out: &mut Vec<u8>| {
+        postcard::serialize_with_flavor(value, Growing(out))
+            .expect("BUG: a value of the storage format cannot be encoded");
+    };
+    with_scratch(write, <[u8]>::to_vec)
 }
 
 /// Decodes the canonical encoding of `what`, at most `len_max` bytes.
@@ -58,7 +133,7 @@ pub fn from_canonical<T: Serialize + DeserializeOwned>(
     }
     let (value, rest) = postcard::take_from_bytes::<T>(bytes)
         .map_err(|e| CodecError::Malformed { what, detail: e.to_string() })?;
-    if !rest.is_empty() || to_canonical(&value) != bytes {
+    if !rest.is_empty() || !encodes_to(&value, bytes) {
         return Err(CodecError::NotCanonical { what });
     }
     Ok(value)

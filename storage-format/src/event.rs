@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::to_canonical;
-use crate::hash::{Hash32, Parts, clock_head};
+use crate::codec::with_scratch;
+use crate::hash::{Hash32, clock_head, sha256};
 use crate::id::{BlobId, ChainId, EventId, Incarnation};
 use crate::kind::Kind;
 use crate::limits::{BLOBS_MAX, EVENT_BYTES_MAX, HEIGHT_MAX, PARENTS_MAX, REFS_MAX};
+use crate::wire::put_event;
 
 /// One event of a chain by its place and its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -60,7 +61,11 @@ pub struct Event {
 impl Event {
     /// The event's id.
     pub fn id(&self) -> EventId {
-        EventId::from_bytes(Parts::new("wfengine/event/v1").fixed(&to_canonical(self)).finish())
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(b"wfengine/event/v1");
+            put_event(out, self);
+        };
+        EventId::from_bytes(with_scratch(write, sha256))
     }
 
     /// The merkle clock head that this event's author saw when writing it: the hash of `prev` and the parents.

@@ -70,6 +70,7 @@ mod kind;
 pub mod limits;
 mod signature;
 mod submission;
+mod wire;
 
 pub use body::{
     AbortReason, Body, ClusterFounded, Conclusion, ForkProved, Grant, JobAborted, JobClaimed, JobCompleted,

@@ -1,7 +1,7 @@
 //! Says what the tests did not run, one line each, and how to enable it. Its name puts it last in this package.
 //!
-//! Has no test harness, so that its lines are seen without `--nocapture`. Tests of other packages cannot record: it asks for
-//! their parts on their behalf. Fails only when `WFENGINE_REQUIRE` asks for a part that is missing.
+//! Has no test harness, so that its lines are seen without `--nocapture`. Tests of the package `wfengine` that include
+//! `requirements` record like those of this one; those of other packages cannot: it asks for their parts on their behalf. Fails only when `WFENGINE_REQUIRE` asks for a part that is missing.
 #![expect(clippy::print_stderr, reason = "its lines are its purpose")]
 
 mod requirements;

@@ -19,7 +19,8 @@ pub(super) struct Interrupts {
 impl Interrupts {
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(Exit::Failure, format!("signals cannot be heard: {error}")))
+            signal(kind)
+                .map_err(|error| Failure::new(Exit::Failure, format!("signals cannot be heard: {error}")))
         };
         let hang_up = if hang_up_is_ignored() { None } else { Some(listen(SignalKind::hangup())?) };
         Ok(Self {
@@ -28,6 +29,11 @@ impl Interrupts {
             hang_up,
             reader_left: false,
         })
+    }
+
+    /// As [`Interrupts::listen`], for a command that goes on when nobody reads its output.
+    pub(super) fn signals() -> Result<Self, Failure> {
+        Ok(Self { reader_left: true, ..Self::listen()? })
     }
 
     /// The next reason to stop, in words.

@@ -32,10 +32,14 @@ struct Carried {
 }
 
 pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Failure> {
-    let line: JoinLine = args.invite.parse().map_err(|error: wfengine_protocol::JoinLineError| {
-        Failure::bad_input(error.to_string())
-    })?;
+    let line: JoinLine = args
+        .invite
+        .parse()
+        .map_err(|error: wfengine_protocol::JoinLineError| Failure::bad_input(error.to_string()))?;
     let home = Home::open(globals.data_dir.clone())?;
+    if args.serve {
+        crate::control::check_path(&home.data.control_socket())?;
+    }
     let clock = Clock::start();
     let lock = home.data.lock().map_err(|error| {
         Failure::refused(format!("{error}: stop the node that runs there (`kill` it), then join"))
@@ -97,7 +101,9 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
 fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
     let members = node.watcher().views().authority().roster().members().len();
     if globals.json {
-        terminal::json(&json!({ "cluster": node.cluster.to_string(), "members": members, "carried": carried }));
+        terminal::json(
+            &json!({ "cluster": node.cluster.to_string(), "members": members, "carried": carried }),
+        );
         return;
     }
     terminal::line(&format!("joined cluster {} with {members} members", node.cluster.short()));
@@ -105,9 +111,13 @@ fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
         terminal::line(&format!("{carried} open runs were submitted there again"));
     }
     if args.allow_jobs {
-        terminal::line("this host runs jobs that any member submits (`wfengine allow --none` takes that back)");
+        terminal::line(
+            "this host runs jobs that any member submits (`wfengine allow --none` takes that back)",
+        );
     } else {
-        terminal::line("this host runs only its own jobs: `wfengine allow --any` lets it run those of other members");
+        terminal::line(
+            "this host runs only its own jobs: `wfengine allow --any` lets it run those of other members",
+        );
     }
     if !args.serve {
         terminal::line("next: wfengine serve");
@@ -155,7 +165,11 @@ async fn ask_to_join(
 }
 
 /// The runs this host submitted that are still open in the cluster it leaves.
-fn open_runs(home: &Home, cluster: &wfengine_storage_format::ClusterId, args: &JoinArgs) -> Result<Vec<Carried>, Failure> {
+fn open_runs(
+    home: &Home,
+    cluster: &wfengine_storage_format::ClusterId,
+    args: &JoinArgs,
+) -> Result<Vec<Carried>, Failure> {
     let store = home.open_store(cluster, Purpose::Command)?;
     let blobs = Blobs::open(home.data.blobs_dir(cluster))?;
     let open: Vec<RunSubmitted> = {
@@ -171,7 +185,9 @@ fn open_runs(home: &Home, cluster: &wfengine_storage_format::ClusterId, args: &J
     let names: Vec<&str> = open.iter().take(5).map(|run| run.name.as_str()).collect();
     let question = format!("{} open runs of this host ({}…)", open.len(), names.join(", "));
     if !args.carry && !terminal::can_ask() {
-        return Err(Failure::refused(format!("{question}: say --carry to submit them again there, or --leave")));
+        return Err(Failure::refused(format!(
+            "{question}: say --carry to submit them again there, or --leave"
+        )));
     }
     if !args.carry && !terminal::ask(&format!("{question}: submit them again in the new cluster?")) {
         return Ok(Vec::new());

@@ -39,7 +39,7 @@ async fn export(globals: &Globals, args: ExportArgs) -> Result<Exit, Failure> {
         )));
     }
     let (json, data_dir) = (globals.json, globals.data_dir.clone());
-    super::through(globals, async move |door| {
+    super::serving(globals, async move |door| {
         let outcome = export_through(&door, args, json, data_dir).await;
         (door, outcome)
     })
@@ -117,7 +117,7 @@ async fn import(globals: &Globals, args: ImportArgs) -> Result<Exit, Failure> {
     }
     let json = globals.json;
     let watched = terminal::stdout_is_terminal() && !json;
-    let (imported, findings) = super::through(globals, async move |door| {
+    let (imported, findings) = super::serving(globals, async move |door| {
         let outcome = import_through(&door, source, &args.file, watched).await;
         (door, outcome)
     })

@@ -15,7 +15,7 @@ use crate::terminal;
 pub(super) async fn logs(globals: &Globals, args: LogsArgs) -> Result<Exit, Failure> {
     let request = Request::Logs { id: args.id, follow: args.follow };
     let mut interrupts = Interrupts::listen()?;
-    super::through(globals, async |door| {
+    super::serving(globals, async |door| {
         let mut printer = Printer::new(globals.json);
         let answer = tokio::select! {
             answer = door.stream::<Progress, ()>(request, |progress| printer.print(&progress)) => answer,
@@ -60,7 +60,9 @@ impl Printer {
                 self.active.insert(job.clone(), name.clone());
                 terminal::line(&format!("── {name} on {peer}"));
             }
-            Progress::Step { job, name, .. } => self.line(job, &format!("▸ {}", display(name.as_bytes(), self.colours))),
+            Progress::Step { job, name, .. } => {
+                self.line(job, &format!("▸ {}", display(name.as_bytes(), self.colours)))
+            }
             Progress::Line { job, name, text, stream, .. } => {
                 self.active.entry(job.clone()).or_insert_with(|| name.clone());
                 if stream == "note" {
@@ -96,7 +98,9 @@ impl Printer {
 
     fn line(&self, job: &str, text: &str) {
         match self.active.get(job).filter(|_| self.active.len() > 1) {
-            Some(name) => terminal::log_line(&format!("{} │ {text}", display(name.as_bytes(), Colours::Strip))),
+            Some(name) => {
+                terminal::log_line(&format!("{} │ {text}", display(name.as_bytes(), Colours::Strip)))
+            }
             None => terminal::log_line(text),
         }
     }

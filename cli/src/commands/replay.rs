@@ -66,7 +66,7 @@ pub(super) async fn replay(globals: &Globals, args: ReplayArgs) -> Result<Exit, 
         return in_background(move || Ok(tell(source, &asked, &planner)?.0)).await;
     }
     let (follow, data_dir) = (args.follow, globals.data_dir.clone());
-    super::through(globals, async move |door| {
+    super::serving(globals, async move |door| {
         let outcome = of_door(&door, asked, follow, data_dir).await;
         (door, outcome)
     })

@@ -30,13 +30,8 @@ pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failur
     crate::submission::refuse_unsupported(&workflow, &path)?;
     let inputs = inputs(&args.inputs)?;
     crate::submission::check_inputs(&workflow, &inputs)?;
-    let wishes = Wishes {
-        name: args.name,
-        inputs,
-        repository: git_facts(&here),
-        actor: actor(),
-        ..Wishes::default()
-    };
+    let wishes =
+        Wishes { name: args.name, inputs, repository: git_facts(&here), actor: actor(), ..Wishes::default() };
     let request = Request::Run {
         path,
         source,
@@ -71,22 +66,23 @@ pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failur
                 }
             }
         };
+        // said now: others may go through this process for longer
+        if let Ok(run) = &answer {
+            if globals.json { terminal::json(run) } else { conclude(run) }
+        }
         (door, answer)
     })
     .await?;
-    let exit = handlers::exit_of(&run);
-    if globals.json {
-        terminal::json(&run);
-    } else {
-        conclude(&run);
-    }
-    Ok(exit)
+    Ok(handlers::exit_of(&run))
 }
 
 /// Cancels the run; its steps are told to stop, and its end is waited for.
 async fn cancel(door: &Door, run: &str, why: &str) {
     terminal::note(&format!("{why}: the run is cancelled; a second signal stops it at once"));
-    let request = Request::Cancel { id: run.to_owned(), reason: format!("the `wfengine run` that executed it was {why}") };
+    let request = Request::Cancel {
+        id: run.to_owned(),
+        reason: format!("the `wfengine run` that executed it was {why}"),
+    };
     if let Err(failure) = door.call::<RunView>(request).await {
         terminal::error(&failure.message);
     }
@@ -105,7 +101,8 @@ fn conclude(run: &RunView) {
     for job in &run.jobs {
         let reason = if job.reason.is_empty() { String::new() } else { format!(" ({})", job.reason) };
         let peer = job.peer.as_deref().map(|peer| format!(" on {peer}")).unwrap_or_default();
-        let took = job.duration_ms.map(|ms| format!(" in {}", crate::clock::show_duration(ms))).unwrap_or_default();
+        let took =
+            job.duration_ms.map(|ms| format!(" in {}", crate::clock::show_duration(ms))).unwrap_or_default();
         terminal::line(&format!("{}: {}{peer}{took}{reason}", job.name, job.status));
         for (name, value) in &job.outputs {
             terminal::line(&format!("  output {name} = {value}"));
@@ -126,7 +123,9 @@ pub(super) fn read_source(file: &Path) -> Result<String, Failure> {
     let failed = |error: std::io::Error| Failure::io("read", file, &error);
     let mut bytes = Vec::new();
     // a pipe or a device does not say how long it is
-    std::fs::File::open(file).and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(Failure::bad_input(format!(
             "{} is larger than the 512 KiB that a workflow file may have",
@@ -145,7 +144,11 @@ pub(super) fn inputs(args: &InputArgs) -> Result<BTreeMap<String, serde_json::Va
     if let Some(text) = &args.inputs_json {
         match serde_json::from_str(text) {
             Ok(serde_json::Value::Object(object)) => inputs.extend(object),
-            Ok(_) => return Err(Failure::bad_input("--inputs: expected a JSON object, such as {\"name\":\"value\"}")),
+            Ok(_) => {
+                return Err(Failure::bad_input(
+                    "--inputs: expected a JSON object, such as {\"name\":\"value\"}",
+                ));
+            }
             Err(error) => return Err(Failure::bad_input(format!("--inputs is not JSON: {error}"))),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use crate::args::ServeArgs;
 use crate::clock::Clock;
 use crate::control;
@@ -24,6 +25,7 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     }
     let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
     let home = Home::open(globals.data_dir.clone())?;
+    control::check_path(&home.data.control_socket())?;
     let lock = home.data.lock()?;
     let slots = args.slots.unwrap_or_else(processors);
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
@@ -39,19 +41,28 @@ pub(super) fn processors() -> u32 {
 async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
     use std::os::unix::process::CommandExt;
     let home = Home::open(globals.data_dir.clone())?;
+    control::check_path(&home.data.control_socket())?;
     drop(home.data.lock()?);
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::new(Exit::Failure, format!("this program does not know where it is: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::new(Exit::Failure, format!("this program does not know where it is: {error}"))
+    })?;
     let log = home.data.path().join("serve.log");
     let file = std::fs::File::create(&log).map_err(|error| Failure::io("write", &log, &error))?;
     let errors = file.try_clone().map_err(|error| Failure::io("write", &log, &error))?;
     let mut command = std::process::Command::new(program);
-    command.arg("--data-dir").arg(home.data.path()).args(["serve", "--listen", &args.listen, "--grace", &args.grace]);
+    command.arg("--data-dir").arg(home.data.path()).args([
+        "serve",
+        "--listen",
+        &args.listen,
+        "--grace",
+        &args.grace,
+    ]);
     if let Some(slots) = args.slots {
         command.args(["--slots", &slots.to_string()]);
     }
     command.stdin(std::process::Stdio::null()).stdout(file).stderr(errors).process_group(0);
-    let mut child = command.spawn().map_err(|error| Failure::new(Exit::Failure, format!("starting: {error}")))?;
+    let mut child =
+        command.spawn().map_err(|error| Failure::new(Exit::Failure, format!("starting: {error}")))?;
     let socket = home.data.control_socket();
     loop {
         if let Some(client) = control::Client::connect(&socket).await {
@@ -60,13 +71,20 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
                 terminal::json(&answer);
             } else {
                 let listen = answer.get("listen").and_then(|listen| listen.as_str()).unwrap_or("nothing");
-                terminal::line(&format!("node serves on UDP {listen} (pid {}); its log is {}", child.id(), log.display()));
+                terminal::line(&format!(
+                    "node serves on UDP {listen} (pid {}); its log is {}",
+                    child.id(),
+                    log.display()
+                ));
             }
             return Ok(Exit::Success);
         }
         if let Ok(Some(status)) = child.try_wait() {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
-            return Err(Failure::new(Exit::Failure, format!("the node ended at once ({status}): {}", said.trim())));
+            return Err(Failure::new(
+                Exit::Failure,
+                format!("the node ended at once ({status}): {}", said.trim()),
+            ));
         }
         // the socket appears once the log is open
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -83,7 +101,8 @@ pub(super) async fn serve_node(
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
-    let server = tokio::spawn(async move {
+    let mut interrupts = Interrupts::signals()?;
+    let mut server = tokio::spawn(async move {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
     });
@@ -97,34 +116,39 @@ pub(super) async fn serve_node(
         terminal::json(&json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen }));
     } else {
         terminal::line(&format!("{name} ({}) serves on UDP {listen}", node.peer_id().short()));
-        terminal::line("next: `wfengine peer invite` prints a line that lets another host join; ctrl-c or SIGTERM stops");
+        terminal::line(
+            "next: `wfengine peer invite` prints a line that lets another host join; ctrl-c or SIGTERM stops",
+        );
     }
-    tokio::select! {
-        signal = signal() => signal?,
-        () = node.stopped() => {}
-    }
+    let ended = tokio::select! {
+        _ = interrupts.next() => None,
+        () = node.stopped() => None,
+        ended = &mut server => Some(ended),
+    };
     if let Some(error) = node.store.recorder().fatal() {
         return Err(error.clone().into());
     }
-    terminal::note(&format!("stopping: running jobs may go on for {} s; a second signal stops at once", grace.as_secs()));
+    if let Some(ended) = ended {
+        // without its control socket nobody could ask this node for anything, or stop it kindly
+        link.stop().await;
+        node.close()?;
+        let broken =
+            |error| Failure::new(Exit::Failure, format!("BUG: the control socket broke off: {error}"));
+        return ended.map_err(broken)?.map(|()| Exit::Success);
+    }
+    terminal::note(&format!(
+        "stopping: running jobs may go on for {} s; a second signal stops at once",
+        grace.as_secs()
+    ));
+    // programs that wait for a task are sent away
+    node.leave();
     tokio::select! {
         () = node.drain(grace) => {}
-        again = signal() => again?,
+        // steps do not outlive the node
+        _ = interrupts.next() => node.give_up().await,
     }
     link.stop().await;
     node.close()?;
     let _ = server.await;
     Ok(Exit::Success)
-}
-
-async fn signal() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| Failure::new(Exit::Failure, format!("signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

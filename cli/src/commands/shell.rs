@@ -5,14 +5,16 @@ use serde_json::json;
 use wfengine_workflow::tags::{Tag, is_p2p_only, should_bypass_github};
 
 use super::Globals;
-use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ShellName};
+use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ManArgs, ShellName};
 use crate::error::{Exit, Failure};
 use crate::terminal;
 
 pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
-        let all: Vec<_> =
-            Tag::ALL.iter().map(|tag| json!({ "tag": tag.name(), "description": tag.description() })).collect();
+        let all: Vec<_> = Tag::ALL
+            .iter()
+            .map(|tag| json!({ "tag": tag.name(), "description": tag.description() }))
+            .collect();
         terminal::json(&all);
     } else {
         let rows: Vec<Vec<String>> =
@@ -54,11 +56,93 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-pub(super) fn man() -> Result<Exit, Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command())
-        .render(&mut page)
-        .map_err(|error| Failure::new(Exit::Failure, format!("the manual page was not made: {error}")))?;
-    terminal::raw(&String::from_utf8_lossy(&page));
+/// What the manual says beyond verbs and options.
+const MANUAL: &str = r#".SH "EXIT STATUS"
+.TP
+\fB0\fR
+It is as asked; a run that was waited for has completed.
+.TP
+\fB1\fR
+The run failed, or an audit found something.
+.TP
+\fB2\fR
+Bad input: a file, an option, an id.
+.TP
+\fB3\fR
+Refused by the rules, or the data directory is in use.
+.TP
+\fB4\fR
+Another node or the network is needed and not there.
+.TP
+\fB70\fR
+The disk failed; whether the last events were written is unknown until the next start.
+.SH ENVIRONMENT
+.TP
+\fBWFENGINE_DATA_DIR\fR
+Where the node's log and key are. \fB\-\-data\-dir\fR comes before it.
+.TP
+\fBWFENGINE_LOG\fR
+What the program says of itself on standard error: error, warn, info, debug.
+.TP
+\fBNO_COLOR\fR
+Colours are taken out of logs.
+.TP
+\fBP2P_DATA_DIR\fR, \fBP2P_PEER_ID\fR, \fBP2P_BOOTSTRAP_PEERS\fR
+Read, with a note, where wfengine's own variable, name or addresses are not set.
+.SH FILES
+.TP
+\fI$XDG_DATA_HOME/wfengine\fR, \fI~/.local/share/wfengine\fR
+The data directory; \fI/var/lib/wfengine\fR for a system service.
+"#;
+
+pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
+    terminal::raw(&String::from_utf8_lossy(&page(&args.verb)?));
     Ok(Exit::Success)
+}
+
+/// The manual page of the program, or of a verb.
+fn page(verb: &[String]) -> Result<Vec<u8>, Failure> {
+    let unmade = |error| Failure::new(Exit::Failure, format!("the manual page was not made: {error}"));
+    let mut command = Cli::command();
+    command.build();
+    for word in verb {
+        let known: Vec<String> = command.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        command = command.find_subcommand(word).cloned().ok_or_else(|| {
+            let mut failure = Failure::bad_input(format!("there is no verb `{}`", verb.join(" ")));
+            failure.candidates = known;
+            failure
+        })?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page).map_err(unmade)?;
+    if verb.is_empty() {
+        page.extend_from_slice(MANUAL.as_bytes());
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_has_a_page_and_the_first_says_the_exit_statuses() {
+        let whole = String::from_utf8(page(&[]).unwrap()).unwrap();
+        for wanted in ["EXIT STATUS", "WFENGINE_DATA_DIR", "submit"] {
+            assert!(whole.contains(wanted), "{wanted}");
+        }
+        let join = String::from_utf8(page(&["peer".to_owned(), "join".to_owned()]).unwrap()).unwrap();
+        assert!(join.contains("allow"), "{join}");
+        let failure = page(&["pear".to_owned()]).unwrap_err();
+        assert!(failure.candidates.contains(&"peer".to_owned()), "{failure:?}");
+    }
+
+    #[test]
+    fn the_overview_fits_one_screen_and_names_every_verb() {
+        let overview = crate::args::OVERVIEW;
+        assert!(overview.lines().count() <= 25);
+        for verb in Cli::command().get_subcommands() {
+            assert!(overview.contains(verb.get_name()), "{}", verb.get_name());
+        }
+    }
 }

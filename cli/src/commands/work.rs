@@ -7,11 +7,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::Globals;
+use super::interrupt::Interrupts;
 use crate::args::WorkArgs;
 use crate::door::Door;
 use crate::error::{Exit, Failure};
 use crate::handlers::Request;
-use crate::handlers::answers::{RunView, TaskView};
+use crate::handlers::answers::{Progress, RunView, TaskView};
 use crate::submission::duration_ms;
 use crate::terminal;
 
@@ -20,20 +21,37 @@ const RESULT_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn work(globals: &Globals, args: WorkArgs) -> Result<Exit, Failure> {
     let lease_ms = duration_ms("--lease", &args.lease)?;
-    super::through(globals, async |door| {
-        let answer = tasks(globals, &door, &args, lease_ms).await;
+    let mut interrupts = Interrupts::listen()?;
+    super::serving(globals, async |door| {
+        let answer = tasks(globals, &door, &args, lease_ms, &mut interrupts).await;
         (door, answer)
     })
     .await
 }
 
-async fn tasks(globals: &Globals, door: &Door, args: &WorkArgs, lease_ms: u64) -> Result<Exit, Failure> {
+async fn tasks(
+    globals: &Globals,
+    door: &Door,
+    args: &WorkArgs,
+    lease_ms: u64,
+    interrupts: &mut Interrupts,
+) -> Result<Exit, Failure> {
     let mut done = 0;
+    let mut said = None;
     while args.count.is_none_or(|count| done < count) {
         let request = Request::TaskNext { wait: !args.until_empty, lease_ms, tags: args.tags.clone() };
+        let asked = door.stream(request, |progress| {
+            // why there is nothing: said once
+            if let Progress::Note { text } = progress
+                && said.as_ref() != Some(&text)
+            {
+                terminal::note(&text);
+                said = Some(text);
+            }
+        });
         let task: Option<TaskView> = tokio::select! {
-            task = door.call(request) => task?,
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Success),
+            task = asked => task?,
+            _ = interrupts.next() => return Ok(Exit::Success),
         };
         let Some(task) = task else {
             if args.until_empty {
@@ -42,24 +60,52 @@ async fn tasks(globals: &Globals, door: &Door, args: &WorkArgs, lease_ms: u64) -
             continue;
         };
         done += 1;
-        one(globals, door, &args.command, &task).await?;
+        one(globals, door, &args.command, &task, interrupts).await?;
     }
     Ok(Exit::Success)
 }
 
-async fn one(globals: &Globals, door: &Door, command: &[String], task: &TaskView) -> Result<(), Failure> {
+/// What came of a command.
+enum Outcome {
+    Ended(Ended),
+    /// The node took the task back.
+    Lost(Failure),
+    Interrupted(&'static str),
+}
+
+async fn one(
+    globals: &Globals,
+    door: &Door,
+    command: &[String],
+    task: &TaskView,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
     let id = task.run.clone();
     let outcome = tokio::select! {
-        outcome = execute(command, task) => outcome,
-        () = keep(door, &id, task.lease_ms) => Err("the lease of the task was lost".to_owned()),
-        _ = tokio::signal::ctrl_c() => {
-            let _: RunView = door.call(Request::TaskRelease { id }).await?;
-            return Err(Failure::new(Exit::Failure, "interrupted: the task was given back"));
-        }
+        outcome = execute(command, task) => Outcome::Ended(outcome),
+        failure = keep(door, &id, task.lease_ms) => Outcome::Lost(failure),
+        why = interrupts.next() => Outcome::Interrupted(why),
     };
     let request = match outcome {
-        Ok(result_json) => Request::TaskComplete { id, result_json },
-        Err(error) => Request::TaskFail { id, error, retry: true },
+        Outcome::Ended(Ended::Result(result_json)) => Request::TaskComplete { id, result_json },
+        Outcome::Ended(Ended::Failed(error)) => Request::TaskFail { id, error, retry: true },
+        Outcome::Ended(Ended::NotBegun(why)) => {
+            // the next task would fare no better, so none is spent on it
+            let _: RunView = door.call(Request::TaskRelease { id }).await?;
+            return Err(Failure::bad_input(format!("{why}: the task was given back")));
+        }
+        Outcome::Lost(failure) => {
+            // somebody else may have it by now: that is no reason to stop working
+            terminal::note(&format!(
+                "{}: its command was stopped, the task is no longer held here: {failure}",
+                task.task_id
+            ));
+            return Ok(());
+        }
+        Outcome::Interrupted(why) => {
+            let _: RunView = door.call(Request::TaskRelease { id }).await?;
+            return Err(Failure::new(Exit::Failure, format!("{why}: the task was given back")));
+        }
     };
     let run: RunView = door.call(request).await?;
     if globals.json {
@@ -70,24 +116,48 @@ async fn one(globals: &Globals, door: &Door, command: &[String], task: &TaskView
     Ok(())
 }
 
-/// Extends the lease for as long as the command runs; returns when that is no longer possible.
-async fn keep(door: &Door, id: &str, lease_ms: u64) {
-    if door.node().is_some() {
-        // without a serving node there is nobody to take the task over
-        std::future::pending::<()>().await;
-    }
+/// Extends the lease for as long as the command runs; returns when the node says that it is over.
+async fn keep(door: &Door, id: &str, lease_ms: u64) -> Failure {
     loop {
         tokio::time::sleep(Duration::from_millis((lease_ms / 3).max(100))).await;
-        if door.call::<()>(Request::TaskExtend { id: id.to_owned(), lease_ms }).await.is_err() {
-            return;
+        match door.call::<()>(Request::TaskExtend { id: id.to_owned(), lease_ms }).await {
+            Ok(()) => {}
+            Err(failure) if failure.exit == Exit::Refused && door.node().is_none() => return failure,
+            // the node may be starting anew: asked again, it says whether the task is still held
+            Err(_) => {}
+        }
+    }
+}
+
+/// How a command ended.
+enum Ended {
+    /// Its result, as JSON.
+    Result(String),
+    /// Why it failed.
+    Failed(String),
+    /// Why it could not be started.
+    NotBegun(String),
+}
+
+/// A command with whatever it starts: a process group of its own, so that a signal of the terminal reaches this process alone.
+/// Killed when dropped.
+struct Group(Option<rustix::process::Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // whoever is left of it; nobody is the usual case
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }
 }
 
 /// Runs the command with the task on its standard input. Its standard output, if it is JSON, is the result.
-async fn execute(command: &[String], task: &TaskView) -> Result<String, String> {
-    let (program, arguments) = command.split_first().ok_or("no command was given")?;
-    let mut child = Command::new(program)
+async fn execute(command: &[String], task: &TaskView) -> Ended {
+    let Some((program, arguments)) = command.split_first() else {
+        return Ended::NotBegun("no command was given".to_owned());
+    };
+    let spawned = Command::new(program)
         .args(arguments)
         .env("WFENGINE_TASK_ID", &task.task_id)
         .env("WFENGINE_RUN_ID", &task.run)
@@ -96,25 +166,36 @@ async fn execute(command: &[String], task: &TaskView) -> Result<String, String> 
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
+        .process_group(0)
         .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program} does not start: {error}"))?;
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Ended::NotBegun(format!("{program} does not start: {error}")),
+    };
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(id.and_then(rustix::process::Pid::from_raw));
     if let Some(mut stdin) = child.stdin.take() {
         let text = serde_json::to_vec(task).unwrap_or_default();
         // a command that does not read its task is free not to
         let _ = stdin.write_all(&text).await;
     }
-    let output = child.wait_with_output().await.map_err(|error| format!("{program}: {error}"))?;
+    let output = match child.wait_with_output().await {
+        Ok(output) => output,
+        Err(error) => return Ended::Failed(format!("{program}: {error}")),
+    };
+    // what a command that ended leaves running is its own affair
+    group.0 = None;
     if !output.status.success() {
-        return Err(format!("{program} ended with {}", output.status));
+        return Ended::Failed(format!("{program} ended with {}", output.status));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let text = text.trim();
     if text.is_empty() {
-        return Ok(String::new());
+        return Ended::Result(String::new());
     }
     let kept: String = text.chars().take(RESULT_BYTES_MAX / 4).collect();
-    Ok(match serde_json::from_str::<serde_json::Value>(text) {
+    Ended::Result(match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value) if text.len() <= RESULT_BYTES_MAX => value.to_string(),
         _ => serde_json::Value::String(kept).to_string(),
     })

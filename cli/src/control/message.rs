@@ -13,6 +13,8 @@ const DOCUMENT_BYTES_MAX: u32 = 8 * 1024 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
+    /// The request will be read: said before anything is asked.
+    Ready,
     /// One of many.
     Item(serde_json::Value),
     /// The answer; nothing follows.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wfengine_core::views::Views;
 use wfengine_core::views::job::{ClaimState, Job};
 use wfengine_core::views::run::Run;
-use wfengine_core::views::Views;
 use wfengine_storage_format::RunSpec;
 
 /// A run.
@@ -98,6 +98,17 @@ pub(crate) struct ClaimView {
     pub(crate) effective: bool,
 }
 
+/// A run's jobs as its file lists them, legs of a matrix in their order.
+pub(crate) fn in_file_order(run: &Run) -> Vec<&Job> {
+    let mut jobs: Vec<&Job> = run.jobs.values().collect();
+    jobs.sort_by_cached_key(|job| {
+        let key = run.job_keys().iter().position(|key| *key == job.key);
+        let leg = run.parts.get(&job.key).and_then(|part| part.jobs.iter().position(|id| *id == job.id));
+        (key, leg)
+    });
+    jobs
+}
+
 impl RunView {
     pub(crate) fn of(run: &Run, views: &Views) -> Self {
         let submitted = run.submitted.as_ref();
@@ -109,13 +120,6 @@ impl RunView {
             None => ("unknown", String::new(), String::new()),
         };
         let given = submitted.and_then(|submitted| submitted.trigger_key.strip_prefix(b"id:"));
-        let mut jobs: Vec<&Job> = run.jobs.values().collect();
-        let place = |job: &Job| {
-            let key = run.job_keys().iter().position(|key| *key == job.key);
-            let leg = run.parts.get(&job.key).and_then(|part| part.jobs.iter().position(|id| *id == job.id));
-            (key, leg)
-        };
-        jobs.sort_by_cached_key(|job| place(job));
         Self {
             id: run.id.to_string(),
             given_id: given.map(|id| String::from_utf8_lossy(id).into_owned()).unwrap_or_default(),
@@ -139,7 +143,7 @@ impl RunView {
             divergent_plan: run.divergent_plan,
             stale_input: run.stale_input,
             waiting_jobs: run.unplanned_keys(),
-            jobs: jobs.into_iter().map(|job| JobView::of(run, job, views)).collect(),
+            jobs: in_file_order(run).into_iter().map(|job| JobView::of(run, job, views)).collect(),
         }
     }
 }

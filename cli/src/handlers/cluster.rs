@@ -13,7 +13,8 @@ use wfengine_storage_format::{
 use wfengine_store::FrameOutcome;
 
 use super::answers::{
-    AllowView, ClockView, DigestView, Imported, InviteView, PeerView, PeersView, StatusView, SyncPeer, SyncView,
+    AllowView, ClockView, DigestView, Imported, InviteView, PeerView, PeersView, StatusView, SyncPeer,
+    SyncView,
 };
 use super::resolve;
 use crate::error::Failure;
@@ -178,7 +179,9 @@ pub(super) fn add_address(node: &Node, address: String) -> Result<(), Failure> {
 }
 
 fn check_address(address: &str) -> Result<(), Failure> {
-    let port = address.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+    let port = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
     match port {
         Some(_) if address.len() <= 256 => Ok(()),
         _ => Err(Failure::bad_input(format!("`{address}`: expected HOST:PORT, such as lab-3.local:4433"))),
@@ -196,10 +199,17 @@ pub(super) async fn remove(node: &Arc<Node>, peer: &str, reason: String) -> Resu
         return Ok(format!("forgot the address {peer}; no member was revoked"));
     }
     let id = resolve::peer(node, peer)?;
+    if id == node.peer_id() {
+        return Err(Failure::refused(format!(
+            "`{peer}` is this node itself: ask another admin to remove it, or leave the cluster with `wfengine peer join` of another"
+        )));
+    }
     let cuts: Vec<ChainCut> = {
         let frontier = node.watcher().frontier();
         let chains = frontier.chains.iter().filter(|(chain, _)| chain.author == id);
-        chains.map(|(chain, state)| ChainCut { incarnation: chain.incarnation, length: state.length }).collect()
+        chains
+            .map(|(chain, state)| ChainCut { incarnation: chain.incarnation, length: state.length })
+            .collect()
     };
     let name = node.watcher().views().peer_name(&id);
     node.ask(Command::Revoke(PeerRevoked { peer: id, reason, cuts })).await?;
@@ -217,7 +227,9 @@ pub(super) fn allow(
     for peer in peers {
         ids.push(resolve::peer(node, peer)?.to_string());
     }
-    let wrong = repositories.iter().find(|repository| repository.split('/').filter(|part| !part.is_empty()).count() != 2);
+    let wrong = repositories
+        .iter()
+        .find(|repository| repository.split('/').filter(|part| !part.is_empty()).count() != 2);
     if let Some(wrong) = wrong {
         return Err(Failure::bad_input(format!("--repo {wrong}: expected owner/name")));
     }
@@ -234,7 +246,11 @@ pub(super) fn allow(
     Ok(allows(node, &settings))
 }
 
-pub(super) async fn init(node: &Arc<Node>, name: Option<String>, addresses: Vec<String>) -> Result<StatusView, Failure> {
+pub(super) async fn init(
+    node: &Arc<Node>,
+    name: Option<String>,
+    addresses: Vec<String>,
+) -> Result<StatusView, Failure> {
     for address in &addresses {
         check_address(address)?;
     }
@@ -263,7 +279,9 @@ pub(super) async fn sync(node: &Arc<Node>, wait: bool, copies: u32) -> Result<Sy
     let mut holders = Vec::new();
     if wait {
         let Some(network) = node.network() else {
-            return Err(Failure::unreachable("no node is running here: start `wfengine serve`, then ask again"));
+            return Err(Failure::unreachable(
+                "no node is running here: start `wfengine serve`, then ask again",
+            ));
         };
         let (head, blobs) = own_head(node);
         if let Some(head) = head {
@@ -286,7 +304,12 @@ pub(super) async fn sync(node: &Arc<Node>, wait: bool, copies: u32) -> Result<Sy
             owes: link.owes,
         })
         .collect();
-    Ok(SyncView { clock_hash: hex(&frontier.clock_hash()), events: frontier.events_len, peers, copies: holders })
+    Ok(SyncView {
+        clock_hash: hex(&frontier.clock_hash()),
+        events: frontier.events_len,
+        peers,
+        copies: holders,
+    })
 }
 
 /// This node's last event and the sources of its open runs.
@@ -343,7 +366,9 @@ pub(super) async fn import(node: &Arc<Node>, frames: &[String]) -> Result<Import
             FrameOutcome::Duplicate => imported.duplicate += 1,
             FrameOutcome::Waiting(_) => imported.waiting += 1,
             FrameOutcome::NoRoom => imported.refused.push("too many frames wait for others".to_owned()),
-            FrameOutcome::Forked => imported.refused.push("a frame contradicts the log: a fork was proved".to_owned()),
+            FrameOutcome::Forked => {
+                imported.refused.push("a frame contradicts the log: a fork was proved".to_owned())
+            }
             FrameOutcome::Rejected(why) => imported.refused.push(why),
         }
     }
@@ -351,7 +376,9 @@ pub(super) async fn import(node: &Arc<Node>, frames: &[String]) -> Result<Import
 }
 
 pub(super) async fn blob(node: &Node, id: &str) -> Result<String, Failure> {
-    let id: BlobId = id.parse().map_err(|error: wfengine_storage_format::IdError| Failure::bad_input(error.to_string()))?;
+    let id: BlobId = id
+        .parse()
+        .map_err(|error: wfengine_storage_format::IdError| Failure::bad_input(error.to_string()))?;
     Ok(BASE64.encode(&crate::node::blob(node, id).await?))
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
-use wfengine_core::views::job::Status;
+use wfengine_core::views::job::{Job, Status};
 use wfengine_core::views::run::Run;
 use wfengine_executor::log::{LogLine, LogReader, Stream};
 use wfengine_storage_format::{JobId, RunId};
 use wfengine_store::Committed;
 
-use super::answers::Progress;
+use super::answers::{Progress, in_file_order};
 use super::resolve;
 use super::runs::item;
 use crate::control::Items;
 use crate::error::{Exit, Failure};
-use crate::node::{Happening, Node, What, blob};
+use crate::node::{Happening, Mode, Node, What, blob};
 
 /// How often a log that is being written elsewhere is asked for again.
 const REMOTE_LOOK: Duration = Duration::from_millis(500);
@@ -32,11 +32,22 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(node: &Node, run: RunId) -> Self {
-        Self { run, news: node.listen(), commits: node.watcher().subscribe(), changes: node.changes(), told: BTreeSet::new() }
+        Self {
+            run,
+            news: node.listen(),
+            commits: node.watcher().subscribe(),
+            changes: node.changes(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// Tells what happens until the run has ended or nobody listens any more.
-    pub(super) async fn follow(&mut self, node: &Arc<Node>, items: &Items, logs: bool) -> Result<(), Failure> {
+    pub(super) async fn follow(
+        &mut self,
+        node: &Arc<Node>,
+        items: &Items,
+        logs: bool,
+    ) -> Result<(), Failure> {
         let mut may_have_ended = true;
         loop {
             if may_have_ended && has_ended(node, &self.run) {
@@ -172,22 +183,77 @@ fn lines_of(bytes: &[u8]) -> Result<Vec<LogLine>, Failure> {
 
 pub(super) async fn logs(node: &Arc<Node>, id: &str, follow: bool, items: Items) -> Result<(), Failure> {
     let target = resolve::target(node, id)?;
+    if let Some(job) = target.job {
+        refuse_endless(node, &target.run, follow)?;
+        return job_log(Arc::clone(node), target.run, job, follow, items).await;
+    }
+    if follow {
+        return follow_run(node, target.run, &items).await;
+    }
     let Some(run) = node.watcher().run(&target.run) else { return Ok(()) };
-    let wanted: Vec<JobId> = match target.job {
-        Some(job) => vec![job],
-        None => run.jobs.keys().copied().collect(),
-    };
-    for job in wanted {
-        job_log(node, target.run, job, follow, &items).await?;
+    for job in in_file_order(&run) {
+        job_log(Arc::clone(node), target.run, job.id, false, items.clone()).await?;
     }
     Ok(())
 }
 
-async fn job_log(node: &Arc<Node>, run: RunId, id: JobId, follow: bool, items: &Items) -> Result<(), Failure> {
+/// Follows every job of a run, also those that are planned later, until the run has ended.
+async fn follow_run(node: &Arc<Node>, id: RunId, items: &Items) -> Result<(), Failure> {
+    refuse_endless(node, &id, true)?;
+    let mut commits = node.watcher().subscribe();
+    let mut told = BTreeSet::new();
+    let mut followed = tokio::task::JoinSet::new();
+    loop {
+        let Some(run) = node.watcher().run(&id) else { return Ok(()) };
+        for job in in_file_order(&run) {
+            if told.insert(job.id) {
+                followed.spawn(job_log(Arc::clone(node), id, job.id, true, items.clone()));
+            }
+        }
+        if followed.is_empty() && run.status.is_terminal() {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = commits.recv() => {}
+            Some(ended) = followed.join_next() => {
+                ended.map_err(|error| Failure::new(Exit::Failure, format!("BUG: following a log broke off: {error}")))??;
+            }
+            () = items.closed() => return Ok(()),
+            () = node.stopped() => return Ok(()),
+        }
+    }
+}
+
+/// Refuses to wait for a run that nobody would execute, or tell of, as long as no node runs here.
+pub(super) fn refuse_endless(node: &Node, id: &RunId, follow: bool) -> Result<(), Failure> {
+    let open = node.watcher().run(id).is_some_and(|run| !run.status.is_terminal());
+    if !(follow && open && node.mode == Mode::Command && !node.lends_to(id)) {
+        return Ok(());
+    }
+    let short = id.short();
+    Err(Failure::unreachable(format!(
+        "run {short} is submitted, but no node runs on this host that could execute it or hear of it: start `wfengine serve`, then `wfengine logs -f {short}`"
+    )))
+}
+
+/// Tells that a job's log begins, once.
+async fn begin(node: &Node, job: &Job, begun: &mut bool, items: &Items) {
+    if std::mem::replace(begun, true) {
+        return;
+    }
+    let peer =
+        job.result.as_ref().map(|result| result.peer).or_else(|| job.holder().map(|claim| claim.peer()));
+    let peer = node.watcher().views().peer_name(&peer.unwrap_or_else(|| node.peer_id()));
+    let started = Progress::JobStarted { job: job.id.to_string(), name: job.leg.name.clone(), peer };
+    let _ = items.send(item(&started)).await;
+}
+
+async fn job_log(node: Arc<Node>, run: RunId, id: JobId, follow: bool, items: Items) -> Result<(), Failure> {
     let mut commits = node.watcher().subscribe();
     let mut happenings = node.listen();
     let mut reader: Option<LogReader<std::fs::File>> = None;
     let (mut offset, mut remote): (u64, Vec<u8>) = (0, Vec::new());
+    let mut begun = false;
     loop {
         let Some(known) = node.watcher().run(&run) else { return Ok(()) };
         let Some(job) = known.jobs.get(&id) else { return Ok(()) };
@@ -196,19 +262,23 @@ async fn job_log(node: &Arc<Node>, run: RunId, id: JobId, follow: bool, items: &
             if reader.is_none() {
                 reader = LogReader::open(&path).ok();
             }
-            tell_available(reader.as_mut(), &id, &name, items).await?;
+            begin(&node, job, &mut begun, &items).await;
+            tell_available(reader.as_mut(), &id, &name, &items).await?;
         } else if let (Some(result), None) = (&job.result, &reader) {
             if let Some((log, _)) = result.log {
-                let bytes = blob(node, log).await?;
+                begin(&node, job, &mut begun, &items).await;
+                let bytes = blob(&node, log).await?;
                 let skip = lines_of(&remote).map(|lines| lines.len()).unwrap_or(0);
                 for line in lines_of(&bytes)?.iter().skip(skip) {
                     let _ = items.send(item(&line_of(id.to_string(), name.clone(), line))).await;
                 }
             }
-            return Ok(());
-        } else if let (Some(claim), Some(network)) = (job.holder().filter(|claim| claim.started), node.network()) {
+        } else if let (Some(claim), Some(network)) =
+            (job.holder().filter(|claim| claim.started), node.network())
+        {
             let before = lines_of(&remote).map(|lines| lines.len()).unwrap_or(0);
             if let Ok(bytes) = network.follow_log(claim.peer(), id, offset).await {
+                begin(&node, job, &mut begun, &items).await;
                 offset += bytes.len() as u64;
                 remote.extend(bytes);
                 for line in lines_of(&remote).unwrap_or_default().iter().skip(before) {
@@ -217,10 +287,15 @@ async fn job_log(node: &Arc<Node>, run: RunId, id: JobId, follow: bool, items: &
             }
         }
         if job.status.is_terminal() || !follow {
-            tell_available(reader.as_mut(), &id, &name, items).await?;
+            tell_available(reader.as_mut(), &id, &name, &items).await?;
             if job.status == Status::Pending {
                 let text = format!("{name} has not started: `wfengine why {}` says why", id.short());
                 let _ = items.send(item(&Progress::Note { text })).await;
+            } else if job.status.is_terminal() && begun {
+                let conclusion = job
+                    .conclusion()
+                    .map_or_else(|| job.status.to_string(), |conclusion| conclusion.to_string());
+                let _ = items.send(item(&Progress::JobEnded { job: id.to_string(), name, conclusion })).await;
             }
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Runs: start, submit, watch, list, cancel, explain.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use wfengine_core::views::run::Run;
 use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, RunSubmitted, ownership_key};
 use wfengine_workflow::tags::Tag;
 
-use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView};
-use super::logs::Follower;
+use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView, in_file_order};
+use super::logs::{Follower, refuse_endless};
 use super::resolve;
 use crate::control::Items;
 use crate::error::{Exit, Failure};
@@ -22,7 +23,8 @@ use crate::submission::{Wishes, prepare, read_workflow, refuse_unsupported};
 
 /// Runs in memory and finished ones, as answers.
 pub(super) fn view(node: &Node, run: &RunId) -> Result<RunView, Failure> {
-    let known = node.watcher().run(run).ok_or_else(|| Failure::bad_input(format!("no run {run} is known here")))?;
+    let known =
+        node.watcher().run(run).ok_or_else(|| Failure::bad_input(format!("no run {run} is known here")))?;
     Ok(RunView::of(&known, &node.watcher().views()))
 }
 
@@ -47,11 +49,8 @@ pub(super) async fn run(
     let lent = Lent { workspace: PathBuf::from(workspace), environment };
     node.lend(run, lent);
     let mut follower = Follower::new(node, run);
-    let submit = Command::Submit {
-        submission: Box::new(prepared.submission),
-        plan: prepared.plan,
-        blobs: vec![blob],
-    };
+    let submit =
+        Command::Submit { submission: Box::new(prepared.submission), plan: prepared.plan, blobs: vec![blob] };
     let submitted = node.ask(submit).await;
     let outcome = match submitted {
         Ok(_) => {
@@ -110,7 +109,9 @@ pub(super) async fn submit(
 /// Refuses an id that names other content, also when that run ended long ago and is no longer in memory.
 pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Result<(), Failure> {
     let Some(given) = submission.trigger_key.strip_prefix(b"id:") else { return Ok(()) };
-    let Some(before) = node.watcher().run(&submission.run()).and_then(|run| run.submitted) else { return Ok(()) };
+    let Some(before) = node.watcher().run(&submission.run()).and_then(|run| run.submitted) else {
+        return Ok(());
+    };
     let same = before.spec == submission.spec
         && before.frozen.inputs == submission.frozen.inputs
         && before.metadata_json == submission.metadata_json;
@@ -136,28 +137,23 @@ pub(super) async fn wait_for_copies(
         return Ok(Vec::new());
     }
     let submission = node.watcher().run(run).and_then(|run| run.canonical);
+    let short = run.short();
     let (Some(network), Some(submission)) = (node.network(), submission) else {
-        return Err(Failure::unreachable(
-            "the run is submitted on this host, but no node is running here to hand out copies: start `wfengine serve`, then `wfengine sync --wait`",
-        ));
+        return Err(Failure::unreachable(format!(
+            "run {short} is submitted on this host, but no node is running here to hand out copies: start `wfengine serve`, then `wfengine sync --wait`"
+        )));
     };
     let holders = network
         .wait_for_copies(submission, blobs, copies)
         .await
-        .map_err(|error| Failure::unreachable(format!("the run is submitted on this host; {error}")))?;
+        .map_err(|error| Failure::unreachable(format!("run {short} is submitted on this host; {error}")))?;
     let views = node.watcher().views();
     Ok(holders.iter().map(|peer| views.peer_name(peer)).collect())
 }
 
 pub(super) async fn wait(node: &Arc<Node>, id: &str, logs: bool, items: Items) -> Result<RunView, Failure> {
     let target = resolve::target(node, id)?;
-    let open = node.watcher().run(&target.run).is_some_and(|run| !run.status.is_terminal());
-    if open && node.mode == Mode::Command && !node.lends_to(&target.run) {
-        let short = target.run.short();
-        return Err(Failure::unreachable(format!(
-            "run {short} is submitted, but no node runs on this host that could execute it or hear of it: start `wfengine serve`, then `wfengine logs -f {short}`"
-        )));
-    }
+    refuse_endless(node, &target.run, true)?;
     let mut follower = Follower::new(node, target.run);
     follower.follow(node, &items, logs).await?;
     view(node, &target.run)
@@ -257,7 +253,13 @@ fn jobs_of(node: &Node, id: &str) -> Result<Vec<(RunId, JobId)>, Failure> {
         return Ok(vec![(target.run, job)]);
     }
     let run = node.watcher().run(&target.run);
-    Ok(run.map(|run| run.jobs.keys().map(|job| (target.run, *job)).collect()).unwrap_or_default())
+    Ok(run
+        .map(|run| in_file_order(&run).iter().map(|job| (target.run, job.id)).collect())
+        .unwrap_or_default())
+}
+
+fn is_placed_by_hand(run: &Run) -> bool {
+    run.submitted.as_ref().is_some_and(|submitted| submitted.placement == Placement::Author)
 }
 
 pub(super) fn why(node: &Node, id: &str) -> Result<Vec<WhyView>, Failure> {
@@ -265,9 +267,10 @@ pub(super) fn why(node: &Node, id: &str) -> Result<Vec<WhyView>, Failure> {
     for (run, job) in jobs_of(node, id)? {
         let why = node.look(|scheduler, views, now| {
             let name = views.runs().live_job(&run, &job).map(|(_, job)| job.leg.name.clone());
-            scheduler.why(views, &run, &job, now).zip(name)
+            let here = views.runs().live(&run).is_some_and(is_placed_by_hand);
+            scheduler.why(views, &run, &job, now).zip(name.zip(Some(here)))
         });
-        let Some((why, name)) = why else { continue };
+        let Some((why, (name, here))) = why else { continue };
         let order = why
             .order
             .iter()
@@ -281,12 +284,23 @@ pub(super) fn why(node: &Node, id: &str) -> Result<Vec<WhyView>, Failure> {
                 declined: place.declined.map(|reason| reason.text().to_owned()),
             })
             .collect();
+        let mut text = why.text;
+        if here {
+            text.push_str(" It lies there because `wfengine run` executes where it is typed.");
+        } else if why.status.is_terminal() && !why.order.is_empty() {
+            let ranked: Vec<String> =
+                why.order.iter().map(|place| format!("{} ({} bits)", place.name, place.distance)).collect();
+            let _ = write!(text, " The rule ranked, nearest first: {}.", ranked.join(", "));
+        }
+        if node.mode == Mode::Command && !why.status.is_terminal() && !node.lends_to(&run) {
+            text.push_str(" No node is running on this host, so nothing is claimed or heard of here: start `wfengine serve`.");
+        }
         found.push(WhyView {
             run: run.to_string(),
             job: job.to_string(),
             name,
             status: why.status.name().to_owned(),
-            text: why.text,
+            text,
             order,
         });
     }
@@ -294,7 +308,9 @@ pub(super) fn why(node: &Node, id: &str) -> Result<Vec<WhyView>, Failure> {
         let run = show(node, id)?;
         let waiting = match run.waiting_jobs.as_slice() {
             [] => String::new(),
-            jobs => format!(" Jobs not planned yet: {}; they wait for the results they need.", jobs.join(", ")),
+            jobs => {
+                format!(" Jobs not planned yet: {}; they wait for the results they need.", jobs.join(", "))
+            }
         };
         let reason = if run.reason.is_empty() { String::new() } else { format!(": {}", run.reason) };
         found.push(WhyView {
@@ -317,7 +333,8 @@ pub(super) fn owner(node: &Node, ids: &[String]) -> Result<Vec<OwnerView>, Failu
     if ids.is_empty() {
         let views = node.watcher().views();
         for run in views.runs().all_live().filter(|run| !run.status.is_terminal()) {
-            wanted.extend(run.jobs.values().filter(|job| !job.status.is_terminal()).map(|job| (run.id, job.id)));
+            let open = in_file_order(run).into_iter().filter(|job| !job.status.is_terminal());
+            wanted.extend(open.map(|job| (run.id, job.id)));
         }
     }
     let mut found = Vec::new();
@@ -338,7 +355,8 @@ pub(super) fn owner(node: &Node, ids: &[String]) -> Result<Vec<OwnerView>, Failu
                 declined: None,
             })
             .collect();
-        let holder = job.result.as_ref().map(|result| result.peer).or_else(|| job.holder().map(|claim| claim.peer()));
+        let holder =
+            job.result.as_ref().map(|result| result.peer).or_else(|| job.holder().map(|claim| claim.peer()));
         found.push(OwnerView {
             run: run.id.to_string(),
             job: job.id.to_string(),

@@ -26,6 +26,9 @@ use crate::submission::thaw;
 /// Between TERM and KILL for a step that is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a step that ended waits for a sign of its job's start in the log.
+const START_WAIT: Duration = Duration::from_secs(2);
+
 /// A job that runs here.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -251,9 +254,13 @@ async fn record_steps(node: Arc<Node>, mut steps: mpsc::UnboundedReceiver<StepFi
             let claim = views.runs().live_job(&step.run, &step.job).and_then(|(_, job)| job.claim(&step.claim));
             claim.map(|claim| (claim.started, claim.is_held()))
         };
-        while stands() == Some((false, true)) {
-            if changes.changed().await.is_err() {
-                return;
+        // a start that was refused, because the job had ended elsewhere, is never seen
+        let goes_on = || node.look(|scheduler, views, _| scheduler.may_go_on(views, &step.claim));
+        while stands() == Some((false, true)) && goes_on() {
+            match tokio::time::timeout(START_WAIT, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => break,
             }
         }
         let _ = node.ask(wfengine_core::command::Command::FinishStep(step)).await;

@@ -53,7 +53,8 @@ impl Network {
     /// With `ip` of iproute2.
     pub(crate) fn new(ip: PathBuf) -> Self {
         let name = format!("wfe-{}-{}", id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let mut network = Self { ip, name, folder: TempDir::new().unwrap(), namespaces: Vec::new(), cables: 0 };
+        let mut network =
+            Self { ip, name, folder: TempDir::new().unwrap(), namespaces: Vec::new(), cables: 0 };
         network.add_namespace("hub");
         network
     }
@@ -84,7 +85,20 @@ impl Network {
         self.ip(&["-n", &hub, "link", "set", &bridge, "up"]);
         for (place, host) in (1u8..).zip(hosts) {
             let (device, port) = (format!("eth{number}"), format!("{}{number}", host.name));
-            self.ip(&["-n", &host.namespace, "link", "add", &device, "type", "veth", "peer", "name", &port, "netns", &hub]);
+            self.ip(&[
+                "-n",
+                &host.namespace,
+                "link",
+                "add",
+                &device,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                &port,
+                "netns",
+                &hub,
+            ]);
             self.ip(&["-n", &hub, "link", "set", &port, "master", &bridge, "up"]);
             let address = format!("10.77.{number}.{place}/24");
             self.ip(&["-n", &host.namespace, "address", "add", &address, "dev", &device]);
@@ -164,7 +178,18 @@ impl Host {
         // a host name of its own, and the program itself as the child that is started here
         let script = "hostname \"$1\" && shift && exec \"$@\"";
         command
-            .args(["netns", "exec", &self.namespace, "unshare", "--uts", "sh", "-c", script, "sh", &self.name])
+            .args([
+                "netns",
+                "exec",
+                &self.namespace,
+                "unshare",
+                "--uts",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                &self.name,
+            ])
             .arg(env!("CARGO_BIN_EXE_wfengine"))
             .args(arguments)
             .env_clear()
@@ -185,7 +210,13 @@ impl Host {
     pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let done = self.run(arguments);
         let errors = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{}: wfengine {}: {}\n{errors}", self.name, arguments.join(" "), done.status);
+        assert!(
+            done.status.success(),
+            "{}: wfengine {}: {}\n{errors}",
+            self.name,
+            arguments.join(" "),
+            done.status
+        );
         String::from_utf8(done.stdout).unwrap()
     }
 
@@ -199,7 +230,13 @@ impl Host {
     pub(crate) fn start(&self, arguments: &[&str]) -> Process {
         let mut process = self.spawn(arguments);
         until(&format!("{} answers", self.name), ANSWER_MAX, || {
-            assert!(process.ended().is_none(), "{}: wfengine {} ended: {}", self.name, arguments.join(" "), process.said());
+            assert!(
+                process.ended().is_none(),
+                "{}: wfengine {} ended: {}",
+                self.name,
+                arguments.join(" "),
+                process.said()
+            );
             self.try_ask(&json!("status")).ok()
         });
         process
@@ -303,7 +340,19 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) fn end(&mut self, bound: Duration) -> ExitStatus {
-        until("the process ends", bound, || self.ended())
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(
+                begun.elapsed() < bound,
+                "it did not end within {} s; it said:\n{}",
+                bound.as_secs(),
+                self.said()
+            );
+            thread::park_timeout(LOOK);
+        }
     }
 
     /// Sends it a signal.

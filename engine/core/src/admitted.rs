@@ -69,6 +69,43 @@ impl Admitted {
             .collect()
     }
 
+    /// All events of a frame that is still needed: the bytes of their bodies are not copied.
+    pub fn of_kept_frame(frame: &VerifiedFrame, first_seen: WallMs) -> Vec<Arc<Self>> {
+        let read = |(id, event): &(EventId, Event)| {
+            Arc::new(Self::with_body(*id, event, Body::decode(event.kind, &event.body), first_seen))
+        };
+        frame.events().iter().map(read).collect()
+    }
+
+    /// All events of a frame that this node sealed from these bodies, which come in the order of the events.
+    pub fn of_own_frame(
+        frame: &VerifiedFrame,
+        bodies: &mut impl Iterator<Item = Body>,
+        first_seen: WallMs,
+    ) -> Vec<Arc<Self>> {
+        let join = |((id, event), body): (&(EventId, Event), Body)| {
+            Arc::new(Self::with_body(*id, event, body, first_seen))
+        };
+        frame.events().iter().zip(bodies).map(join).collect()
+    }
+
+    fn with_body(id: EventId, event: &Event, body: Body, first_seen: WallMs) -> Self {
+        Self {
+            id,
+            chain: event.chain,
+            seq: event.seq,
+            height: event.height,
+            time: WallMs(event.time_ms),
+            first_seen,
+            refs: event.refs.clone(),
+            blobs: event.blobs.clone(),
+            parents: event.parents.clone(),
+            prev: event.prev,
+            kind: event.kind,
+            body,
+        }
+    }
+
     /// The event as it was written, for a checkpoint. `None` when its body is not understood.
     pub fn to_event(&self) -> Option<Event> {
         let (kind, body) = self.body.encode().ok()?;

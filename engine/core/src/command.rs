@@ -370,6 +370,9 @@ impl Asking<'_> {
         }
         let body = Body::from(submission.clone());
         body.encode().map_err(|reason| Refusal::Format(reason.to_string()))?;
+        if blobs.len() > BLOBS_MAX {
+            return Err(Refusal::Format(format!("{} blobs, at most {BLOBS_MAX} are allowed", blobs.len())));
+        }
         let mut drafts = vec![self.draft(body, blobs.to_vec())];
         if !plan.is_empty() {
             let rules_version = match &submission.spec {

@@ -107,6 +107,9 @@ const RECENT_LEN_MAX: usize = 1 << 16;
 /// Ids of refused branches kept at hand. What falls out is asked for again when somebody names it.
 const REFUSED_LEN_MAX: usize = 1 << 14;
 
+/// Headers of the latest frames kept at hand: more than one transaction holds, for the store knows them only after its commit.
+const RECENT_HEADERS_MAX: usize = 512;
+
 /// Where events stand, the oldest forgotten first.
 #[derive(Clone, Debug, Default)]
 struct Places {
@@ -135,6 +138,7 @@ pub struct Log {
     heads: BTreeMap<EventId, Tip>,
     events_len: u64,
     recent: Places,
+    recent_headers: VecDeque<SignedHeader>,
     // Events of branches that a fork keeps out of the log. Others may have named them before they knew of the fork: what they
     // wrote must not wait for ever for something this node refuses.
     refused: Places,
@@ -154,6 +158,7 @@ impl Log {
             heads: BTreeMap::new(),
             events_len: 0,
             recent: Places::default(),
+            recent_headers: VecDeque::new(),
             refused: Places::default(),
             refused_members: BTreeSet::new(),
             forks: BTreeMap::new(),
@@ -301,6 +306,31 @@ impl Log {
         Ok(Admission::Admitted)
     }
 
+    /// Takes back a frame that was admitted before this process began, in its place. What it names of a branch that a fork keeps
+    /// out of the log was known then and is nowhere now; it stays part of the log all the same.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn readmit(
+        &mut self,
+        frame: &VerifiedFrame,
+        known: &impl KnownEvents,
+    ) -> Result<Admission, Rejected> {
+        let header = frame.header();
+        let (length, tip) =
+            self.chains.get(&header.chain).map_or((0, header.prev), |chain| (chain.length, Some(chain.tip)));
+        let follows = header.first_seq == length && header.prev == tip;
+        match self.admit(frame, |_| true, known)? {
+            Admission::Missing(needs)
+                if follows && needs.iter().all(|need| matches!(need, Need::Event(_))) =>
+            {
+                self.link(frame, known);
+                Ok(Admission::Admitted)
+            }
+            other => Ok(other),
+        }
+    }
+
     /// The proof that a frame belongs to another branch of its chain than the stored one: it contradicts a stored frame, or goes
     /// on where a refused one ended.
     fn fork_proof(&self, frame: &VerifiedFrame, length: u64, known: &impl KnownEvents) -> Option<ForkProved> {
@@ -340,11 +370,19 @@ impl Log {
             if header.prev == Some(chain.tip) {
                 return None;
             }
-            return known.header_at(&header.chain, length.checked_sub(1)?);
+            return self.header_at(&header.chain, length.checked_sub(1)?, known);
         }
-        known
-            .header_at(&header.chain, header.first_seq)
+        self.header_at(&header.chain, header.first_seq, known)
             .filter(|stored| fork_between(stored, &frame.signed_header()).is_some())
+    }
+
+    /// The signed header of the admitted frame that holds a place, stored or about to be.
+    fn header_at(&self, chain: &ChainId, seq: u64, known: &impl KnownEvents) -> Option<SignedHeader> {
+        let holds = |signed: &&SignedHeader| {
+            let header = &signed.header;
+            header.chain == *chain && (header.first_seq..header.end_seq()).contains(&seq)
+        };
+        known.header_at(chain, seq).or_else(|| self.recent_headers.iter().rev().find(holds).cloned())
     }
 
     /// Checks heights and links of a frame that continues its chain; what is missing comes back.
@@ -421,6 +459,10 @@ impl Log {
             let location = Location { chain: event.chain, seq: event.seq, height: event.height };
             self.recent.remember(*id, location, RECENT_LEN_MAX);
         }
+        if self.recent_headers.len() >= RECENT_HEADERS_MAX {
+            self.recent_headers.pop_front();
+        }
+        self.recent_headers.push_back(frame.signed_header());
         let tip = frame.tip();
         let height = frame.events().last().map_or(0, |(_, event)| event.height);
         let chain = self.chains.entry(header.chain).or_insert(Chain {

@@ -46,6 +46,22 @@ pub fn seal(
     drafts: Vec<Draft>,
     time: WallMs,
 ) -> Result<Vec<VerifiedFrame>, Refusal> {
+    seal_with_bodies(log, known, author, authority_chains, drafts, time).map(|(frames, _)| frames)
+}
+
+/// As [`seal`], and gives the bodies back, one for each event: whoever goes on to fold them need not read them from the bytes.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_with_bodies(
+    log: &Log,
+    known: &impl KnownEvents,
+    author: &Author,
+    authority_chains: &BTreeSet<ChainId>,
+    drafts: Vec<Draft>,
+    time: WallMs,
+) -> Result<(Vec<VerifiedFrame>, Vec<Body>), Refusal> {
+    let mut bodies = Vec::with_capacity(drafts.len());
     let mut sealing = Sealing::begin(log, known, author, authority_chains);
     let mut frames = Vec::new();
     let mut previous = None;
@@ -70,9 +86,10 @@ pub fn seal(
         sealing.heights.insert(id, height);
         sealing.last_height = height;
         previous = Some(id);
+        bodies.push(body);
     }
     frames.extend(sealing.finish());
-    Ok(frames)
+    Ok((frames, bodies))
 }
 
 struct Sealing<'a, K> {

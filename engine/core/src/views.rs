@@ -12,6 +12,7 @@ pub mod run;
 pub(crate) mod run_fold;
 mod run_status;
 pub mod runs;
+pub mod sorted_map;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

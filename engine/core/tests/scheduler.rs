@@ -476,6 +476,25 @@ fn of_two_halves_the_one_with_the_least_key_is_no_minority() {
 }
 
 #[test]
+fn a_node_that_was_away_listens_for_half_a_turn_before_it_claims() {
+    let mut cluster = Cluster::usual();
+    let lost = cluster.submit_ranked(0, 0, workflow);
+    assert_eq!(cluster.job(&lost).claims.len(), 1);
+    let seen = [cluster.peer(1), cluster.peer(2)].into();
+    let config = Config { slots: 4, allow: Allow::any(), seen, ..Config::default() };
+    let now = cluster.now();
+    cluster.authors[0].chain.incarnation = Incarnation::from_bytes([88; 16]);
+    cluster.scheduler = Scheduler::open(cluster.authors[0].chain, config, &cluster.views, now);
+    (1..3).for_each(|other| cluster.beats(other, 4, vec![]));
+    let open = cluster.submit_ranked(0, 0, workflow);
+    cluster.pass(900);
+    assert_eq!(cluster.job(&lost).claims.len(), 1, "its former claim may be taken over");
+    assert!(cluster.job(&open).claims.is_empty(), "others may have done it meanwhile");
+    cluster.pass(200);
+    assert_eq!((cluster.job(&lost).claims.len(), cluster.job(&open).claims.len()), (2, 1));
+}
+
+#[test]
 fn one_job_of_a_group_runs_at_a_time() {
     let mut cluster = Cluster::usual();
     cluster.beats(1, 0, vec![]);

@@ -248,9 +248,11 @@ impl IncomingBlob {
         let shelf = target.parent().unwrap_or(&self.blobs.dir).to_owned();
         let steps = (|| {
             self.file.sync_data()?;
+            let is_new = !shelf.exists();
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&shelf)?;
             fs::rename(&self.path, &target)?;
-            File::open(&shelf)?.sync_all()
+            File::open(&shelf)?.sync_all()?;
+            if is_new { File::open(&self.blobs.dir)?.sync_all() } else { Ok(()) }
         })();
         steps.map_err(|source| self.io(source))?;
         self.kept = true;

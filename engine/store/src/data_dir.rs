@@ -177,7 +177,7 @@ impl DataDir {
         let signer = Signer::from_seed(&fresh_seed());
         let text = wfengine_storage_format::BlobId::from_bytes(signer.to_seed()).to_string();
         // two first commands at once make two keys: the one that is linked first is the node's
-        let draft = self.path.join(format!("identity.{}", std::process::id()));
+        let draft = self.path.join(format!("identity-{}", std::process::id()));
         self.write_small(&draft, &text)?;
         let linked = fs::hard_link(&draft, &path);
         let _ = fs::remove_file(&draft);

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::checksum::{sealed, unsealed};
+use crate::log_file::{FRAMES, META};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{ChainId, sha256};
@@ -163,6 +164,33 @@ fn write_run(
     Ok(())
 }
 
+/// The runs as a transaction sees them. The state in memory is ahead of it while a flush is being committed, and names merged runs
+/// whose blocks are not there yet instead of those they were merged from.
+fn runs_of(transaction: &ReadTransaction, state: &IndexState) -> Result<Vec<Run>, redb::Error> {
+    if state.runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let table = match transaction.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let damaged = || redb::Error::Corrupted("the state of the index cannot be read".to_owned());
+    match table.get("index")? {
+        None => Ok(Vec::new()),
+        Some(value) => {
+            let bytes = unsealed(value.value()).ok_or_else(damaged)?;
+            postcard::from_bytes::<IndexState>(bytes).map(|seen| seen.runs).map_err(|_| damaged())
+        }
+    }
+}
+
+fn frames_len_of(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
+    match transaction.open_table(FRAMES) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        other => Ok(other?.last()?.map_or(0, |(number, _)| number.value() + 1)),
+    }
+}
+
 /// Every entry with a key from `low` to `high`, at most `len_max`, in order of key and frame.
 pub(crate) fn lookup(
     transaction: &ReadTransaction,
@@ -173,12 +201,17 @@ pub(crate) fn lookup(
     len_max: usize,
 ) -> Result<Vec<(Key, u32)>, redb::Error> {
     let mut found: BTreeSet<(Key, u32)> = tail.range(low, high).take(len_max).collect();
+    if !found.is_empty() {
+        // the tail is ahead of the disk while a transaction is being committed
+        let frames_len = frames_len_of(transaction)?;
+        found.retain(|(_, number)| u64::from(*number) < frames_len);
+    }
     let table = match transaction.open_table(INDEX) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(found.into_iter().collect()),
         other => other?,
     };
     let (first, last) = (entry_bytes(low, 0), entry_bytes(high, u32::MAX));
-    for run in &state.runs {
+    for run in &runs_of(transaction, state)? {
         // the block before the first one that begins inside the range may reach into it
         let start = table
             .range(run.block_key(&[0; ENTRY_LEN]).as_slice()..=run.block_key(&first).as_slice())?
@@ -217,7 +250,7 @@ pub(crate) fn greatest(
         other => other?,
     };
     let (first, last) = (entry_bytes(low, 0), entry_bytes(high, u32::MAX));
-    for run in &state.runs {
+    for run in &runs_of(transaction, state)? {
         let range =
             table.range(run.block_key(&[0; ENTRY_LEN]).as_slice()..=run.block_key(&last).as_slice())?;
         if let Some((_, value)) = range.into_iter().next_back().transpose()? {
@@ -230,4 +263,47 @@ pub(crate) fn greatest(
         }
     }
     Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{Database, ReadableDatabase};
+
+    #[test]
+    fn what_is_durable_is_found_while_a_merge_is_being_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::create(dir.path().join("log.redb")).unwrap();
+        let (mut state, mut tail) = (IndexState::default(), Tail::default());
+        let key = |number: u32| sha256(&number.to_le_bytes());
+        let found = |state: &IndexState, tail: &Tail, number| {
+            let transaction = database.begin_read().unwrap();
+            let entries = lookup(&transaction, state, tail, &key(number), &key(number), 16).unwrap();
+            let last = greatest(&transaction, state, tail, &key(number), &key(number)).unwrap();
+            (entries, last)
+        };
+        let runs = u32::try_from(FAN_IN).unwrap();
+        for number in 0..runs {
+            tail.insert(key(number), number);
+            assert_eq!(found(&state, &tail, number).0, [], "its frame is not there yet");
+            let transaction = database.begin_write().unwrap();
+            transaction.open_table(FRAMES).unwrap().insert(u64::from(number), b"frame".as_slice()).unwrap();
+            flush(&transaction, &mut state, &tail, u64::from(number) + 1).unwrap();
+            let bytes = sealed(&postcard::to_stdvec(&state).unwrap());
+            transaction.open_table(META).unwrap().insert("index", bytes.as_slice()).unwrap();
+            if number + 1 == runs {
+                assert_eq!(state.runs.len(), 1, "the runs are merged");
+            }
+            // the state in memory is ahead, the transaction is not durable
+            for known in 0..number {
+                let entry = (key(known), known);
+                assert_eq!(found(&state, &tail, known), (vec![entry], Some(entry)), "run {number}");
+            }
+            transaction.commit().unwrap();
+            tail.clear();
+            for known in 0..=number {
+                assert_eq!(found(&state, &tail, known).0, [(key(known), known)]);
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
@@ -229,7 +229,11 @@ impl Store {
             Ok(())
         };
         guarded(&path, "creating", || write().map_err(|error| corrupt(&path, "creating", &error)))?;
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| io("sync", e))
+        // the file's name lies in this directory, and this directory's in the one above
+        for dir in [Some(dir), dir.parent()].into_iter().flatten().filter(|dir| !dir.as_os_str().is_empty()) {
+            fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| io("sync", e))?;
+        }
+        Ok(())
     }
 
     /// Opens a log and starts its writer. `fresh` is 16 random bytes for a new incarnation, `boot` names the boot of the machine.
@@ -267,12 +271,27 @@ impl Store {
         });
         let (requests, queue) = sync_channel(QUEUE_LEN);
         let closing = Closing { chain, clean: false, boot: boot.to_owned(), file: FileIdentity::of(&path) };
-        let fatal = Arc::default();
+        let fatal = Arc::<OnceLock<StoreError>>::default();
+        let stopped = Arc::clone(&fatal);
         let writer =
             Writer::new(Arc::clone(&shared), log, author.clone(), frames_len, closing, Arc::clone(&fatal));
         let thread = std::thread::Builder::new()
             .name("wfengine-writer".to_owned())
-            .spawn(move || writer.run(&queue))
+            .spawn({
+                let path = path.clone();
+                move || {
+                    let ran = guarded(&path, "writing", || {
+                        writer.run(&queue);
+                        Ok(())
+                    });
+                    if let Err(error) = ran {
+                        tracing::error!(%error, "BUG: the writer broke down");
+                        // nobody may take a process that writes nothing any more for one that works
+                        stopped
+                            .get_or_init(|| StoreError::OutcomeUnknown { path, detail: error.to_string() });
+                    }
+                }
+            })
             .map_err(|error| StoreError::Io {
                 action: "start the writer of",
                 path,
@@ -400,7 +419,7 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
 
 fn replay(file: &LogFile, log: &mut Log, views: &mut Views, stored: StoredFrame) -> Result<(), StoreError> {
     let number = stored.number;
-    match log.admit(&stored.frame, |_| true, file) {
+    match log.readmit(&stored.frame, file) {
         Ok(Admission::Admitted) => {}
         Ok(other) => {
             return Err(file.corrupt_at(format!("frame {number}"), &format!("it does not fit: {other:?}")));

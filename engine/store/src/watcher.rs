@@ -160,8 +160,13 @@ impl Watcher {
         while seq < length && bytes < bytes_max {
             let Some(number) = self.shared.file.frame_number_at(chain, seq)? else { break };
             let stored = self.shared.file.frame(number)?;
+            let header = stored.frame.header();
+            if header.chain != *chain || !(header.first_seq..header.end_seq()).contains(&seq) {
+                let place = format!("event {seq} of chain {chain}");
+                return Err(self.shared.file.corrupt_at(place, "the index leads to another frame"));
+            }
             bytes += stored.frame.bytes().len();
-            seq = stored.frame.header().end_seq();
+            seq = header.end_seq();
             frames.push(stored);
         }
         Ok(frames)

@@ -1,8 +1,6 @@
 //! The store against a real disk: what was acknowledged is there, however the process ended.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
     reason = "a test says what went wrong by failing"
 )]
 
@@ -304,4 +302,45 @@ fn flipped_bytes_of_the_file_are_reported_or_change_nothing() {
     }
     assert_eq!(reported + unharmed, POSITIONS);
     assert!(reported > 0 && unharmed > 0, "{reported} reported, {unharmed} unharmed");
+}
+
+#[test]
+fn a_log_whose_frames_name_a_refused_branch_of_a_fork_opens_again() {
+    let home = Home::new(1);
+    let alice = home.open(1);
+    let bob = Signer::from_seed(&[2; 32]);
+    let grant = Grant::Direct { roles: Roles::MEMBER, labels: vec![] };
+    let admitted = PeerAdmitted { peer: bob.peer_id(), name: "bob".into(), system: vec![], grant };
+    alice.recorder().ask_blocking(Command::Admit(admitted), NOW).unwrap();
+    let frames = |store: &Store, from| -> Vec<_> {
+        store.watcher().frames(from, 100).unwrap().into_iter().map(|stored| stored.frame).collect()
+    };
+    let first = frames(&alice, 0);
+    let dir = tempfile::tempdir().unwrap();
+    // one directory, copied: the same chain goes on twice
+    let branch = |name: &str| {
+        let dir = dir.path().join(name);
+        Store::create(&dir, home.cluster, &first, NOW).unwrap();
+        let store = open_as(&dir, &bob, Purpose::Serve, 9);
+        submit(&store, name);
+        frames(&store, 2)
+    };
+    let (one, other) = (branch("one"), branch("other"));
+    let reader_dir = dir.path().join("reader");
+    Store::create(&reader_dir, home.cluster, &first, NOW).unwrap();
+    let reader_key = Signer::from_seed(&[3; 32]);
+    let reader = open_as(&reader_dir, &reader_key, Purpose::Serve, 8);
+    let take = |frames| reader.recorder().take_blocking(frames, bob.peer_id(), NOW).unwrap();
+    // alice knows the other branch, and names its tip
+    alice.recorder().take_blocking(other.clone(), bob.peer_id(), NOW).unwrap();
+    submit(&alice, "upon the other");
+    // both in one transaction
+    assert_eq!(take([one, other].concat()), [FrameOutcome::Admitted, FrameOutcome::Forked]);
+    assert_eq!(take(frames(&alice, 3)), [FrameOutcome::Admitted]);
+    let (digest, clock) = (reader.watcher().view_digest(), reader.watcher().frontier().clock_hash());
+    reader.close().unwrap();
+    drop(reader);
+    let reader = open_as(&reader_dir, &reader_key, Purpose::Serve, 7);
+    assert_eq!(reader.watcher().view_digest(), digest);
+    assert_eq!(reader.watcher().frontier().clock_hash(), clock);
 }

@@ -52,6 +52,10 @@ pub trait Host: Send + Sync + 'static {
     fn rolled_back(&self, detail: String);
     /// A request to join was answered.
     fn join_answered(&self, answer: JoinAnswer);
+    /// Whoever was asked to let this node in closed the connection for good, and why. Only a joiner is told.
+    fn turned_away(&self, reason: String) {
+        let _ = reason;
+    }
 }
 
 /// What a driver is started with.

@@ -86,8 +86,9 @@ impl Member {
     pub(super) async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
         let away = || Failure::unreachable(format!("{} is not running", self.name));
         let answer = self.client.as_ref().ok_or_else(away)?.ask(&request, |_| ()).await?;
-        serde_json::from_value(answer)
-            .map_err(|error| Failure::new(Exit::Failure, format!("{} answered something else: {error}", self.name)))
+        serde_json::from_value(answer).map_err(|error| {
+            Failure::new(Exit::Failure, format!("{} answered something else: {error}", self.name))
+        })
     }
 
     /// Ends the steps that its killed process left.
@@ -119,8 +120,9 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Makes the directory; no process yet.
     pub(super) fn create(len: usize, keep: bool) -> Result<Self, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::new(Exit::Failure, format!("this program does not know where it is: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(Exit::Failure, format!("this program does not know where it is: {error}"))
+        })?;
         let name = format!("wfengine-demo-{:08x}", u32::from_le_bytes(crate::home::random()?));
         let mut root = std::env::temp_dir().join(&name);
         if root.join("birch/control.sock").as_os_str().len() > SOCKET_PATH_BYTES_MAX {
@@ -148,9 +150,17 @@ impl Cluster {
 
     fn command(&self, dir: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        NOT_INHERITED.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
         // ctrl-c at the terminal is for the demo alone: it ends its nodes itself
-        command.arg("--json").arg("--data-dir").arg(dir).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        command
+            .arg("--json")
+            .arg("--data-dir")
+            .arg(dir)
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true);
         command
     }
 
@@ -165,10 +175,16 @@ impl Cluster {
         let what = args.join(" ");
         async move {
             let output = tokio::time::timeout(NODE_WAIT, output).await;
-            let late = || Failure::new(Exit::Failure, format!("`wfengine {what}` did not end in {} s", NODE_WAIT.as_secs()));
+            let late = || {
+                Failure::new(
+                    Exit::Failure,
+                    format!("`wfengine {what}` did not end in {} s", NODE_WAIT.as_secs()),
+                )
+            };
             let output = output.map_err(|_| late())?;
-            let output =
-                output.map_err(|error| Failure::new(Exit::Failure, format!("`wfengine {what}` did not start: {error}")))?;
+            let output = output.map_err(|error| {
+                Failure::new(Exit::Failure, format!("`wfengine {what}` did not start: {error}"))
+            })?;
             Ok((output.status, output.stdout, String::from_utf8_lossy(&output.stderr).trim().to_owned()))
         }
     }
@@ -190,10 +206,12 @@ impl Cluster {
         let founder = self.observer()?;
         for member in self.members.iter().skip(1) {
             let roles = vec!["executor".to_owned(), "submitter".to_owned()];
-            let request = Request::Invite { expires_ms: 600_000, roles, labels: Vec::new(), allow_jobs: true };
+            let request =
+                Request::Invite { expires_ms: 600_000, roles, labels: Vec::new(), allow_jobs: true };
             let invite: InviteView = founder.ask(request).await?;
             // the line people would copy; the node is started apart, with more slots than it would get by itself
-            let words: Vec<&str> = invite.join_line.split_whitespace().skip(1).filter(|word| *word != "--serve").collect();
+            let words: Vec<&str> =
+                invite.join_line.split_whitespace().skip(1).filter(|word| *word != "--serve").collect();
             let more = ["--name", member.name, "--listen", "127.0.0.1:0"];
             let ended = self.ended(&member.dir, &[&words[..], &more[..]].concat());
             let name = member.name;
@@ -204,7 +222,8 @@ impl Cluster {
             });
         }
         while let Some(joined) = joining.join_next().await {
-            joined.map_err(|error| Failure::new(Exit::Failure, format!("BUG: joining broke off: {error}")))??;
+            joined
+                .map_err(|error| Failure::new(Exit::Failure, format!("BUG: joining broke off: {error}")))??;
         }
         for place in 1..self.members.len() {
             self.serve(place)?;
@@ -225,8 +244,8 @@ impl Cluster {
         let mut command = self.command(&member.dir);
         command.args(["serve", "--listen", "127.0.0.1:0", "--slots", SLOTS, "--grace", "0s"]);
         let spawned = command.stdout(file).stderr(errors).spawn();
-        let process =
-            spawned.map_err(|error| Failure::new(Exit::Failure, format!("starting {}: {error}", member.name)))?;
+        let process = spawned
+            .map_err(|error| Failure::new(Exit::Failure, format!("starting {}: {error}", member.name)))?;
         if let Some(member) = self.members.get_mut(place) {
             member.process = Some(process);
         }
@@ -242,7 +261,10 @@ impl Cluster {
                 && let Ok(Some(status)) = process.try_wait()
             {
                 let words = member.last_words();
-                return Err(Failure::new(Exit::Failure, format!("{} ended at once ({status}): {words}", member.name)));
+                return Err(Failure::new(
+                    Exit::Failure,
+                    format!("{} ended at once ({status}): {words}", member.name),
+                ));
             }
             member.client = Client::connect(&member.socket()).await;
             Ok(member.ask(Request::Status).await.ok())
@@ -275,7 +297,9 @@ impl Cluster {
         let killed = process.kill().await;
         member.client = None;
         member.end_steps();
-        killed.map_err(|error| Failure::new(Exit::Failure, format!("{} could not be killed: {error}", member.name)))
+        killed.map_err(|error| {
+            Failure::new(Exit::Failure, format!("{} could not be killed: {error}", member.name))
+        })
     }
 
     /// Stops every node and removes the directory. Says what is left all the same.
@@ -290,7 +314,11 @@ impl Cluster {
             if let Some(mut process) = member.process.take()
                 && tokio::time::timeout(STOP_WAIT, process.wait()).await.is_err()
             {
-                left.push(format!("{} did not stop within {} s and was killed", member.name, STOP_WAIT.as_secs()));
+                left.push(format!(
+                    "{} did not stop within {} s and was killed",
+                    member.name,
+                    STOP_WAIT.as_secs()
+                ));
                 let _ = process.kill().await;
             }
         }

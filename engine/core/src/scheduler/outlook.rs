@@ -239,6 +239,9 @@ impl Outlook<'_> {
         let since = since.max(gate.open_since);
         let due = since + turns.min(self.timing.turns_max) + gate.delay;
         let due = due.max(entry.not_before);
+        // what looks open after a restart may have been done by others meanwhile; a short command hears of nobody
+        let knows_others = !self.keeps_tasks && !is_placed_at_author(run);
+        let due = if knows_others { due.max(self.peers.caught_up_at()) } else { due };
         let exhausted = job.is_used_up(&self.own());
         let declined = match entry.unable {
             true => Some(Decline::Unable),

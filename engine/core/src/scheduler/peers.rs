@@ -72,6 +72,8 @@ pub(super) struct PeerTable {
     timing: Timing,
     peers: BTreeMap<PeerId, Peer>,
     opened: Monotonic,
+    /// Others were seen within the day before it opened.
+    was_with_others: bool,
     /// Nobody is judged by what was, or was not, heard before.
     judging_since: Monotonic,
     unhealthy_until: Option<Monotonic>,
@@ -87,6 +89,7 @@ impl PeerTable {
             timing,
             peers: seen.iter().filter(|peer| **peer != own).map(known).collect(),
             opened: now,
+            was_with_others: seen.iter().any(|peer| *peer != own),
             judging_since: now,
             unhealthy_until: None,
             minority_since: None,
@@ -126,6 +129,12 @@ impl PeerTable {
 
     pub(super) fn judging_since(&self) -> Monotonic {
         self.judging_since
+    }
+
+    /// When a node that others were seen with has had the time to hear what they wrote while it was away. Half a turn: peers
+    /// that wait for it give it a whole one.
+    pub(super) fn caught_up_at(&self) -> Monotonic {
+        if self.was_with_others { self.opened + self.timing.turn / 2 } else { self.opened }
     }
 
     /// Takes in what membership says. Whether it is news.

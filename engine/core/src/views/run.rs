@@ -1,11 +1,10 @@
 //! One run as the views show it: submissions, the canonical one, planned keys, jobs, status.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted};
 
 use super::job::{Job, Status};
+use super::sorted_map::SortedMap;
 
 /// One submission of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -59,13 +58,13 @@ pub struct Run {
     /// Lower runs first, thousandths.
     pub priority_milli: u32,
     /// Plans by job key.
-    pub parts: BTreeMap<String, PlannedPart>,
+    pub parts: SortedMap<String, PlannedPart>,
     /// Two plans of one key differ.
     pub divergent_plan: bool,
     /// A plan used a result that is no longer the canonical one.
     pub stale_input: bool,
     /// The jobs by id.
-    pub jobs: BTreeMap<JobId, Job>,
+    pub jobs: SortedMap<JobId, Job>,
     /// The event that cancelled it, by whom and why.
     pub cancelled: Option<(EventId, PeerId, String)>,
     /// The event that gave it up.
@@ -88,10 +87,10 @@ impl Run {
             submissions: Vec::new(),
             conflict: false,
             priority_milli: wfengine_storage_format::limits::PRIORITY_MILLI_DEFAULT,
-            parts: BTreeMap::new(),
+            parts: SortedMap::new(),
             divergent_plan: false,
             stale_input: false,
-            jobs: BTreeMap::new(),
+            jobs: SortedMap::new(),
             cancelled: None,
             expired: None,
             status: Status::Pending,
@@ -118,6 +117,16 @@ impl Run {
             Some(RunSpec::Workflow(workflow)) => workflow.job_keys.clone(),
             Some(RunSpec::Task { .. }) => vec![super::run_fold::TASK_KEY.to_owned()],
             None => Vec::new(),
+        }
+    }
+    /// Whether every job key is planned.
+    pub fn is_planned_whole(&self) -> bool {
+        match self.submitted.as_ref().map(|submitted| &submitted.spec) {
+            Some(RunSpec::Workflow(workflow)) => {
+                workflow.job_keys.iter().all(|key| self.parts.contains_key(key))
+            }
+            Some(RunSpec::Task { .. }) => self.parts.contains_key(super::run_fold::TASK_KEY),
+            None => true,
         }
     }
     /// The jobs of one key.

@@ -207,24 +207,56 @@ fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job
 }
 
 /// Folds one job: the events of its run decide what it is, its own events what became of it. `None` while no plan names it.
+/// `results` becomes every result it has, in canonical order.
 pub(crate) fn fold_job(
     run: &Run,
     id: JobId,
     run_events: &[Arc<Admitted>],
     events: &[Arc<Admitted>],
+    results: &mut Vec<JobResult>,
     authority: &Authority,
 ) -> Option<Job> {
+    results.clear();
     let mut job = planned_job(run, id, run_events)?;
-    let mut results: Vec<JobResult> = Vec::new();
-    for event in events.iter().filter(|event| authority.roster().counts(&event.chain, event.seq)) {
-        if !fold_job_event(run, &mut job, &mut results, event, authority) {
-            job.void.push(event.id);
-        }
+    for event in events {
+        fold_counting(run, &mut job, results, event, authority);
     }
-    job.effective = job.claims.iter().max_by_key(|claim| claim.token()).map(|claim| claim.id);
-    settle_results(&mut job, results);
-    settle_status(run, &mut job);
+    settle_job(run, &mut job, results);
     Some(job)
+}
+
+/// Folds one more event, the last in canonical order, on top of what [`fold_job`] made of those before it: the same as folding them
+/// all again.
+pub(crate) fn fold_job_on(
+    run: &Run,
+    job: &mut Job,
+    results: &mut Vec<JobResult>,
+    event: &Arc<Admitted>,
+    authority: &Authority,
+) {
+    fold_counting(run, job, results, event, authority);
+    settle_job(run, job, results);
+}
+
+fn fold_counting(
+    run: &Run,
+    job: &mut Job,
+    results: &mut Vec<JobResult>,
+    event: &Arc<Admitted>,
+    authority: &Authority,
+) {
+    if authority.roster().counts(&event.chain, event.seq)
+        && !fold_job_event(run, job, results, event, authority)
+    {
+        job.void.push(event.id);
+    }
+}
+
+/// What follows from all claims and results together. Repeatable: it reads nothing that it sets.
+fn settle_job(run: &Run, job: &mut Job, results: &[JobResult]) {
+    job.effective = job.claims.iter().max_by_key(|claim| claim.token()).map(|claim| claim.id);
+    settle_results(job, results);
+    settle_status(run, job);
 }
 
 fn fold_job_event(
@@ -385,11 +417,11 @@ fn fail(
     by_claim || for_hosts
 }
 
-fn settle_results(job: &mut Job, results: Vec<JobResult>) {
+fn settle_results(job: &mut Job, results: &[JobResult]) {
     let token = |result: &JobResult| job.claim(&result.claim).map(Claim::token);
     let Some(canonical) = results.iter().max_by_key(|result| token(result)).cloned() else { return };
     job.result_superseded = results.first().is_some_and(|first| first.id != canonical.id);
-    job.duplicates = results.into_iter().filter(|result| result.id != canonical.id).collect();
+    job.duplicates = results.iter().filter(|result| result.id != canonical.id).cloned().collect();
     job.divergent = job.duplicates.iter().any(|other| {
         other.conclusion != canonical.conclusion
             || other.outputs != canonical.outputs

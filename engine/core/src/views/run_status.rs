@@ -25,11 +25,17 @@ pub(crate) fn settle_run(run: &mut Run) {
             job.reason = "another job of its matrix failed (fail-fast)".to_owned();
         }
     }
+    run.stale_input = has_stale_input(run);
+    (run.status, run.reason) = status_of(run);
+}
+
+fn has_stale_input(run: &Run) -> bool {
+    if run.parts.values().all(|part| part.consumed.is_empty()) {
+        return false;
+    }
     let canonical: BTreeSet<EventId> =
         run.jobs.values().filter_map(|job| job.result.as_ref()).map(|result| result.id).collect();
-    run.stale_input =
-        run.parts.values().flat_map(|part| &part.consumed).any(|consumed| !canonical.contains(consumed));
-    (run.status, run.reason) = status_of(run);
+    run.parts.values().flat_map(|part| &part.consumed).any(|consumed| !canonical.contains(consumed))
 }
 
 fn failed_for_good(job: &Job) -> bool {
@@ -40,7 +46,7 @@ fn status_of(run: &Run) -> (Status, String) {
     if run.submitted.is_none() {
         return (Status::Pending, run.reason.clone());
     }
-    let unplanned = run.job_keys().iter().any(|key| !run.parts.contains_key(key));
+    let unplanned = !run.is_planned_whole();
     let any = |status: Status| run.jobs.values().any(|job| job.status == status);
     let all_ended = !unplanned && run.jobs.values().all(|job| job.status.is_terminal());
     if let Some((_, _, why)) =

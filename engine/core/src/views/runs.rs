@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wfengine_storage_format::{Body, JobId, PeerId, RunId};
+use wfengine_storage_format::{Body, JobId, PeerId, RunId, to_canonical};
 
-use super::job::Status;
+use super::job::{JobResult, Status};
 use super::run::Run;
-use super::run_fold::{fold_job, fold_run};
+use super::run_fold::{fold_job, fold_job_on, fold_run};
 use super::run_status::settle_run;
+use super::sorted_map::SortedMap;
 use crate::admitted::Admitted;
 use crate::authority::Authority;
 use crate::digest::DigestSum;
@@ -41,38 +42,62 @@ pub struct Finished {
     pub submitted_ms: u64,
 }
 
+/// The events of one job in canonical order, and the results they brought, in theirs.
+#[derive(Clone, Debug, Default)]
+struct JobHistory {
+    events: Vec<Arc<Admitted>>,
+    results: Vec<JobResult>,
+}
+
+/// Where an event was put among those of its entity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Inserted {
+    Last,
+    Before,
+}
+
 #[derive(Clone, Debug)]
 struct Entity {
     run_events: Vec<Arc<Admitted>>,
-    job_events: BTreeMap<JobId, Vec<Arc<Admitted>>>,
+    job_events: SortedMap<JobId, JobHistory>,
     run: Run,
     digest: Option<DigestSum>,
 }
 
 impl Entity {
     fn new(id: RunId) -> Self {
-        Self { run_events: Vec::new(), job_events: BTreeMap::new(), run: Run::unknown(id), digest: None }
+        Self { run_events: Vec::new(), job_events: SortedMap::new(), run: Run::unknown(id), digest: None }
     }
 
-    /// Puts an event in its canonical place. Says whether it is new.
-    fn insert(&mut self, event: &Arc<Admitted>) -> bool {
+    /// Puts an event in its canonical place. Says where, unless it stood there already.
+    fn insert(&mut self, event: &Arc<Admitted>) -> Option<Inserted> {
         let events = match event.body.job() {
-            Some((_, job)) => self.job_events.entry(job).or_default(),
+            Some((_, job)) => {
+                if !self.job_events.contains_key(&job) {
+                    self.job_events.insert(job, JobHistory::default());
+                }
+                &mut self.job_events.get_mut(&job)?.events
+            }
             None => &mut self.run_events,
         };
         let place = events.partition_point(|known| known.order() < event.order());
         if events.get(place).is_some_and(|known| known.id == event.id) {
-            return false;
+            return None;
+        }
+        if events.is_empty() {
+            events.reserve_exact(1);
         }
         events.insert(place, Arc::clone(event));
-        true
+        Some(if place + 1 == events.len() { Inserted::Last } else { Inserted::Before })
     }
 
-    fn fold(&mut self, event: &Arc<Admitted>, authority: &Authority) {
+    fn fold(&mut self, event: &Arc<Admitted>, inserted: Inserted, authority: &Authority) {
         self.digest = None;
         match event.body.job() {
             Some((_, job)) => {
-                self.fold_one(job, authority);
+                if inserted == Inserted::Before || !self.fold_last(job, event, authority) {
+                    self.fold_one(job, authority);
+                }
                 // fail-fast looks at all legs of a matrix: what it said of the others is undone before it is asked again
                 for sibling in self.siblings_failing_fast(&job) {
                     self.fold_one(sibling, authority);
@@ -83,20 +108,36 @@ impl Entity {
         settle_run(&mut self.run);
     }
 
+    /// Folds a job's last event on top of what those before it came to. Says whether the job was folded before.
+    fn fold_last(&mut self, id: JobId, event: &Arc<Admitted>, authority: &Authority) -> bool {
+        let Some(history) = self.job_events.get_mut(&id) else { return false };
+        let mut jobs = std::mem::take(&mut self.run.jobs);
+        let known = jobs.get_mut(&id);
+        let folded = known.is_some();
+        if let Some(job) = known {
+            fold_job_on(&self.run, job, &mut history.results, event, authority);
+        }
+        self.run.jobs = jobs;
+        folded
+    }
+
     fn fold_all(&mut self, authority: &Authority) {
         self.digest = None;
         self.run = fold_run(self.run.id, &self.run_events, authority);
-        let planned: BTreeSet<JobId> =
+        let mut planned: Vec<JobId> =
             self.run.parts.values().flat_map(|part| part.jobs.iter().copied()).collect();
+        planned.sort_unstable();
+        planned.dedup();
         for job in planned {
             self.fold_one(job, authority);
         }
     }
 
     fn fold_one(&mut self, id: JobId, authority: &Authority) {
-        let none = Vec::new();
-        let events = self.job_events.get(&id).unwrap_or(&none);
-        match fold_job(&self.run, id, &self.run_events, events, authority) {
+        let mut none = JobHistory::default();
+        let history = self.job_events.get_mut(&id).unwrap_or(&mut none);
+        let JobHistory { events, results } = history;
+        match fold_job(&self.run, id, &self.run_events, events, results, authority) {
             Some(job) => {
                 self.run.jobs.insert(id, job);
             }
@@ -122,11 +163,11 @@ impl Entity {
         }
         *self
             .digest
-            .get_or_insert_with(|| DigestSum::of_entity("run", &postcard::to_stdvec(run).unwrap_or_default()))
+            .get_or_insert_with(|| DigestSum::of_entity("run", &to_canonical(run)))
     }
 
     fn events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
-        self.run_events.iter().chain(self.job_events.values().flatten())
+        self.run_events.iter().chain(self.job_events.values().flat_map(|history| &history.events))
     }
 
     fn submitted_ms(&self) -> u64 {
@@ -137,7 +178,8 @@ impl Entity {
 /// All runs of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
-    live: BTreeMap<RunId, Entity>,
+    // boxed: the nodes of the tree stay small however much a run holds
+    live: BTreeMap<RunId, Box<Entity>>,
     finished: BTreeMap<RunId, Finished>,
 }
 
@@ -150,12 +192,13 @@ impl Runs {
         authority: &Authority,
         history: &impl History,
     ) {
-        if self.finished.contains_key(&id) {
+        // of the finished there may be millions: they are looked through only when a run is not at hand
+        if !self.live.contains_key(&id) && self.finished.contains_key(&id) {
             self.recall(id, authority, history);
         }
-        let entity = self.live.entry(id).or_insert_with(|| Entity::new(id));
-        if entity.insert(event) {
-            entity.fold(event, authority);
+        let entity = self.live.entry(id).or_insert_with(|| Box::new(Entity::new(id)));
+        if let Some(inserted) = entity.insert(event) {
+            entity.fold(event, inserted, authority);
         }
     }
 
@@ -170,7 +213,7 @@ impl Runs {
         }
         entity.fold_all(authority);
         settle_run(&mut entity.run);
-        self.live.insert(id, entity);
+        self.live.insert(id, Box::new(entity));
     }
 
     /// Folds anew every run that events of these authors are part of, after their cuts or rights changed.
@@ -268,7 +311,7 @@ impl Runs {
     }
     /// The events of the runs in memory, for a checkpoint.
     pub fn live_events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
-        self.live.values().flat_map(Entity::events)
+        self.live.values().flat_map(|entity| entity.events())
     }
 
     pub(crate) fn digest_sum(&mut self) -> DigestSum {

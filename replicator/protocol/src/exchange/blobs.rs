@@ -21,6 +21,8 @@ use crate::session::Breach;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Reads of blobs for one peer that wait for the driver.
 const READS_MAX: usize = 2 * BLOBS_IN_FLIGHT * BLOB_RANGES_IN_FLIGHT;
+/// Blobs that wait to be fetched; further ones are said to be nowhere.
+const BLOBS_WAITING_MAX: usize = 4_096;
 
 /// A blob that is being fetched.
 #[derive(Debug)]
@@ -39,6 +41,13 @@ struct Fetch {
     deadline: Monotonic,
 }
 
+impl Fetch {
+    /// Whether everybody connected has said that it does not have the blob, or nobody is connected.
+    fn is_nowhere(&self) -> bool {
+        !self.complete && self.source.is_none() && self.candidates.is_empty() && self.unanswered.is_empty()
+    }
+}
+
 /// The blobs a node fetches.
 #[derive(Debug, Default)]
 pub(super) struct Blobs {
@@ -50,6 +59,13 @@ impl Blobs {
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         self.active.values().filter(|fetch| !fetch.complete).map(|fetch| fetch.deadline).min()
     }
+
+    /// Another has the turn; this one waits at the end of the queue.
+    fn put_off(&mut self, blob: &BlobId) {
+        if let Some(fetch) = self.active.remove(blob) {
+            self.waiting.push_back((*blob, fetch.stored));
+        }
+    }
 }
 
 impl Exchange {
@@ -58,10 +74,24 @@ impl Exchange {
         self.now = now;
         let known =
             self.blobs.active.contains_key(&blob) || self.blobs.waiting.iter().any(|(id, _)| *id == blob);
-        if !known {
-            self.blobs.waiting.push_back((blob, stored));
-            self.start_fetches();
+        if known {
+            return;
         }
+        if self.blobs.waiting.len() >= BLOBS_WAITING_MAX {
+            self.outputs.push_back(Output::BlobNowhere { blob });
+            return;
+        }
+        // blobs that nobody has must not keep out those that somebody may have
+        if self.blobs.active.len() >= BLOBS_IN_FLIGHT
+            && let Some(idle) =
+                self.blobs.active.iter().find(|(_, fetch)| fetch.is_nowhere()).map(|(id, _)| *id)
+        {
+            self.blobs.put_off(&idle);
+            self.blobs.waiting.push_front((blob, stored));
+        } else {
+            self.blobs.waiting.push_back((blob, stored));
+        }
+        self.start_fetches();
     }
 
     /// Stops fetching a blob.
@@ -294,9 +324,16 @@ impl Exchange {
                 self.useless(silent, "does not send the blob it has");
             }
             if self.blobs.active.get(&blob).is_some_and(|fetch| fetch.source.is_none()) {
-                self.ask_everybody(&blob);
+                if self.blobs.waiting.is_empty() {
+                    self.ask_everybody(&blob);
+                } else {
+                    self.blobs.put_off(&blob);
+                }
+                // who waits for it is not left without an answer by those who keep silent
+                self.outputs.push_back(Output::BlobNowhere { blob });
             }
         }
+        self.start_fetches();
     }
 
     /// A connection ended: what came from it comes from another.

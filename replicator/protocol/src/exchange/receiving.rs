@@ -86,7 +86,6 @@ impl Exchange {
             let asked_once = message.need < session.next_need;
             return if asked_once { Ok(()) } else { Err(Breach::violation("chunks nobody asked for")) };
         };
-        need.deadline = deadline;
         need.received_bytes += message.chunks.iter().map(|chunk| chunk.len()).sum::<usize>();
         need.ended = message.last;
         if need.received_bytes > need.max_bytes as usize + CHUNK_LEN_MAX {
@@ -95,6 +94,8 @@ impl Exchange {
         if message.chunks.iter().any(|chunk| chunk.len() < CHUNK_LEN_MIN) {
             return Err(Breach::violation("a chunk too short to be one"));
         }
+        // one that answers is not silent on what it answers later: over a slow link the last need waits for all others
+        session.needs.values_mut().for_each(|need| need.deadline = deadline);
         let items = message.chunks.into_inner().into_iter();
         let items = items.map(|chunk| Unverified::Asked { need: message.need, chunk: chunk.into_inner() });
         let end = message.last.then_some(Unverified::End { need: message.need });

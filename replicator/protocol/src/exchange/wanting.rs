@@ -4,6 +4,7 @@
 //! chains are asked for at once, within a window of bytes. A need that brings nothing, or takes too long, ends the offer; the
 //! next comparison renews it. Closed chains are compared range by range, one question at a time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wfengine_core::time::Monotonic;
@@ -19,11 +20,14 @@ use crate::limits::{
 };
 use crate::message::{FrontierMessage, Held, List, Message, NeedMessage, RangeAnswer, RangeAsk};
 use crate::output::{Class, ConnectionId, FramesRead, Output, RequestId};
+use crate::scores::USELESS;
 use crate::segment::SegmentCursor;
 use crate::session::{Breach, NeedKind, Offer, OpenNeed, Session};
 
 /// How long a peer may keep silent on a need.
 pub(super) const NEED_PATIENCE: Duration = Duration::from_secs(10);
+/// What one silence costs at most, however much was asked: a peer whose disk or host stands still for a while is not kept out.
+const SILENCE: i32 = 20 * USELESS;
 /// Chains whose cut into segments is being read at once.
 const CURSOR_READS_MAX: usize = 16;
 /// Ranges of closed chains waiting to be asked about; the rest comes with a later comparison.
@@ -270,13 +274,17 @@ impl Exchange {
             let needs = session.needs.iter().filter(|(_, need)| late(need));
             silent.extend(needs.map(|(need, _)| (*connection, *need)));
         }
+        let mut costs: BTreeMap<ConnectionId, i32> = BTreeMap::new();
         for (connection, need) in silent {
-            if let Some(open) = self.close_need(connection, need) {
-                if let Some(session) = self.sessions.get_mut(&connection) {
-                    session.offers.remove(&open.chain);
-                }
-                self.useless(connection, "does not answer what it is asked");
+            if let Some(open) = self.close_need(connection, need)
+                && let Some(session) = self.sessions.get_mut(&connection)
+            {
+                session.offers.remove(&open.chain);
+                *costs.entry(connection).or_default() += USELESS;
             }
+        }
+        for (connection, cost) in costs {
+            self.punish(connection, cost.max(SILENCE), "does not answer what it is asked");
         }
         self.drop_stale();
     }

@@ -507,3 +507,61 @@ fn a_question_is_answered_or_ends_with_its_connection() {
         )
     );
 }
+
+#[test]
+fn blobs_that_nobody_has_do_not_keep_out_one_that_somebody_has() {
+    let mut network = Network::of_members(2, 17);
+    let bytes = b"a source".to_vec();
+    let blob = BlobId::from_bytes(sha256(&bytes));
+    network.nodes[1].blobs.insert(blob, bytes.clone());
+    network.connect(0, 1);
+    network.settle();
+    for n in 0..40 {
+        network.nodes[0].exchange.want_blob(BlobId::from_bytes([n; 32]), 0, Monotonic(0));
+        network.settle();
+    }
+    network.nodes[0].exchange.want_blob(blob, 0, Monotonic(0));
+    network.settle();
+    assert_eq!(network.nodes[0].blobs.get(&blob), Some(&bytes));
+    // one that appears later is found in its turn
+    let late = BlobId::from_bytes(sha256(b"late"));
+    network.nodes[0].exchange.want_blob(late, 0, network.now);
+    network.settle();
+    network.nodes[1].blobs.insert(late, b"late".to_vec());
+    network.pass(Duration::from_secs(40));
+    assert_eq!(network.nodes[0].blobs.get(&late), Some(&b"late".to_vec()));
+}
+
+#[test]
+fn a_blob_is_said_to_be_nowhere_when_nobody_is_connected() {
+    let mut network = Network::of_members(1, 18);
+    let blob = BlobId::from_bytes([1; 32]);
+    network.nodes[0].exchange.want_blob(blob, 0, Monotonic(0));
+    network.pass(Duration::from_secs(11));
+    assert!(network.nodes[0].was_told(|output| matches!(output, Output::BlobNowhere { .. })));
+}
+
+#[test]
+fn a_slow_link_is_no_silence() {
+    let mut network = Network::of_members(2, 19);
+    for life in 10..30 {
+        network.nodes[1].new_life(life);
+        network.nodes[1].write(40);
+    }
+    network.nodes.iter_mut().for_each(Node::restart);
+    network.connect(0, 1);
+    let needs_wait = std::cell::Cell::new(0);
+    for _ in 0..200 {
+        network.step();
+        network.now = network.now + Duration::from_millis(800);
+        for node in &mut network.nodes {
+            if node.exchange.poll_timeout().is_some_and(|due| due <= network.now) {
+                node.exchange.handle_timeout(network.now);
+            }
+        }
+        needs_wait.set(needs_wait.get() + usize::from(!network.nodes[0].exchange.is_quiet()));
+        assert_eq!(network.nodes[0].exchange.score(&key(2)), 0, "it answered all the time");
+    }
+    assert!(needs_wait.get() > 10, "the answers took longer than one silence may");
+    assert_eq!(network.nodes[0].log.clock_hash(), network.nodes[1].log.clock_hash());
+}

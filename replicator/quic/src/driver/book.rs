@@ -76,6 +76,12 @@ impl Book {
         }
     }
 
+    /// Those who are members no more are not dialled, unless the operator said so.
+    pub(super) fn keep_members(&mut self, members: &BTreeSet<PeerId>) {
+        self.entries
+            .retain(|_, entry| entry.by_hand || entry.peer.is_none_or(|peer| members.contains(&peer)));
+    }
+
     /// What is to be dialled now: address and the key that has to answer. Nobody who is connected is dialled.
     pub(super) fn due(
         &mut self,
@@ -104,17 +110,11 @@ impl Book {
         self.entries.values().filter(waits).map(|entry| entry.due(connected.is_empty())).min()
     }
 
-    /// A dial reached somebody. If it had failed before, the way to others is likely to be open again too.
+    /// A dial reached somebody, who may yet turn out to be a stranger or to refuse this node.
     pub(super) fn reached(&mut self, address: &str, peer: PeerId, now: Monotonic) {
-        let Some(entry) = self.entries.get_mut(address) else { return };
-        let had_failed = entry.next_wait > AGAIN;
-        entry.dialling = false;
-        entry.peer = Some(peer);
-        entry.soon(now);
-        if had_failed {
-            for other in self.entries.values_mut().filter(|other| other.next_wait > AGAIN) {
-                other.soon(now);
-            }
+        self.failed(address, now);
+        if let Some(entry) = self.entries.get_mut(address) {
+            entry.peer = Some(peer);
         }
     }
 
@@ -124,6 +124,17 @@ impl Book {
             entry.dialling = false;
             (entry.ended, entry.wait) = (now, entry.next_wait);
             entry.next_wait = (entry.next_wait * 2).min(AGAIN_MAX);
+        }
+    }
+
+    /// A member is connected. If it was hard to reach, the way to others is likely to be open again too.
+    pub(super) fn connected(&mut self, peer: &PeerId, now: Monotonic) {
+        let was_away = |entry: &Entry| entry.next_wait > AGAIN * 2;
+        let is_back = self.entries.values().any(|entry| entry.peer == Some(*peer) && was_away(entry));
+        for entry in self.entries.values_mut() {
+            if entry.peer == Some(*peer) || (is_back && was_away(entry)) {
+                entry.soon(now);
+            }
         }
     }
 
@@ -183,10 +194,33 @@ mod tests {
         book.set_of(peer(2), &["back:1".to_owned()], at(0));
         let others = BTreeSet::from([peer(3)]);
         dialled(&mut book, &others, "away:1", 40);
-        book.reached("back:1", peer(2), at(40));
+        book.connected(&peer(2), at(40));
         let others = BTreeSet::from([peer(2), peer(3)]);
         assert_eq!(book.due(&others, at(40)), []);
         assert_eq!(book.due(&others, at(41)), [("away:1".to_owned(), Some(peer(1)))]);
+    }
+
+    #[test]
+    fn an_address_where_somebody_refuses_is_dialled_ever_more_rarely() {
+        let mut book = Book::default();
+        book.add_by_hand("foreign:1".to_owned(), at(0));
+        let mut times = Vec::new();
+        for second in 0..40 {
+            if !book.due(&BTreeSet::from([peer(2)]), at(second)).is_empty() {
+                times.push(second);
+                book.reached("foreign:1", peer(9), at(second));
+            }
+        }
+        assert_eq!(times, [0, 1, 3, 7, 15, 31]);
+    }
+
+    #[test]
+    fn a_member_that_was_revoked_is_forgotten_but_not_what_the_operator_said() {
+        let mut book = Book::default();
+        book.set_of(peer(1), &["one:1".to_owned()], at(0));
+        book.add_by_hand("hand:1".to_owned(), at(0));
+        book.keep_members(&BTreeSet::new());
+        assert_eq!(book.due(&BTreeSet::new(), at(0)), [("hand:1".to_owned(), None)]);
     }
 
     #[test]

@@ -5,12 +5,23 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use wfengine_storage_format::BlobId;
 use wfengine_store::Blobs;
-use wfengine_store::blobs::IncomingBlob;
+use wfengine_store::blobs::{BlobError, IncomingBlob};
 
 use super::machine::Input;
 
 /// Longest blob that is kept because a peer offers it, in bytes; longer ones are fetched when they are needed.
 pub(super) const OFFERED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What became of a blob's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    /// It is in the store.
+    Yes,
+    /// They are not the blob's: the sender is to blame.
+    OtherBytes,
+    /// This host could not write them: nobody else is to blame.
+    NotWritten,
+}
 
 /// Blobs being collected and the requests that wait for them.
 #[derive(Debug, Default)]
@@ -46,7 +57,7 @@ impl Keeping {
         let fits = started.filter(|incoming| incoming.len() == offset);
         let written = fits.and_then(|mut incoming| incoming.write(bytes).ok().map(|()| incoming));
         let Some(incoming) = written else {
-            let _ = inputs.send(Input::BlobKept(blob, false));
+            let _ = inputs.send(Input::BlobKept(blob, Kept::NotWritten));
             return;
         };
         if incoming.len() < total {
@@ -55,11 +66,17 @@ impl Keeping {
         }
         let inputs = inputs.clone();
         tokio::task::spawn_blocking(move || {
-            let kept = incoming.keep(Some(blob));
-            if let Err(error) = &kept {
-                tracing::warn!(%error, "a blob from a peer was not kept");
-            }
-            let _ = inputs.send(Input::BlobKept(blob, kept.is_ok()));
+            let kept = match incoming.keep(Some(blob)) {
+                Ok(_) => Kept::Yes,
+                Err(error) => {
+                    tracing::warn!(%error, "a blob from a peer was not kept");
+                    match error {
+                        BlobError::Mismatch { .. } => Kept::OtherBytes,
+                        _ => Kept::NotWritten,
+                    }
+                }
+            };
+            let _ = inputs.send(Input::BlobKept(blob, kept));
         });
     }
 }

@@ -10,8 +10,8 @@ use wfengine_protocol::membership::Liveness;
 use wfengine_protocol::message::{JoinAnswer, JoinRequest};
 use wfengine_protocol::output::JoinDecision;
 use wfengine_protocol::{
-    AskId, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget, Membership,
-    Output, Question, Reply, RequestId, Role,
+    AskId, ByeCode, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget,
+    Membership, Output, Question, Reply, RequestId, Role,
 };
 use wfengine_storage_format::{BlobId, Body, EventId, JobId, PeerId, VerifiedFrame};
 use wfengine_store::{Blobs, Committed, Watcher};
@@ -19,11 +19,11 @@ use wfengine_store::{Blobs, Committed, Watcher};
 use super::admitting::{NotCommitted, carry};
 use super::asking::Asked;
 use super::book::Book;
-use super::keeping::{Keeping, OFFERED_BYTES_MAX};
+use super::keeping::{Keeping, Kept, OFFERED_BYTES_MAX};
 use super::serving::SegmentStarts;
 use super::wire::{Wire, accept, dial};
 use super::{Host, Link, Start};
-use crate::{CloseCode, Connection, Endpoint, Priority};
+use crate::{CloseCode, Closed, Connection, Endpoint, Priority};
 
 /// Messages that wait for the machine before readers hold their connections up.
 const MESSAGES_WAITING_MAX: usize = 64;
@@ -41,12 +41,12 @@ const REDIAL_TICK: Duration = Duration::from_secs(1);
 pub(super) enum Input {
     Connected { connection: Connection, role: Role, dialled: Option<String> },
     DialFailed(String),
-    Gone(ConnectionId),
+    Gone(ConnectionId, Option<Closed>),
     Sent(ConnectionId, usize),
     NotCommitted(Vec<NotCommitted>),
     Frames(RequestId, FramesRead),
     BlobRead(RequestId, Option<(u64, Vec<u8>)>),
-    BlobKept(BlobId, bool),
+    BlobKept(BlobId, Kept),
     JoinDecided(ConnectionId, JoinDecision),
     Replied(ConnectionId, u32, Reply),
 }
@@ -70,6 +70,8 @@ pub(super) struct Machine {
     pub(super) exchange: Exchange,
     membership: Membership,
     join: Option<(wfengine_protocol::JoinLine, JoinRequest)>,
+    /// Where the invite is being presented.
+    presenting: Option<ConnectionId>,
     wires: BTreeMap<ConnectionId, Wire>,
     next_connection: u64,
     book: Book,
@@ -135,6 +137,7 @@ impl Machine {
             blobs: start.blobs,
             host: start.host,
             join: start.join,
+            presenting: None,
             wires: BTreeMap::new(),
             next_connection: 0,
             book,
@@ -167,12 +170,15 @@ impl Machine {
         let Some(mut received) = self.received.take() else { return };
         let accepting = tokio::spawn(accept(self.endpoint.clone(), self.inputs.clone()));
         loop {
+            // here and not in a branch below, where whoever sends without a break would keep it from ever being reached
+            self.pass_time();
             self.dial_due();
             let more = self.perform_some();
             self.show_links();
             let due = self.next_due();
             let now = self.now();
-            let wait = if more || due <= now { Duration::ZERO } else { due - now };
+            let soon = more || due <= now;
+            let wait = if soon { Duration::ZERO } else { due - now };
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -187,15 +193,9 @@ impl Machine {
                     let now = self.now();
                     self.exchange.handle_message(id, &bytes, now);
                 }
-                () = tokio::time::sleep(wait) => {
-                    let now = self.now();
-                    if self.exchange.poll_timeout().is_some_and(|due| due <= now) {
-                        self.exchange.handle_timeout(now);
-                    }
-                    if self.membership.poll_timeout().is_some_and(|due| due <= now) {
-                        self.membership.handle_timeout(now);
-                    }
-                }
+                // a sleep of nothing lasts until the clock of the runtime ticks
+                () = tokio::task::yield_now(), if soon => {}
+                () = tokio::time::sleep(wait), if !soon => {}
             }
         }
         let now = self.now();
@@ -207,6 +207,16 @@ impl Machine {
         }
         self.endpoint.close(CloseCode::STOPPING, "the node stops");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+
+    fn pass_time(&mut self) {
+        let now = self.now();
+        if self.exchange.poll_timeout().is_some_and(|due| due <= now) {
+            self.exchange.handle_timeout(now);
+        }
+        if self.membership.poll_timeout().is_some_and(|due| due <= now) {
+            self.membership.handle_timeout(now);
+        }
     }
 
     fn next_due(&self) -> Monotonic {
@@ -262,8 +272,14 @@ impl Machine {
                 }
             }
             Output::Disconnect { connection, peer, code, reason, score } => {
-                tracing::info!(%peer, reason, score, "disconnected");
+                self.turned_away(connection, CloseCode(code as u32), &reason);
                 if let Some(wire) = self.wires.remove(&connection) {
+                    let address = wire.connection.remote_addr();
+                    if wire.is_member || self.join.is_some() || code == ByeCode::Duplicate {
+                        tracing::info!(%peer, %address, reason, score, "disconnected");
+                    } else {
+                        tracing::warn!(%peer, %address, reason, score, "a stranger was turned away, or turns this node away");
+                    }
                     wire.connection.close(CloseCode(code as u32), &reason);
                     self.lost(&wire);
                 }
@@ -322,6 +338,7 @@ impl Machine {
                 if let Some(wire) = self.wires.get_mut(&connection) {
                     wire.is_member = true;
                 }
+                self.book.connected(&peer, now);
                 self.book.set_of(peer, &addresses, now);
                 self.membership.peer_connected(&peer, now);
                 self.links_due = now;
@@ -366,7 +383,10 @@ impl Machine {
         match input {
             Input::Connected { connection, role, dialled } => self.connected(connection, &role, dialled),
             Input::DialFailed(address) => self.book.failed(&address, now),
-            Input::Gone(id) => {
+            Input::Gone(id, closed) => {
+                if let Some(Closed::ByPeer { code, reason }) = closed {
+                    self.turned_away(id, code, &reason);
+                }
                 if let Some(wire) = self.wires.remove(&id) {
                     self.exchange.disconnected(id, now);
                     self.lost(&wire);
@@ -380,9 +400,14 @@ impl Machine {
             }
             Input::Frames(request, read) => self.exchange.handle_frames(request, &read, now),
             Input::BlobRead(request, read) => self.exchange.handle_blob(request, read, now),
-            Input::BlobKept(blob, is_right) => {
-                self.exchange.handle_blob_stored(&blob, is_right, now);
-                if is_right {
+            Input::BlobKept(blob, Kept::NotWritten) => {
+                tracing::warn!(%blob, "a blob from a peer cannot be written here");
+                self.exchange.forget_blob(&blob);
+                self.keeping.tell(&blob, false);
+            }
+            Input::BlobKept(blob, kept) => {
+                self.exchange.handle_blob_stored(&blob, kept == Kept::Yes, now);
+                if kept == Kept::Yes {
                     self.keeping.tell(&blob, true);
                 }
             }
@@ -391,9 +416,23 @@ impl Machine {
         }
     }
 
+    /// A joiner that is told why it cannot come in need not try again. The reason may arrive as a message or only with the end of
+    /// the connection.
+    fn turned_away(&self, id: ConnectionId, code: CloseCode, reason: &str) {
+        let last_words = [ByeCode::WrongCluster, ByeCode::Version, ByeCode::JoinRefused, ByeCode::Banned];
+        if self.presenting == Some(id)
+            && self.join.is_some()
+            && last_words.iter().any(|last| *last as u32 == code.0)
+        {
+            self.host.turned_away(reason.to_owned());
+        }
+    }
+
     fn lost(&mut self, wire: &Wire) {
         let now = self.now();
-        self.book.lost(&wire.peer, now);
+        if wire.is_member {
+            self.book.lost(&wire.peer, now);
+        }
         self.links_due = now;
     }
 
@@ -404,6 +443,9 @@ impl Machine {
         }
         self.next_connection += 1;
         let id = ConnectionId(self.next_connection);
+        if matches!(role, Role::Joiner(_)) {
+            self.presenting = Some(id);
+        }
         let wire = Wire::start(id, connection, self.messages.clone(), self.datagrams.clone(), &self.inputs);
         self.wires.insert(id, wire);
         self.exchange.connected(id, peer, role, now);
@@ -461,8 +503,12 @@ impl Machine {
     fn committed(&mut self, commit: &Committed) {
         let now = self.now();
         for frame in &commit.frames {
-            self.frames_told += 1;
-            self.exchange.handle_committed(frame, now);
+            // what was read back from the log may come as news too, and must not count twice
+            let header = frame.header();
+            if header.end_seq() > self.exchange.frontier().length(&header.chain) {
+                self.frames_told += 1;
+                self.exchange.handle_committed(frame, now);
+            }
         }
         if commit.authority {
             self.take_roster();
@@ -544,7 +590,9 @@ impl Machine {
         for (peer, body) in described.iter().filter(|(peer, _)| **peer != me && members.contains(peer)) {
             self.book.set_of(*peer, &body.addresses, now);
         }
-        self.membership.set_members(members.into_iter().filter(|peer| *peer != me));
+        let members: BTreeSet<PeerId> = members.into_iter().filter(|peer| *peer != me).collect();
+        self.book.keep_members(&members);
+        self.membership.set_members(members);
     }
 
     /// Dials what is due. A node that still has an invite to present presents it to whoever answers.

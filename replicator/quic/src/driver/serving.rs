@@ -19,9 +19,10 @@ struct Walked {
     starts: Vec<u64>,
 }
 
-/// Where segments begin, for every chain that was asked for. Grows by one number for 512 KiB of frames.
+/// Where segments begin, for every chain that was asked for. Grows by one number for 512 KiB of frames. Each chain has a lock of its
+/// own: walking a long one takes a while, and those who ask for others do not wait for it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SegmentStarts(Arc<Mutex<BTreeMap<ChainId, Walked>>>);
+pub(super) struct SegmentStarts(Arc<Mutex<BTreeMap<ChainId, Arc<Mutex<Walked>>>>>);
 
 impl SegmentStarts {
     /// The segment that holds a place, and the place it begins with. Walks what was not walked before.
@@ -31,12 +32,12 @@ impl SegmentStarts {
         chain: &ChainId,
         seq: u64,
     ) -> Result<Option<(SegmentNumber, u64)>, StoreError> {
-        let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let walked = chains.entry(*chain).or_insert_with(|| Walked {
-            cursor: SegmentCursor::START,
-            next_seq: 0,
-            starts: Vec::new(),
-        });
+        let walked = {
+            let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let unwalked = || Walked { cursor: SegmentCursor::START, next_seq: 0, starts: Vec::new() };
+            Arc::clone(chains.entry(*chain).or_insert_with(|| Arc::new(Mutex::new(unwalked()))))
+        };
+        let mut walked = walked.lock().unwrap_or_else(PoisonError::into_inner);
         while walked.next_seq <= seq {
             let frames = watcher.chain_frames(chain, walked.next_seq, WALK_BYTES)?;
             if frames.is_empty() {

@@ -8,7 +8,7 @@ use wfengine_protocol::{ConnectionId, Role};
 use wfengine_storage_format::PeerId;
 
 use super::machine::Input;
-use crate::{Connection, Endpoint, Priority};
+use crate::{Connection, Endpoint, Priority, RecvError};
 
 /// Where the messages and datagrams of a connection go.
 pub(super) type Bytes = mpsc::Sender<(ConnectionId, Vec<u8>)>;
@@ -122,7 +122,11 @@ async fn receive_all(
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection ended");
-                let _ = inputs.send(Input::Gone(id));
+                let closed = match error {
+                    RecvError::Closed(closed) => Some(closed),
+                    RecvError::Framing { .. } | RecvError::StreamEnded { .. } => None,
+                };
+                let _ = inputs.send(Input::Gone(id, closed));
                 return;
             }
         }

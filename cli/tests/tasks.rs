@@ -1,0 +1,259 @@
+//! Tasks for programs: order, leases, results, and one id for one content.
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod house;
+
+use house::{House, is_alive, pid_in, text, until};
+use rustix::process::Signal;
+use serde_json::Value as Json;
+
+fn submit(house: &House, id: &str, more: &[&str]) {
+    house.ask(&[&["task", "submit", "--task-id", id], more].concat()).ends(0);
+}
+
+/// Takes the next task; `None` when there is none.
+fn next(house: &House, more: &[&str]) -> Option<Json> {
+    let answer = house.one(&[&["task", "next"], more].concat());
+    answer.get("task").unwrap().as_object().map(|task| Json::Object(task.clone()))
+}
+
+/// Takes tasks until there are none; their ids.
+fn take_all(house: &House) -> Vec<String> {
+    std::iter::from_fn(|| next(house, &[])).map(|task| text(&task, "task_id").to_owned()).collect()
+}
+
+#[test]
+fn tasks_leave_by_priority_and_in_order_of_submission_where_it_is_equal() {
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "scrape", &["--priority", "3.0"]);
+        submit(&house, "generate", &["--priority", "1.0"]);
+        submit(&house, "process", &["--priority", "2.0"]);
+        assert_eq!(take_all(&house), ["generate", "process", "scrape"], "with a node: {serves}");
+        for id in ["low", "mid", "high"] {
+            let urgency = if id == "low" { "2" } else if id == "mid" { "5" } else { "9" };
+            submit(&house, id, &["--urgency", urgency]);
+        }
+        assert_eq!(take_all(&house), ["high", "mid", "low"], "with a node: {serves}");
+        let ids: Vec<String> = (0..6).map(|n| format!("equal-{n}")).collect();
+        ids.iter().for_each(|id| submit(&house, id, &[]));
+        assert_eq!(take_all(&house), ids, "with a node: {serves}");
+        drop(node);
+    }
+}
+
+#[test]
+fn a_changed_priority_changes_the_order() {
+    let house = House::new();
+    submit(&house, "first", &[]);
+    submit(&house, "second", &[]);
+    house.ask(&["priority", "second", "1"]).ends(0);
+    assert_eq!(take_all(&house), ["second", "first"]);
+}
+
+#[test]
+fn without_a_node_a_task_stays_with_whoever_took_it_until_that_is_reported() {
+    let house = House::new();
+    submit(&house, "one", &["--metadata", "{\"from\":\"here\"}"]);
+    let task = next(&house, &["--lease", "1s"]).unwrap();
+    assert_eq!(task.pointer("/metadata/from").unwrap(), "here");
+    // other commands open and close the node in between
+    house.ask(&["list"]).ends(0);
+    assert!(next(&house, &[]).is_none());
+    house.ask(&["task", "result", "one"]).ends(1).complains(&["no result"]);
+    house.ask(&["task", "complete", "one", "--result", "{\"ok\":1}"]).ends(0);
+    assert_eq!(house.ask(&["task", "result", "one"]).ends(0).out, "{\"ok\":1}\n");
+    house.ask(&["task", "complete", "one"]).ends(3).complains(&["already completed"]);
+}
+
+#[test]
+fn a_task_that_was_given_back_is_offered_again_with_a_greater_token() {
+    let house = House::new();
+    submit(&house, "one", &[]);
+    let first = next(&house, &[]).unwrap();
+    house.ask(&["task", "release", "one"]).ends(0);
+    let second = next(&house, &[]).unwrap();
+    let epoch = |task: &Json| text(task, "fencing_token").split('-').next().unwrap().parse::<u32>().unwrap();
+    assert!(epoch(&second) > epoch(&first), "{first} {second}");
+    assert_eq!(text(&second, "idempotency_key"), text(&first, "idempotency_key"));
+}
+
+#[test]
+fn the_same_id_with_the_same_content_is_the_same_run_and_with_other_content_is_refused() {
+    let house = House::new();
+    submit(&house, "one", &["--workflow-id", "w", "--metadata", "{\"a\":1}"]);
+    let same = ["task", "submit", "--task-id", "one", "--workflow-id", "w", "--metadata", "{\"a\":1}"];
+    let again = house.one(&same);
+    assert_eq!(again.get("already_so").unwrap(), true);
+    let other = ["task", "submit", "--task-id", "one", "--workflow-id", "w", "--metadata", "{\"a\":2}"];
+    house.ask(&other).ends(3).complains(&["`one`", "other content"]);
+    next(&house, &[]).unwrap();
+    house.ask(&["task", "complete", "one"]).ends(0);
+    // also when it has ended
+    house.ask(&other).ends(3).complains(&["`one`", "other content"]);
+    assert_eq!(house.one(&same).get("already_so").unwrap(), true);
+    assert_eq!(house.json(&["list"]).len(), 1);
+}
+
+#[test]
+fn a_given_id_is_accepted_wherever_ids_are() {
+    let house = House::new();
+    submit(&house, "mine", &[]);
+    for verb in ["show", "why", "owner", "logs"] {
+        house.ask(&[verb, "mine"]).ends(0);
+    }
+    house.ask(&["priority", "mine", "2.5"]).ends(0);
+    assert_eq!(house.show("mine").get("priority").unwrap(), 2.5);
+    house.ask(&["rerun", "mine"]).ends(3).complains(&["pending"]);
+    house.ask(&["cancel", "mine"]).ends(0);
+    assert_eq!(text(&house.show("mine"), "status"), "cancelled");
+    house.ask(&["rerun", "mine"]).ends(0);
+    let again = house.show("mine");
+    assert_eq!((text(&again, "status"), again.get("attempt").unwrap()), ("pending", &Json::from(2)));
+    next(&house, &[]).unwrap();
+    house.ask(&["task", "fail", "mine", "--error", "no luck"]).ends(0);
+    let failed = house.show("mine");
+    assert!(text(&failed, "status") == "failed" && text(&failed, "reason").contains("no luck"), "{failed}");
+}
+
+#[test]
+fn a_lease_that_ends_offers_the_task_to_another_and_the_first_finds_out() {
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "one", &[]);
+    let first = next(&house, &["--lease", "300ms"]).unwrap();
+    let second = next(&house, &["--wait", "--lease", "1h"]).unwrap();
+    assert_eq!(text(&second, "run"), text(&first, "run"));
+    assert_ne!(text(&second, "fencing_token"), text(&first, "fencing_token"));
+    house.ask(&["task", "extend", "one", "--lease", "2h"]).ends(0);
+    house.ask(&["task", "complete", "one"]).ends(0);
+    house.ask(&["task", "extend", "one"]).ends(3).complains(&["completed"]);
+}
+
+#[test]
+fn a_task_of_a_killed_program_goes_to_another_once_its_lease_has_ended() {
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "one", &[]);
+    let program = "echo $$ > pid; exec sleep 600";
+    let mut held = house.begin(&["work", "--lease", "1s", "--", "sh", "-c", program]);
+    let child = pid_in(&house.desk().join("pid"));
+    held.kill();
+    let other = house.begin(&["--json", "task", "next", "--wait", "--lease", "10m"]).end().ends(0).json();
+    assert_eq!(text(other[0].get("task").unwrap(), "task_id"), "one");
+    let pid = rustix::process::Pid::from_raw(child).unwrap();
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+}
+
+#[test]
+fn a_program_that_waits_is_handed_a_task_that_is_submitted_later() {
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        let waiting = house.begin(&["--json", "task", "next", "--wait"]);
+        submit(&house, "late", &[]);
+        let said = waiting.end().ends(0).json();
+        assert_eq!(text(said[0].get("task").unwrap(), "task_id"), "late");
+        drop(node);
+    }
+}
+
+#[test]
+fn only_tasks_with_the_tags_asked_for_are_handed_out() {
+    let house = House::new();
+    submit(&house, "plain", &[]);
+    submit(&house, "tagged", &["--tags", "P2P_Eligible,gpu"]);
+    for spelling in ["p2p-eligible", "p2p_eligible", "gpu"] {
+        assert_eq!(text(&next(&house, &["--tags", spelling]).unwrap(), "task_id"), "tagged");
+        house.ask(&["task", "release", "tagged"]).ends(0);
+    }
+    assert!(next(&house, &["--tags", "web-scraping"]).is_none());
+    house.ask(&["task", "submit", "--task-id", "hub", "--tags", "github-api"]).ends(3).complains(&["GitHub"]);
+}
+
+#[test]
+fn work_runs_a_command_for_each_task_and_keeps_what_it_prints() {
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "json", &[]);
+        submit(&house, "text", &[]);
+        submit(&house, "bad", &[]);
+        let script = r#"cat > "$WFENGINE_TASK_ID.in"; test -n "$WFENGINE_FENCING_TOKEN" && test -n "$WFENGINE_IDEMPOTENCY_KEY" || exit 9
+            case $WFENGINE_TASK_ID in json) echo '{"n":1}';; text) echo two;; *) exit 3;; esac"#;
+        let said = house.ask(&["work", "--until-empty", "--", "sh", "-c", script]).ends(0);
+        assert_eq!(said.out, "json: completed\ntext: completed\nbad: failed\n");
+        assert_eq!(house.ask(&["task", "result", "json"]).ends(0).out, "{\"n\":1}\n");
+        assert_eq!(house.ask(&["task", "result", "text"]).ends(0).out, "\"two\"\n");
+        house.ask(&["task", "result", "bad"]).ends(1);
+        let given: Json =
+            serde_json::from_slice(&std::fs::read(house.desk().join("json.in")).unwrap()).unwrap();
+        assert_eq!(text(&given, "task_id"), "json");
+        drop(node);
+    }
+}
+
+#[test]
+fn a_command_that_takes_longer_than_the_lease_keeps_its_task() {
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "long", &[]);
+        let said = house.ask(&["work", "--lease", "300ms", "--count", "1", "--", "sh", "-c", "sleep 1; echo 1"]).ends(0);
+        assert_eq!(said.out, "long: completed\n", "with a node: {serves}");
+        assert_eq!(house.show("long").pointer("/jobs/0/claims").unwrap().as_array().unwrap().len(), 1);
+        drop(node);
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist_costs_no_task() {
+    let house = House::new();
+    submit(&house, "one", &[]);
+    let said = house.ask(&["work", "--until-empty", "--", "no-such-command-here"]);
+    assert_ne!(said.code(), 0, "{said:?}");
+    assert!(said.err.contains("no-such-command-here"), "{said:?}");
+    assert_eq!(text(&house.show("one"), "status"), "pending");
+}
+
+#[test]
+fn work_that_is_interrupted_gives_its_task_back_and_ends_its_command() {
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "one", &[]);
+        let work = house.begin(&["work", "--", "sh", "-c", "echo $$ > pid; exec sleep 600"]);
+        let child = pid_in(&house.desk().join("pid"));
+        work.stop().ends(1).complains(&["given back"]);
+        until("the command is gone", || (!is_alive(child)).then_some(()));
+        assert_eq!(text(&house.show("one"), "status"), "pending", "with a node: {serves}");
+        assert_eq!(text(&next(&house, &["--wait"]).unwrap(), "task_id"), "one");
+        drop(node);
+    }
+}
+
+#[test]
+fn ctrl_c_at_a_terminal_reaches_the_command_too_and_still_fails_no_task() {
+    let house = House::new();
+    submit(&house, "one", &[]);
+    let work = house.begin(&["work", "--", "sh", "-c", "echo $$ > pid; exec sleep 600"]);
+    let child = pid_in(&house.desk().join("pid"));
+    // a terminal sends the signal to everybody in the foreground
+    let group = rustix::process::Pid::from_raw(work.pid()).unwrap();
+    rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    work.end().ends(1);
+    until("the command is gone", || (!is_alive(child)).then_some(()));
+    assert_eq!(text(&house.show("one"), "status"), "pending");
+}
+
+#[test]
+fn a_paused_node_says_why_it_hands_out_nothing() {
+    let house = House::new();
+    submit(&house, "one", &[]);
+    house.ask(&["pause"]).ends(0);
+    let said = house.ask(&["task", "next"]).ends(0).complains(&["paused", "wfengine resume"]);
+    assert!(said.out.contains("No tasks available"), "{said:?}");
+    house.ask(&["resume"]).ends(0);
+    assert!(next(&house, &[]).is_some());
+}
