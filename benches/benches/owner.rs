@@ -6,7 +6,6 @@
 //! `cargo bench -p wfengine-benches --bench owner`
 
 #![expect(clippy::print_stdout, reason = "a bench reports on stdout")]
-#![expect(clippy::expect_used, reason = "a bench stops when what it measures is wrong")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -282,7 +282,7 @@ pub(crate) struct TaskNextArgs {
     /// How long the task is held before it is offered again
     #[arg(long, default_value = "10m")]
     pub(crate) lease: String,
-    /// Only tasks with one of these tags
+    /// Only tasks with all of these tags
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
 }
@@ -322,7 +322,7 @@ pub(crate) struct WorkArgs {
     /// How long a task is held; extended while the command runs
     #[arg(long, default_value = "1m")]
     pub(crate) lease: String,
-    /// Only tasks with one of these tags
+    /// Only tasks with all of these tags
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     /// Stop after N tasks

@@ -100,7 +100,9 @@ where
         let mut interrupts = interrupt::Interrupts::listen()?;
         let noted = async {
             tokio::time::sleep(STAY_UNSAID).await;
-            terminal::note("other commands still go through this one: it ends with them, or at a signal, which stops them");
+            terminal::note(
+                "other commands still go through this one: it ends with them, or at a signal, which stops them",
+            );
             std::future::pending::<()>().await;
         };
         tokio::select! {

@@ -76,7 +76,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::Closed) {
             // the writer finishes what it took before it closes, so this was not taken
-            let stopping = Self::unreachable("the node is stopping and takes nothing more; ask again once it is back");
+            let stopping =
+                Self::unreachable("the node is stopping and takes nothing more; ask again once it is back");
             return Self { not_begun: true, ..stopping };
         }
         let exit = match error {

@@ -25,13 +25,25 @@ pub(crate) use runs::exit_of;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
     /// Execute a workflow file here and now. Items: [`answers::Progress`]. Answer: [`answers::RunView`].
-    Run { path: String, source: String, wishes: Wishes, workspace: String, environment: std::collections::BTreeMap<String, String> },
+    Run {
+        path: String,
+        source: String,
+        wishes: Wishes,
+        workspace: String,
+        environment: std::collections::BTreeMap<String, String>,
+    },
     /// Submit a workflow file. Answer: [`answers::Submitted`].
     Submit { path: String, source: String, wishes: Wishes, copies: u32 },
     /// Wait until a run has ended. Items: [`answers::Progress`] if `logs`. Answer: [`answers::RunView`].
     Wait { id: String, logs: bool },
     /// Runs, newest first. Answer: list of [`answers::RunView`].
-    List { status: Option<String>, peer: Option<String>, tag: Option<String>, since_ms: Option<u64>, limit: usize },
+    List {
+        status: Option<String>,
+        peer: Option<String>,
+        tag: Option<String>,
+        since_ms: Option<u64>,
+        limit: usize,
+    },
     /// One run. Answer: [`answers::RunView`].
     Show { id: String },
     /// Log lines. Items: [`answers::Progress`]. Answer: nothing.
@@ -91,7 +103,11 @@ pub(crate) enum Request {
 }
 
 /// Answers a request.
-pub(crate) async fn handle(node: Arc<Node>, request: Request, items: Items) -> Result<serde_json::Value, Failure> {
+pub(crate) async fn handle(
+    node: Arc<Node>,
+    request: Request,
+    items: Items,
+) -> Result<serde_json::Value, Failure> {
     node.ready().await;
     match request {
         Request::Run { path, source, wishes, workspace, environment } => {
@@ -108,7 +124,9 @@ pub(crate) async fn handle(node: Arc<Node>, request: Request, items: Items) -> R
         Request::Logs { id, follow } => json(&logs::logs(&node, &id, follow, items).await?),
         Request::Cancel { id, reason } => json(&runs::cancel(&node, &id, reason).await?),
         Request::Rerun { id } => json(&runs::rerun(&node, &id).await?),
-        Request::Prioritise { id, priority_milli } => json(&runs::prioritise(&node, &id, priority_milli).await?),
+        Request::Prioritise { id, priority_milli } => {
+            json(&runs::prioritise(&node, &id, priority_milli).await?)
+        }
         Request::Why { id } => json(&runs::why(&node, &id)?),
         Request::Owner { ids } => json(&runs::owner(&node, &ids)?),
         Request::TaskSubmit { task_id, workflow_id, tags, wishes, copies } => {
@@ -144,6 +162,7 @@ pub(crate) async fn handle(node: Arc<Node>, request: Request, items: Items) -> R
 }
 
 fn json(value: &impl Serialize) -> Result<serde_json::Value, Failure> {
-    serde_json::to_value(value)
-        .map_err(|error| Failure::new(crate::error::Exit::Failure, format!("BUG: an answer is no JSON: {error}")))
+    serde_json::to_value(value).map_err(|error| {
+        Failure::new(crate::error::Exit::Failure, format!("BUG: an answer is no JSON: {error}"))
+    })
 }

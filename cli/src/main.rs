@@ -50,5 +50,9 @@ fn init_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WFENGINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        .try_init();
 }

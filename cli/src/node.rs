@@ -218,7 +218,11 @@ impl Node {
         drop(settings);
         self.schedule(|scheduler, views, now| {
             scheduler.handle_allow(views, allow(&changed), now);
-            if changed.paused { scheduler.handle_pause(views, now) } else { scheduler.handle_resume(views, now) }
+            if changed.paused {
+                scheduler.handle_pause(views, now)
+            } else {
+                scheduler.handle_resume(views, now)
+            }
         });
         Ok(changed)
     }

@@ -8,7 +8,9 @@ use wfengine_storage_format::limits::{PRIORITY_MILLI_DEFAULT, PRIORITY_MILLI_MAX
 use wfengine_storage_format::{
     BlobId, Frozen, Origin, Placement, PlannedKey, PlannedLeg, RunSpec, RunSubmitted, WorkflowSpec,
 };
-use wfengine_workflow::{JobCondition, NeedsResult, Plan, RULES_VERSION, Workflow, plan, resolve_inputs, tags};
+use wfengine_workflow::{
+    JobCondition, NeedsResult, Plan, RULES_VERSION, Workflow, plan, resolve_inputs, tags,
+};
 
 use crate::error::{Exit, Failure};
 
@@ -71,7 +73,12 @@ pub(crate) fn refuse_unsupported(workflow: &Workflow, path: &str) -> Result<(), 
     }
     let lines: Vec<String> = found
         .iter()
-        .map(|found| format!("{path}:{}:{}: {} is not supported yet: {}", found.line, found.column, found.key, found.why))
+        .map(|found| {
+            format!(
+                "{path}:{}:{}: {} is not supported yet: {}",
+                found.line, found.column, found.key, found.why
+            )
+        })
         .collect();
     Err(Failure::bad_input(lines.join("\n")))
 }
@@ -101,11 +108,16 @@ pub(crate) fn prepare(
         let words = routing.words().join(", ");
         return Err(Failure::new(
             Exit::Refused,
-            format!("{path} is tagged {words}: such workflows run on GitHub only. `wfengine run` executes it here all the same"),
+            format!(
+                "{path} is tagged {words}: such workflows run on GitHub only. `wfengine run` executes it here all the same"
+            ),
         ));
     }
     if placement == Placement::Author && !routing.found.is_empty() {
-        notes.push(format!("routing tags ({}) are ignored by `run`: it executes here", routing.words().join(", ")));
+        notes.push(format!(
+            "routing tags ({}) are ignored by `run`: it executes here",
+            routing.words().join(", ")
+        ));
     }
     notes.extend(workflow.not_valid_on_github().iter().map(|found| format!("not valid on GitHub: {found}")));
     let inputs = check_inputs(workflow, &wishes.inputs)?;
@@ -245,11 +257,17 @@ fn foreign_label(plan: &[PlannedKey]) -> Option<String> {
         .flat_map(|planned| &planned.legs)
         .flat_map(|leg| &leg.runs_on)
         .map(String::as_str)
-        .filter(|label| label.starts_with("ubuntu-") || label.starts_with("macos-") || label.starts_with("windows-"))
+        .filter(|label| {
+            label.starts_with("ubuntu-") || label.starts_with("macos-") || label.starts_with("windows-")
+        })
         .collect();
     (!labels.is_empty()).then(|| {
         let labels: Vec<&str> = labels.into_iter().collect();
-        format!("runs-on {} means a {} host here, not a GitHub machine", labels.join(", "), std::env::consts::OS)
+        format!(
+            "runs-on {} means a {} host here, not a GitHub machine",
+            labels.join(", "),
+            std::env::consts::OS
+        )
     })
 }
 
@@ -346,10 +364,9 @@ pub(crate) fn duration_ms(option: &str, text: &str) -> Result<u64, Failure> {
         "d" => Some(86_400_000),
         _ => None,
     };
-    factor
-        .zip(digits.parse::<u64>().ok())
-        .and_then(|(factor, number)| number.checked_mul(factor))
-        .ok_or_else(|| Failure::bad_input(format!("{option} {text}: expected a duration such as 90s, 10m, 2h or 1d")))
+    factor.zip(digits.parse::<u64>().ok()).and_then(|(factor, number)| number.checked_mul(factor)).ok_or_else(
+        || Failure::bad_input(format!("{option} {text}: expected a duration such as 90s, 10m, 2h or 1d")),
+    )
 }
 
 fn cut(text: &str, len_max: usize) -> String {
@@ -374,7 +391,9 @@ pub(crate) fn git_facts(folder: &Path) -> GitFacts {
         .skip_while(|line| line.trim() != "[remote \"origin\"]")
         .skip(1)
         .take_while(|line| !line.trim_start().starts_with('['))
-        .find_map(|line| line.trim().strip_prefix("url").map(|rest| rest.trim_start_matches([' ', '=']).to_owned()))
+        .find_map(|line| {
+            line.trim().strip_prefix("url").map(|rest| rest.trim_start_matches([' ', '=']).to_owned())
+        })
         .unwrap_or_default();
     let path = origin.trim_end_matches('/').trim_end_matches(".git");
     let mut parts = path.rsplit(['/', ':']);

@@ -38,7 +38,8 @@ fn the_official_package_reads_the_frames_of_an_exported_segment() {
     }
     let segments = dir.path().join("segments");
     wfengine(&data, &["log", "export", "--automerge", segments.to_str().unwrap()]);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty());
     let mut events = 0;

@@ -20,9 +20,18 @@ fn a_malformed_workflow_is_named_with_file_line_column_and_what_was_expected() {
         (jobs("    steps: [\n"), vec!["w.yml:5:1", "not YAML"]),
         (jobs(&format!("    needs: b\n{JOB}")), vec!["w.yml:4:12", "'b'"]),
         (jobs(&format!("    needs: a\n{JOB}")), vec!["w.yml:4:12", "a → a"]),
-        (jobs("    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ nonsense.x }}\n"), vec!["w.yml:6:", "nonsense"]),
-        (jobs("    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ github.actor\n"), vec!["w.yml:6:"]),
-        (jobs("    runs-on: ubuntu-latest\n    timeout-minutes: soon\n    steps: [{run: echo}]\n"), vec!["w.yml:5:22", "number"]),
+        (
+            jobs("    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ nonsense.x }}\n"),
+            vec!["w.yml:6:", "nonsense"],
+        ),
+        (
+            jobs("    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ github.actor\n"),
+            vec!["w.yml:6:"],
+        ),
+        (
+            jobs("    runs-on: ubuntu-latest\n    timeout-minutes: soon\n    steps: [{run: echo}]\n"),
+            vec!["w.yml:5:22", "number"],
+        ),
         ("on: push\n".to_owned(), vec!["w.yml:1:1", "jobs"]),
         ("[1, 2]\n".to_owned(), vec!["w.yml:1:1", "mapping"]),
         (String::new(), vec!["w.yml:1:1", "mapping"]),
@@ -222,11 +231,22 @@ fn the_data_directory_of_another_user_is_refused_with_who_that_is() {
 fn a_closed_pipe_ends_a_command_quietly() {
     let house = House::new();
     house.ask(&["task", "submit", "--task-id", "one"]).ends(0);
-    for arguments in [vec!["list"], vec!["--json", "list"], vec!["status"], vec!["man"], vec!["completions", "bash"], vec!["tags"]] {
+    for arguments in [
+        vec!["list"],
+        vec!["--json", "list"],
+        vec!["status"],
+        vec!["man"],
+        vec!["completions", "bash"],
+        vec!["tags"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = house.command(&arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), output.stderr.as_slice()),
+            (Some(0), b"".as_slice()),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -234,7 +254,9 @@ fn a_closed_pipe_ends_a_command_quietly() {
 fn names_given_by_others_cannot_steer_the_terminal() {
     let house = House::new();
     house.ask(&["task", "submit", "--task-id", "one", "--name", "red\u{1b}[31m\nlines\rgone"]).ends(0);
-    for verb in [vec!["list"], vec!["show", "one"], vec!["why", "one"], vec!["owner", "one"], vec!["cancel", "one"]] {
+    for verb in
+        [vec!["list"], vec!["show", "one"], vec!["why", "one"], vec!["owner", "one"], vec!["cancel", "one"]]
+    {
         let said = house.ask(&verb).ends(0);
         assert!(said.out.contains("red") && !said.out.contains(['\u{1b}', '\r']), "{said:?}");
     }

@@ -23,7 +23,8 @@ impl SmallDisk {
     }
 
     fn mount_with(&self, options: &str) {
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.dir.path()).status();
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.dir.path()).status();
         assert!(status.unwrap().success(), "mount {options}");
     }
 }
@@ -41,7 +42,9 @@ fn wfengine(data: &Path, arguments: &[&str]) -> Output {
 #[test]
 fn no_acknowledged_submission_is_lost_when_the_disk_is_full() {
     // whoever may make network namespaces may mount, too
-    let Some(_) = require(Requirement::Namespaces, "a full disk loses nothing that was acknowledged") else { return };
+    let Some(_) = require(Requirement::Namespaces, "a full disk loses nothing that was acknowledged") else {
+        return;
+    };
     let disk = SmallDisk::mount("4m");
     let data = disk.dir.path().join("data");
     let metadata = format!("{{\"filler\":\"{}\"}}", "x".repeat(20_000));

@@ -2,7 +2,7 @@
 //!
 //! `WFENGINE_KILLS` says how often (20 unless set), `WFENGINE_SEED` repeats the moments of an earlier run as far as the machine lets
 //! them repeat. What happens to a disk without power is not shown here: the kernel lives on and writes what it was given.
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
 
 mod house;
 

@@ -44,8 +44,11 @@ fn with_json_every_line_of_a_run_is_a_document_and_the_last_one_is_the_run() {
     let (last, before) = documents.split_last().unwrap();
     assert_eq!((text(last, "status"), text(last, "kind")), ("completed", "workflow"));
     assert!(before.iter().all(|progress| progress.get("what").is_some()), "{before:?}");
-    let lines: Vec<&str> =
-        before.iter().filter(|progress| text(progress, "what") == "line").map(|line| text(line, "text")).collect();
+    let lines: Vec<&str> = before
+        .iter()
+        .filter(|progress| text(progress, "what") == "line")
+        .map(|line| text(line, "text"))
+        .collect();
     assert!(lines.contains(&"one") && lines.contains(&"two"), "{lines:?}");
 }
 
@@ -117,7 +120,10 @@ fn an_interrupted_run_is_cancelled_with_the_reason_and_its_step_is_gone() {
 #[test]
 fn a_second_signal_ends_a_run_whose_step_ignores_the_first() {
     let house = House::new();
-    house.put_script("stubborn.yml", "trap '' TERM INT\necho $$ > {desk}/pid\necho began\nwhile :; do sleep 0.1; done");
+    house.put_script(
+        "stubborn.yml",
+        "trap '' TERM INT\necho $$ > {desk}/pid\necho began\nwhile :; do sleep 0.1; done",
+    );
     let mut run = house.begin(&["run", "stubborn.yml"]);
     run.wait_for("began");
     let step = pid_in(&house.desk().join("pid"));
@@ -134,7 +140,8 @@ fn a_second_signal_ends_a_run_whose_step_ignores_the_first() {
 fn a_run_whose_reader_goes_away_is_cancelled() {
     let house = House::new();
     house.put_script("chatty.yml", "echo $$ > {desk}/pid\nwhile :; do echo tick; sleep 0.02; done");
-    let mut child = house.command(&["run", "chatty.yml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        house.command(&["run", "chatty.yml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("tick") {
@@ -218,7 +225,8 @@ fn inputs_are_checked_before_anything_is_written() {
         house.ask(&[vec!["run", "inputs.yml"], arguments].concat()).ends(2).complains(&[complaint]);
     }
     assert!(!house.data().exists());
-    let said = house.ask(&["run", "inputs.yml", "--inputs", "{\"who\":\"you\"}", "--input", "size=m"]).ends(0);
+    let said =
+        house.ask(&["run", "inputs.yml", "--inputs", "{\"who\":\"you\"}", "--input", "size=m"]).ends(0);
     assert!(said.out.contains("you m"), "{said:?}");
 }
 

@@ -7,7 +7,8 @@ use house::{House, is_alive, pid_in, text, until};
 use rustix::process::Signal;
 
 /// A step that says that it began and ends when the file `go` is on the desk.
-const GATED: &str = "echo $$ > {desk}/pid\necho began\nuntil [ -e {desk}/go ]; do sleep 0.02; done\necho went on";
+const GATED: &str =
+    "echo $$ > {desk}/pid\necho began\nuntil [ -e {desk}/go ]; do sleep 0.02; done\necho went on";
 
 #[test]
 fn commands_go_through_the_serving_node() {
@@ -206,7 +207,9 @@ fn a_data_directory_whose_socket_would_have_too_long_a_path_is_refused_with_what
     let house = House::new();
     let data = house.path(&"long".repeat(40));
     let data = data.to_str().unwrap();
-    let said = house.ask(&["--data-dir", data, "serve", "--listen", "127.0.0.1:0"]).complains(&["control.sock", "--data-dir"]);
+    let said = house
+        .ask(&["--data-dir", data, "serve", "--listen", "127.0.0.1:0"])
+        .complains(&["control.sock", "--data-dir"]);
     assert_ne!(said.code(), 0, "{said:?}");
 }
 

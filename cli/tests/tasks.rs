@@ -32,7 +32,13 @@ fn tasks_leave_by_priority_and_in_order_of_submission_where_it_is_equal() {
         submit(&house, "process", &["--priority", "2.0"]);
         assert_eq!(take_all(&house), ["generate", "process", "scrape"], "with a node: {serves}");
         for id in ["low", "mid", "high"] {
-            let urgency = if id == "low" { "2" } else if id == "mid" { "5" } else { "9" };
+            let urgency = if id == "low" {
+                "2"
+            } else if id == "mid" {
+                "5"
+            } else {
+                "9"
+            };
             submit(&house, id, &["--urgency", urgency]);
         }
         assert_eq!(take_all(&house), ["high", "mid", "low"], "with a node: {serves}");
@@ -126,7 +132,7 @@ fn a_lease_that_ends_offers_the_task_to_another_and_the_first_finds_out() {
     let second = next(&house, &["--wait", "--lease", "1h"]).unwrap();
     assert_eq!(text(&second, "run"), text(&first, "run"));
     assert_ne!(text(&second, "fencing_token"), text(&first, "fencing_token"));
-    house.ask(&["task", "extend", "one", "--lease", "2h"]).ends(0);
+    assert_eq!(house.one(&["task", "extend", "one", "--lease", "2h"]).get("lease_ms").unwrap(), 7_200_000);
     house.ask(&["task", "complete", "one"]).ends(0);
     house.ask(&["task", "extend", "one"]).ends(3).complains(&["completed"]);
 }
@@ -200,7 +206,9 @@ fn a_command_that_takes_longer_than_the_lease_keeps_its_task() {
         let house = House::new();
         let node = serves.then(|| house.serve());
         submit(&house, "long", &[]);
-        let said = house.ask(&["work", "--lease", "300ms", "--count", "1", "--", "sh", "-c", "sleep 1; echo 1"]).ends(0);
+        let said = house
+            .ask(&["work", "--lease", "300ms", "--count", "1", "--", "sh", "-c", "sleep 1; echo 1"])
+            .ends(0);
         assert_eq!(said.out, "long: completed\n", "with a node: {serves}");
         assert_eq!(house.show("long").pointer("/jobs/0/claims").unwrap().as_array().unwrap().len(), 1);
         drop(node);

@@ -146,7 +146,18 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_postcard_does_and_read_in_no_other_form() {
-        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u16::MAX), u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        for value in [
+            0,
+            1,
+            0x7f,
+            0x80,
+            0x3fff,
+            0x4000,
+            u64::from(u16::MAX),
+            u64::from(u32::MAX),
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             assert_eq!(out, to_canonical(&value));
@@ -170,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_event_is_written_as_postcard_does() {
-        let chain = ChainId { author: PeerId::from_bytes([1; 32]), incarnation: Incarnation::from_bytes([2; 16]) };
+        let chain =
+            ChainId { author: PeerId::from_bytes([1; 32]), incarnation: Incarnation::from_bytes([2; 16]) };
         let id = EventId::from_bytes([3; 32]);
         for (seq, prev, parents) in [(0, None, 0), (1 << 40, Some(id), 3)] {
             let event = Event {

@@ -14,7 +14,11 @@ const EXAMPLES: [(&str, &str, &str); 4] = [
     ("hello", "two jobs and an output", include_str!("../../examples/hello.yml")),
     ("scrape", "a matrix; tags: p2p-eligible, web-scraping", include_str!("../../examples/scrape.yml")),
     ("generate", "an input; tags: p2p-only, code-generation", include_str!("../../examples/generate.yml")),
-    ("process", "a matrix made by a job; tags: p2p-eligible, data-processing", include_str!("../../examples/process.yml")),
+    (
+        "process",
+        "a matrix made by a job; tags: p2p-eligible, data-processing",
+        include_str!("../../examples/process.yml"),
+    ),
 ];
 
 /// File name and text of a bundled example.
@@ -58,7 +62,8 @@ pub(super) fn example(globals: &Globals, args: &ExampleArgs) -> Result<Exit, Fai
 
 fn list(globals: &Globals) {
     if globals.json {
-        let all: Vec<_> = EXAMPLES.iter().map(|(name, shows, _)| json!({ "name": name, "shows": shows })).collect();
+        let all: Vec<_> =
+            EXAMPLES.iter().map(|(name, shows, _)| json!({ "name": name, "shows": shows })).collect();
         terminal::json(&all);
         return;
     }
@@ -79,7 +84,10 @@ fn write(dir: &Path, file: &str, text: &str) -> Result<String, Failure> {
             if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
                 return Ok(shown(&path));
             }
-            return Err(Failure::bad_input(format!("{} is there already and differs: move it away first", shown(&path))));
+            return Err(Failure::bad_input(format!(
+                "{} is there already and differs: move it away first",
+                shown(&path)
+            )));
         }
         Err(error) => return Err(Failure::io("write", &path, &error)),
     };

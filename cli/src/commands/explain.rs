@@ -32,19 +32,26 @@ pub(super) async fn owner(globals: &Globals, args: OwnerArgs) -> Result<Exit, Fa
             terminal::json(job);
             continue;
         }
-        let holder = job.holder.as_deref().map_or_else(|| "held by nobody".to_owned(), |peer| format!("held by {peer}"));
+        let holder = job
+            .holder
+            .as_deref()
+            .map_or_else(|| "held by nobody".to_owned(), |peer| format!("held by {peer}"));
         let short = job.job.get(..12).unwrap_or(&job.job);
         terminal::line(&format!("{short} {} [{}], {holder}", job.name, job.status));
         for ranked in &job.ranked {
             let band = if ranked.band == 0 { "" } else { " (joined after the submission)" };
-            terminal::line(&format!("  {:>2}. {} at distance {}{band}", ranked.rank, ranked.peer, ranked.distance));
+            terminal::line(&format!(
+                "  {:>2}. {} at distance {}{band}",
+                ranked.rank, ranked.peer, ranked.distance
+            ));
         }
     }
     Ok(Exit::Success)
 }
 
 pub(super) fn distance(globals: &Globals, args: &DistanceArgs) -> Result<Exit, Failure> {
-    let hash = |text: &str| text.parse::<BlobId>().map_or_else(|_| sha256(text.as_bytes()), |id| *id.as_bytes());
+    let hash =
+        |text: &str| text.parse::<BlobId>().map_or_else(|_| sha256(text.as_bytes()), |id| *id.as_bytes());
     let (a, b) = (hash(&args.a), hash(&args.b));
     let distance = hamming_distance(&a, &b);
     if globals.json {

@@ -125,7 +125,11 @@ fn print_details(job: &JobView) {
     }
     if !job.duplicates.is_empty() {
         let differs = if job.divergent { "with another result" } else { "with the same result" };
-        terminal::line(&format!("  ! {}: also completed by {} {differs}", job.name, job.duplicates.join(", ")));
+        terminal::line(&format!(
+            "  ! {}: also completed by {} {differs}",
+            job.name,
+            job.duplicates.join(", ")
+        ));
     }
     if job.result_superseded {
         terminal::line(&format!("  ! {}: result-superseded: another result was canonical before", job.name));

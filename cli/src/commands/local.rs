@@ -12,8 +12,11 @@ pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Fail
     if addresses.is_empty()
         && let Ok(listed) = std::env::var("P2P_BOOTSTRAP_PEERS")
     {
-        terminal::note("P2P_BOOTSTRAP_PEERS is read for compatibility; `wfengine init --peers` sets addresses for good");
-        addresses = listed.split(',').map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()).collect();
+        terminal::note(
+            "P2P_BOOTSTRAP_PEERS is read for compatibility; `wfengine init --peers` sets addresses for good",
+        );
+        addresses =
+            listed.split(',').map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()).collect();
     }
     let status: StatusView = super::call(globals, Request::Init { name: args.name, addresses }).await?;
     print_status(globals, &status);
@@ -67,7 +70,8 @@ fn whose(allow: &AllowView) -> String {
 }
 
 pub(super) async fn allow(globals: &Globals, args: AllowArgs) -> Result<Exit, Failure> {
-    let request = Request::Allow { peers: args.peer, repositories: args.repo, any: args.any, none: args.none };
+    let request =
+        Request::Allow { peers: args.peer, repositories: args.repo, any: args.any, none: args.none };
     let allow: AllowView = super::call(globals, request).await?;
     if globals.json {
         terminal::json(&allow);
@@ -83,13 +87,19 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         terminal::json(&sync);
         return Ok(Exit::Success);
     }
-    terminal::line(&format!("{} events, clock {}", sync.events, sync.clock_hash.get(..12).unwrap_or_default()));
+    terminal::line(&format!(
+        "{} events, clock {}",
+        sync.events,
+        sync.clock_hash.get(..12).unwrap_or_default()
+    ));
     let rows: Vec<Vec<String>> = sync
         .peers
         .iter()
         .map(|peer| {
-            let lacks = if peer.lacks == 0 { "everything".to_owned() } else { format!("all but {}", peer.lacks) };
-            let owes = if peer.owes == 0 { "everything".to_owned() } else { format!("all but {}", peer.owes) };
+            let lacks =
+                if peer.lacks == 0 { "everything".to_owned() } else { format!("all but {}", peer.lacks) };
+            let owes =
+                if peer.owes == 0 { "everything".to_owned() } else { format!("all but {}", peer.owes) };
             vec![peer.name.clone(), peer.address.clone(), lacks, owes, format!("{:.1} ms", peer.rtt_ms)]
         })
         .collect();

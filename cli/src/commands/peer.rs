@@ -59,9 +59,13 @@ async fn invite(globals: &Globals, args: InviteArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let until = crate::clock::show_wall(invite.expires_ms);
-    terminal::note(&format!("for one host, until {until}; whoever has this line can join, so treat it as a password"));
+    terminal::note(&format!(
+        "for one host, until {until}; whoever has this line can join, so treat it as a password"
+    ));
     if invite.allow_jobs {
-        terminal::note("--allow-jobs lets the joining host run jobs that other members submit; leave it out if it should not");
+        terminal::note(
+            "--allow-jobs lets the joining host run jobs that other members submit; leave it out if it should not",
+        );
     }
     terminal::line(&invite.join_line);
     Ok(Exit::Success)

@@ -23,7 +23,8 @@ pub(super) async fn rerun(globals: &Globals, args: IdArgs) -> Result<Exit, Failu
 
 pub(super) async fn priority(globals: &Globals, args: PriorityArgs) -> Result<Exit, Failure> {
     let milli = priority_milli(args.priority.as_deref(), args.urgency)?;
-    let priority_milli = milli.ok_or_else(|| Failure::bad_input("name a priority, or an urgency with --urgency"))?;
+    let priority_milli =
+        milli.ok_or_else(|| Failure::bad_input("name a priority, or an urgency with --urgency"))?;
     let run: RunView = super::call(globals, Request::Prioritise { id: args.id, priority_milli }).await?;
     said(globals, &run);
     Ok(Exit::Success)
@@ -35,6 +36,9 @@ pub(super) fn said(globals: &Globals, run: &RunView) {
     } else {
         let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
         let short = run.id.get(..12).unwrap_or(&run.id);
-        terminal::line(&format!("run {short} {}: {}{reason}, priority {}", run.name, run.status, run.priority));
+        terminal::line(&format!(
+            "run {short} {}: {}{reason}, priority {}",
+            run.name, run.status, run.priority
+        ));
     }
 }

@@ -27,7 +27,16 @@ pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Fail
         TaskVerb::Release(args) => ended(globals, Request::TaskRelease { id: args.id }).await,
         TaskVerb::Extend(args) => {
             let lease_ms = duration_ms("--lease", &args.lease)?;
-            super::call::<()>(globals, Request::TaskExtend { id: args.id, lease_ms }).await?;
+            super::call::<()>(globals, Request::TaskExtend { id: args.id.clone(), lease_ms }).await?;
+            if globals.json {
+                terminal::json(&json!({ "task": args.id, "lease_ms": lease_ms }));
+            } else {
+                terminal::line(&format!(
+                    "{} is held for another {}",
+                    args.id,
+                    crate::clock::show_duration(lease_ms)
+                ));
+            }
             Ok(Exit::Success)
         }
         TaskVerb::Result(args) => {
@@ -35,11 +44,16 @@ pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Fail
             let job = run.jobs.first();
             let result = job.map(|job| job.result.clone()).unwrap_or_default();
             if globals.json {
-                terminal::json(&json!({ "task_id": run.given_id, "status": run.status, "reason": run.reason, "result": result }));
+                terminal::json(
+                    &json!({ "task_id": run.given_id, "status": run.status, "reason": run.reason, "result": result }),
+                );
             } else if run.status == "completed" {
                 terminal::line(&result.to_string());
             } else {
-                return Err(Failure::new(Exit::Failure, format!("the task is {}, it has no result", run.status)));
+                return Err(Failure::new(
+                    Exit::Failure,
+                    format!("the task is {}, it has no result", run.status),
+                ));
             }
             Ok(Exit::Success)
         }

@@ -7,6 +7,7 @@ use wfengine_core::command::Command;
 use wfengine_core::views::VIEWS_VERSION;
 use wfengine_core::views::job::Status;
 use wfengine_protocol::join::JoinLine;
+use wfengine_storage_format::limits::CUTS_MAX;
 use wfengine_storage_format::{
     BlobId, ChainCut, InviteKey, PeerDescribed, PeerInvited, PeerRevoked, Role, Roles, SignedFrame, Signer,
 };
@@ -206,8 +207,13 @@ pub(super) async fn remove(node: &Arc<Node>, peer: &str, reason: String) -> Resu
     }
     let cuts: Vec<ChainCut> = {
         let frontier = node.watcher().frontier();
-        let chains = frontier.chains.iter().filter(|(chain, _)| chain.author == id);
+        let mut chains: Vec<_> = frontier.chains.iter().filter(|(chain, _)| chain.author == id).collect();
+        // an event holds so many cuts; of an author with more chains the latest count
+        chains.sort_by_key(|(_, state)| std::cmp::Reverse(state.height));
+        chains.truncate(CUTS_MAX);
+        chains.sort_by_key(|(chain, _)| chain.incarnation);
         chains
+            .into_iter()
             .map(|(chain, state)| ChainCut { incarnation: chain.incarnation, length: state.length })
             .collect()
     };

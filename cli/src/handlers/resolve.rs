@@ -19,7 +19,11 @@ pub(crate) fn target(node: &Node, text: &str) -> Result<Target, Failure> {
         return Ok(Target { run, job: None });
     }
     let Ok(prefix) = IdPrefix::hexadecimal(text) else {
-        return Err(unknown(node, text, "neither an id given at submission nor the beginning of an id (at least 4 hexadecimal digits)"));
+        return Err(unknown(
+            node,
+            text,
+            "neither an id given at submission nor the beginning of an id (at least 4 hexadecimal digits)",
+        ));
     };
     let found = node.watcher().candidates(&prefix)?;
     let mut targets = Vec::new();
@@ -40,7 +44,8 @@ pub(crate) fn target(node: &Node, text: &str) -> Result<Target, Failure> {
         [] => Err(unknown(node, text, "no run, job or event begins with it")),
         [one] => Ok(*one),
         several => {
-            let mut failure = Failure::bad_input(format!("`{text}` is ambiguous: {} ids begin with it", several.len()));
+            let mut failure =
+                Failure::bad_input(format!("`{text}` is ambiguous: {} ids begin with it", several.len()));
             failure.candidates = several
                 .iter()
                 .take(8)
@@ -86,17 +91,23 @@ fn unknown(node: &Node, text: &str, why: &str) -> Failure {
 pub(crate) fn peer(node: &Node, text: &str) -> Result<PeerId, Failure> {
     let views = node.watcher().views();
     let members: Vec<PeerId> = views.authority().roster().members().keys().copied().collect();
-    let named: Vec<PeerId> = members.iter().copied().filter(|member| views.peer_name(member) == text).collect();
-    let begins = |member: &&PeerId| text.len() >= 4 && member.to_string().starts_with(&text.to_ascii_lowercase());
+    let named: Vec<PeerId> =
+        members.iter().copied().filter(|member| views.peer_name(member) == text).collect();
+    let begins =
+        |member: &&PeerId| text.len() >= 4 && member.to_string().starts_with(&text.to_ascii_lowercase());
     let found = if named.is_empty() { members.iter().filter(begins).copied().collect() } else { named };
     match found.as_slice() {
         [one] => Ok(*one),
         several => {
-            let what = if several.is_empty() { "names no member" } else { "names several members: use an id" };
+            let what =
+                if several.is_empty() { "names no member" } else { "names several members: use an id" };
             let mut failure = Failure::bad_input(format!("`{text}` {what}"));
             let shown: &[PeerId] = if several.is_empty() { &members } else { several };
-            failure.candidates =
-                shown.iter().take(8).map(|member| format!("{} ({})", views.peer_name(member), member.short())).collect();
+            failure.candidates = shown
+                .iter()
+                .take(8)
+                .map(|member| format!("{} ({})", views.peer_name(member), member.short()))
+                .collect();
             Err(failure)
         }
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use wfengine_core::command::Command;
 use wfengine_core::scheduler::Execution;
-use wfengine_storage_format::{Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId};
+use wfengine_storage_format::{
+    Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId,
+};
 
 use super::answers::{Progress, RunView, Submitted, TaskView};
-use super::runs::{item, refuse_other_content, view, wait_for_copies};
 use super::resolve;
+use super::runs::{item, refuse_other_content, view, wait_for_copies};
 use crate::control::Items;
 use crate::error::Failure;
 use crate::node::{Handed, Node};
@@ -43,7 +45,8 @@ pub(super) async fn next(
     if lease_ms == 0 {
         return Err(Failure::bad_input("--lease: expected more than nothing"));
     }
-    let tags = tags.into_iter().map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned())).collect();
+    let tags =
+        tags.into_iter().map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned())).collect();
     let asked = node.next_task(tags, Duration::from_millis(lease_ms), wait);
     let handed = tokio::select! {
         handed = asked => handed,
@@ -95,9 +98,15 @@ struct HeldTask {
 /// Finds the task and the claim this node, or an earlier command of it, holds.
 fn held(node: &Node, id: &str) -> Result<HeldTask, Failure> {
     let target = resolve::target(node, id)?;
-    let run = node.watcher().run(&target.run).ok_or_else(|| Failure::bad_input(format!("no task {id} is known here")))?;
+    let run = node
+        .watcher()
+        .run(&target.run)
+        .ok_or_else(|| Failure::bad_input(format!("no task {id} is known here")))?;
     if !run.is_task() {
-        return Err(Failure::refused(format!("run {} is a workflow: its jobs end by themselves", target.run.short())));
+        return Err(Failure::refused(format!(
+            "run {} is a workflow: its jobs end by themselves",
+            target.run.short()
+        )));
     }
     let job = run.jobs.values().next().ok_or_else(|| Failure::bad_input(format!("task {id} has no job")))?;
     if job.status.is_terminal() {
@@ -124,7 +133,13 @@ fn is_scheduled(node: &Node, claim: &EventId) -> bool {
     node.look(|scheduler, _, _| scheduler.held_claims().contains(claim))
 }
 
-async fn settled(node: &Arc<Node>, run: RunId, claim: EventId, report: Execution, command: Command) -> Result<RunView, Failure> {
+async fn settled(
+    node: &Arc<Node>,
+    run: RunId,
+    claim: EventId,
+    report: Execution,
+    command: Command,
+) -> Result<RunView, Failure> {
     if is_scheduled(node, &claim) {
         let mut commits = node.watcher().subscribe();
         node.report(claim, report);
@@ -186,7 +201,8 @@ pub(super) async fn fail(node: &Arc<Node>, id: &str, error: String, retry: bool)
 
 pub(super) async fn release(node: &Arc<Node>, id: &str) -> Result<RunView, Failure> {
     let task = held(node, id)?;
-    let body = JobReleased { run: task.run, job: task.job, claim: task.claim, reason: ReleaseReason::GivenBack };
+    let body =
+        JobReleased { run: task.run, job: task.job, claim: task.claim, reason: ReleaseReason::GivenBack };
     settled(node, task.run, task.claim, Execution::GivenBack, Command::Release(body)).await
 }
 

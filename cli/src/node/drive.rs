@@ -87,17 +87,23 @@ fn take(
             let mut next = Some(first);
             for _ in 0..COMMITS_AT_ONCE {
                 let Some(commit) = next.take() else { break };
-                *frames_told += commit.frames.len() as u64;
-                tell(node, &commit.events);
+                tell_once(node, &commit, frames_told);
                 next = news.try_recv().ok();
             }
             if let Some(commit) = next {
-                *frames_told += commit.frames.len() as u64;
-                tell(node, &commit.events);
+                tell_once(node, &commit, frames_told);
             }
         }
         Err(broadcast::error::RecvError::Lagged(_)) => catch_up(node, news, frames_told),
         Err(broadcast::error::RecvError::Closed) => {}
+    }
+}
+
+/// What was read back from the log may come as news, too.
+fn tell_once(node: &Arc<Node>, commit: &Committed, frames_told: &mut u64) {
+    if commit.frames_len > *frames_told {
+        *frames_told = commit.frames_len;
+        tell(node, &commit.events);
     }
 }
 

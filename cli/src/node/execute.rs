@@ -10,8 +10,8 @@ use wfengine_core::ownership::Token;
 use wfengine_core::scheduler::{Execution, StopReason};
 use wfengine_core::views::run::Run;
 use wfengine_executor::{
-    Control, DropReason, Ending, Gate, JobError, JobEvent, JobIdentity, JobInput, JobOutcome, Limits, Stop, Workspace,
-    environment, run_job,
+    Control, DropReason, Ending, Gate, JobError, JobEvent, JobIdentity, JobInput, JobOutcome, Limits, Stop,
+    Workspace, environment, run_job,
 };
 use wfengine_storage_format::limits::JSON_BYTES_MAX;
 use wfengine_storage_format::{
@@ -58,7 +58,10 @@ fn log_dir(node: &Node) -> PathBuf {
 impl Node {
     /// Where the log of a job that runs here is being written.
     pub(crate) fn running_log(&self, job: &JobId) -> Option<PathBuf> {
-        held(&self.running).values().find(|running| running.job == *job).map(|running| running.log_path.clone())
+        held(&self.running)
+            .values()
+            .find(|running| running.job == *job)
+            .map(|running| running.log_path.clone())
     }
 }
 
@@ -222,7 +225,8 @@ async fn execute(
 
 /// The same for every claim and attempt of a job, so that an effect outside can be recognised as the same.
 fn idempotency_key(run: &Run, job: &JobId) -> String {
-    let first = run.submitted.as_ref().map(|submitted| wfengine_storage_format::run_id(&submitted.trigger_key, 1));
+    let first =
+        run.submitted.as_ref().map(|submitted| wfengine_storage_format::run_id(&submitted.trigger_key, 1));
     match (first, run.jobs.get(job)) {
         (Some(first), Some(planned)) => {
             wfengine_storage_format::job_id(&first, &planned.key, &planned.leg.matrix).to_string()
@@ -232,7 +236,12 @@ fn idempotency_key(run: &Run, job: &JobId) -> String {
 }
 
 /// What an event says of a step that ended. `None` for what was skipped: the log tells of it, an event would only cost.
-fn step_body(run: RunId, job: JobId, claim: EventId, step: &wfengine_executor::StepResult) -> Option<StepFinished> {
+fn step_body(
+    run: RunId,
+    job: JobId,
+    claim: EventId,
+    step: &wfengine_executor::StepResult,
+) -> Option<StepFinished> {
     step.exit_code?;
     Some(StepFinished {
         run,
@@ -251,7 +260,8 @@ async fn record_steps(node: Arc<Node>, mut steps: mpsc::UnboundedReceiver<StepFi
     while let Some(step) = steps.recv().await {
         let stands = || {
             let views = node.watcher().views();
-            let claim = views.runs().live_job(&step.run, &step.job).and_then(|(_, job)| job.claim(&step.claim));
+            let claim =
+                views.runs().live_job(&step.run, &step.job).and_then(|(_, job)| job.claim(&step.claim));
             claim.map(|claim| (claim.started, claim.is_held()))
         };
         // a start that was refused, because the job had ended elsewhere, is never seen
@@ -318,8 +328,12 @@ async fn conclude(
     .await;
     let ((log, log_len), summary) = match kept {
         Ok(Ok(kept)) => kept,
-        Ok(Err(error)) => return Execution::Faulted { why: format!("its log was not kept: {error}"), steps_done },
-        Err(error) => return Execution::Faulted { why: format!("its log was not kept: {error}"), steps_done },
+        Ok(Err(error)) => {
+            return Execution::Faulted { why: format!("its log was not kept: {error}"), steps_done };
+        }
+        Err(error) => {
+            return Execution::Faulted { why: format!("its log was not kept: {error}"), steps_done };
+        }
     };
     node.news.tell(run, job, What::Ended { conclusion: outcome.conclusion.name().to_owned() });
     let outputs: BTreeMap<String, String> = outcome.outputs;

@@ -46,7 +46,9 @@ impl Node {
         answered: Option<Answered>,
     ) -> Result<Arc<Link>, Failure> {
         let address: SocketAddr = listen.parse().map_err(|_| {
-            Failure::bad_input(format!("--listen {listen}: expected ADDRESS:PORT, such as [::]:4433 or 0.0.0.0:4433"))
+            Failure::bad_input(format!(
+                "--listen {listen}: expected ADDRESS:PORT, such as [::]:4433 or 0.0.0.0:4433"
+            ))
         })?;
         let identity = Identity::new(self.home.signer.clone());
         let endpoint = Endpoint::bind(address, FURTHER_PORTS, identity, Limits::default())
@@ -57,10 +59,14 @@ impl Node {
         if dial.is_empty()
             && let Ok(listed) = std::env::var("P2P_BOOTSTRAP_PEERS")
         {
-            crate::terminal::note("P2P_BOOTSTRAP_PEERS is read for compatibility; `wfengine peer add` keeps addresses for good");
+            crate::terminal::note(
+                "P2P_BOOTSTRAP_PEERS is read for compatibility; `wfengine peer add` keeps addresses for good",
+            );
             dial.extend(listed.split(',').map(|peer| peer.trim().to_owned()).filter(|peer| !peer.is_empty()));
         }
-        dial.extend(join.into_iter().flat_map(|line| line.addresses.iter().map(|address| address.to_string())));
+        dial.extend(
+            join.into_iter().flat_map(|line| line.addresses.iter().map(|address| address.to_string())),
+        );
         let request = join.map(|line| {
             let system = crate::home::system_labels();
             (line.clone(), line.request(&self.peer_id(), &name, &system))
@@ -132,7 +138,12 @@ impl Network for Link {
         self.driver.remove_address(address);
     }
 
-    fn wait_for_copies(&self, event: EventId, blobs: Vec<BlobId>, copies: u32) -> PortFuture<'_, Vec<PeerId>> {
+    fn wait_for_copies(
+        &self,
+        event: EventId,
+        blobs: Vec<BlobId>,
+        copies: u32,
+    ) -> PortFuture<'_, Vec<PeerId>> {
         Box::pin(async move {
             let Some(node) = self.node.upgrade() else {
                 return Err(PortError::Offline { what: "the submission".to_owned() });
@@ -210,7 +221,10 @@ impl Host for NodeHost {
     }
 
     fn rolled_back(&self, detail: String) {
-        tracing::error!(detail, "this node fetches its own missing events and goes on under a new incarnation");
+        tracing::error!(
+            detail,
+            "this node fetches its own missing events and goes on under a new incarnation"
+        );
     }
 
     fn join_answered(&self, answer: JoinAnswer) {
@@ -239,7 +253,9 @@ async fn admit(node: &Arc<Node>, peer: PeerId, request: JoinRequest) -> JoinDeci
             return Ok(member.admitted_by);
         }
         let known = authority.events().values().find_map(|event| match &event.body {
-            Body::PeerInvited(body) if body.invite_key == request.invite_key => Some((event.id, body.expires_ms)),
+            Body::PeerInvited(body) if body.invite_key == request.invite_key => {
+                Some((event.id, body.expires_ms))
+            }
             _ => None,
         });
         let (invite, expires_ms) = known.ok_or(JoinRefusal::UnknownInvite)?;

@@ -29,7 +29,8 @@ pub(crate) trait Network: PeerAsk {
     /// Forgets an address.
     fn remove_address(&self, address: &str);
     /// Waits until this many peers hold an event and the blobs; says who.
-    fn wait_for_copies(&self, event: EventId, blobs: Vec<BlobId>, copies: u32) -> PortFuture<'_, Vec<PeerId>>;
+    fn wait_for_copies(&self, event: EventId, blobs: Vec<BlobId>, copies: u32)
+    -> PortFuture<'_, Vec<PeerId>>;
 }
 
 /// Addresses under which other hosts may reach a listening socket: its own, or every address of this host's interfaces.
@@ -38,7 +39,10 @@ pub(crate) fn reachable_addresses(local: &str) -> Vec<String> {
     if !local.ip().is_unspecified() {
         return vec![local.to_string()];
     }
-    interface_addresses().into_iter().map(|ip| std::net::SocketAddr::new(ip, local.port()).to_string()).collect()
+    interface_addresses()
+        .into_iter()
+        .map(|ip| std::net::SocketAddr::new(ip, local.port()).to_string())
+        .collect()
 }
 
 /// The addresses of this host's interfaces, without loopback and link-local ones; loopback if there are no others.

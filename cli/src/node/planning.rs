@@ -53,7 +53,8 @@ async fn plan_run(node: &Arc<Node>, id: RunId) -> Result<(), Failure> {
     let workflow = load(node, &spec).await?;
     let (results, consumed) = results_of(&run);
     let keys = plan_keys(&workflow, &submitted, &results)?;
-    let fresh: Vec<PlannedKey> = keys.into_iter().filter(|planned| !run.parts.contains_key(&planned.key)).collect();
+    let fresh: Vec<PlannedKey> =
+        keys.into_iter().filter(|planned| !run.parts.contains_key(&planned.key)).collect();
     for jobs in in_events(fresh) {
         let body = JobsPlanned {
             run: id,
@@ -153,11 +154,13 @@ pub(super) async fn submit_again(node: Arc<Node>, id: RunId, attempt: u32) {
 
 /// Submits a run again with the same content; says the new run's id.
 pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<RunId, Failure> {
-    let run = node.watcher().run(&id).ok_or_else(|| Failure::bad_input(format!("no run {id} is known here")))?;
+    let run =
+        node.watcher().run(&id).ok_or_else(|| Failure::bad_input(format!("no run {id} is known here")))?;
     let (Some(before), Some(canonical)) = (run.submitted.clone(), run.canonical) else {
         return Err(Failure::refused(format!("run {id} was never validly submitted")));
     };
-    let submission = RunSubmitted { attempt, rerun_of: Some(canonical), placement: Placement::Rule, ..before };
+    let submission =
+        RunSubmitted { attempt, rerun_of: Some(canonical), placement: Placement::Rule, ..before };
     let again = submission.run();
     let (plan, blobs) = match &submission.spec {
         RunSpec::Task { .. } => (Vec::new(), Vec::new()),

@@ -5,6 +5,7 @@
 //!
 //! Invariants: no process that was begun here outlives its [`Live`], nor a step its [`House`]; nothing of the caller's
 //! environment that changes what the program does reaches it.
+#![allow(clippy::panic, reason = "a test says what went wrong by failing")]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses another part of it")]
 
 use std::ffi::OsStr;
@@ -116,7 +117,8 @@ impl House {
     }
     /// Writes a workflow of one job with one step on the desk; `{desk}` in the script stands for the desk.
     pub fn put_script(&self, name: &str, script: &str) {
-        let script = script.replace("{desk}", &self.desk().display().to_string()).replace('\n', "\n          ");
+        let script =
+            script.replace("{desk}", &self.desk().display().to_string()).replace('\n', "\n          ");
         let text = format!(
             "on: workflow_dispatch\njobs:\n  job:\n    runs-on: ubuntu-latest\n    steps:\n      - run: |\n          {script}\n"
         );
@@ -126,7 +128,14 @@ impl House {
     /// A command of this house, not yet started.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wfengine"));
-        for variable in ["P2P_DATA_DIR", "P2P_PEER_ID", "P2P_BOOTSTRAP_PEERS", "XDG_DATA_HOME", "NO_COLOR", "WFENGINE_LOG"] {
+        for variable in [
+            "P2P_DATA_DIR",
+            "P2P_PEER_ID",
+            "P2P_BOOTSTRAP_PEERS",
+            "XDG_DATA_HOME",
+            "NO_COLOR",
+            "WFENGINE_LOG",
+        ] {
             command.env_remove(variable);
         }
         command.args(arguments).current_dir(self.desk()).stdin(Stdio::null());
@@ -167,7 +176,9 @@ impl House {
 
     /// Waits until a run has a status.
     pub fn until_status(&self, id: &str, status: &str) -> Json {
-        until(&format!("{id} is {status}"), || Some(self.show(id)).filter(|run| text(run, "status") == status))
+        until(&format!("{id} is {status}"), || {
+            Some(self.show(id)).filter(|run| text(run, "status") == status)
+        })
     }
 
     /// Starts a command.

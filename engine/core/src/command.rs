@@ -282,6 +282,14 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
     }
 }
 
+/// Whether a submission under a trigger key that is taken asks for something else than the one before. Names, priorities and
+/// times may differ.
+pub fn asks_differently(before: &RunSubmitted, submission: &RunSubmitted) -> bool {
+    before.spec != submission.spec
+        || before.frozen.inputs != submission.frozen.inputs
+        || before.metadata_json != submission.metadata_json
+}
+
 /// Claims, completions and admissions wait for the upgrade; submitting, cancelling and giving back do not.
 fn is_forbidden_before_upgrade(command: &Command) -> bool {
     matches!(command, Command::Claim(_) | Command::Complete(_) | Command::Admit(_) | Command::Plan(_))
@@ -356,13 +364,10 @@ impl Asking<'_> {
         let run = submission.run();
         if let Some(known) = self.views.runs().live(&run) {
             if let Some(before) = &known.submitted {
-                let same = before.spec == submission.spec
-                    && before.frozen.inputs == submission.frozen.inputs
-                    && before.metadata_json == submission.metadata_json;
-                return if same {
-                    Ok(Decision::AlreadySo)
-                } else {
+                return if asks_differently(before, submission) {
                     Err(Refusal::Conflict { name: before.name.clone(), run })
+                } else {
+                    Ok(Decision::AlreadySo)
                 };
             }
         } else if self.views.runs().contains(&run) {

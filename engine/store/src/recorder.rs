@@ -49,6 +49,8 @@ pub struct Committed {
     pub from: Vec<Option<PeerId>>,
     /// Whether members, roles or cuts changed.
     pub authority: bool,
+    /// Number of frames in the log, these included: tells what was heard before.
+    pub frames_len: u64,
 }
 
 pub(crate) enum Request {

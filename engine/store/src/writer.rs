@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 use wfengine_core::admitted::Admitted;
-use wfengine_core::command::{Command, Decision, Draft, decide};
+use wfengine_core::command::{Command, Decision, Draft, Refusal, asks_differently, decide};
 use wfengine_core::log::{Admission, Log, Need};
 use wfengine_core::pending::Pending;
 use wfengine_core::seal::{Author, seal_with_bodies};
@@ -279,10 +279,7 @@ impl Writer {
         if touched || batch.authority || (about_authority && !batch.drafts.is_empty()) {
             return Some(asked);
         }
-        let decision = {
-            let views = self.shared.views.read().unwrap_or_else(PoisonError::into_inner);
-            decide(&views, &self.author.chain, &asked.command)
-        };
+        let decision = self.decide(&asked.command);
         batch.now = batch.now.max(asked.now);
         match (decision, asked.reply.take()) {
             (Ok(Decision::Write(drafts)), reply) => {
@@ -303,6 +300,30 @@ impl Writer {
             (Ok(Decision::AlreadySo) | Err(_), None) => {}
         }
         None
+    }
+
+    /// Decides a command in the light of the views, and of what left memory.
+    fn decide(&self, command: &Command) -> Result<Decision, Refusal> {
+        let views = self.shared.views.read().unwrap_or_else(PoisonError::into_inner);
+        if let Command::Submit { submission, .. } = command
+            && views.runs().finished().contains_key(&submission.run())
+        {
+            let before = views.runs().run(&submission.run(), views.authority(), &self.shared.file);
+            let differs =
+                before.and_then(|run| run.submitted).filter(|before| asks_differently(before, submission));
+            if let Some(before) = differs {
+                return Err(Refusal::Conflict { name: before.name, run: submission.run() });
+            }
+        }
+        let decision = decide(&views, &self.author.chain, command)?;
+        if let Decision::Write(drafts) = &decision {
+            // an event that nobody knows can be awaited by others, but not named by this node
+            let unknown = |id: &&EventId| self.log.locate(id, &self.shared.file).is_none();
+            if let Some(id) = drafts.iter().flat_map(|draft| &draft.refs).find(unknown) {
+                return Err(Refusal::Format(format!("it names event {id}, which is not in this log")));
+            }
+        }
+        Ok(decision)
     }
 
     /// Seals the batch's own events after its foreign ones and admits them through the same door.
@@ -448,7 +469,13 @@ impl Writer {
                 frames.push(frame);
                 from.push(origin);
             }
-            let committed = Committed { events: batch.events, frames, from, authority: batch.authority };
+            let committed = Committed {
+                events: batch.events,
+                frames,
+                from,
+                authority: batch.authority,
+                frames_len: self.frames_len,
+            };
             // nobody listening is no fault
             let _ = self.shared.news.send(Arc::new(committed));
         }

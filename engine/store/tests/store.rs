@@ -1,8 +1,5 @@
 //! The store against a real disk: what was acknowledged is there, however the process ended.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what went wrong by failing"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::path::Path;
 use std::sync::Arc;

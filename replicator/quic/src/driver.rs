@@ -13,6 +13,7 @@ mod book;
 mod keeping;
 mod machine;
 mod serving;
+mod telling;
 mod wire;
 
 use std::future::Future;

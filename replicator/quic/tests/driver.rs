@@ -1,10 +1,5 @@
 //! Two and three nodes with real stores on real sockets: logs become equal, blobs follow, strangers stay outside.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test says what went wrong by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -43,8 +43,8 @@ const LINES_MAX: usize = 600;
 const LONG_FILES: &[(&str, &str)] = &[
     ("engine/core/src/command.rs", "a command, what refuses it and how it is decided are read together"),
     (
-        "engine/core/src/scheduler.rs",
-        "the machine's handles and polls and the state they share; its rules are in scheduler/",
+        "engine/core/tests/convergence.rs",
+        "the events of one history and the thousand orders they are admitted in",
     ),
     ("engine/core/tests/scheduler.rs", "one story for each rule of the scheduler, over one small cluster"),
     ("storage-format/src/export.rs", "writer and reader of one container, which agree byte for byte"),

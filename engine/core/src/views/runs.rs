@@ -161,9 +161,7 @@ impl Entity {
         if run.submissions.is_empty() && run.void.is_empty() {
             return DigestSum::default();
         }
-        *self
-            .digest
-            .get_or_insert_with(|| DigestSum::of_entity("run", &to_canonical(run)))
+        *self.digest.get_or_insert_with(|| DigestSum::of_entity("run", &to_canonical(run)))
     }
 
     fn events(&self) -> impl Iterator<Item = &Arc<Admitted>> {

@@ -106,7 +106,10 @@ impl<K: Ord, V> SortedMap<K, V> {
 
 impl<K: Ord, V> Index<&K> for SortedMap<K, V> {
     type Output = V;
-    #[expect(clippy::expect_used, reason = "as the index of every map; `get` is for keys that may be missing")]
+    #[expect(
+        clippy::expect_used,
+        reason = "as the index of every map; `get` is for keys that may be missing"
+    )]
     fn index(&self, key: &K) -> &V {
         self.get(key).expect("no entry found for key")
     }

@@ -13,7 +13,7 @@ use wfengine_protocol::{
     AskId, ByeCode, Class, Config, ConnectionId, Datagram, Exchange, FramesRead, Frontier, IngestBudget,
     Membership, Output, Question, Reply, RequestId, Role,
 };
-use wfengine_storage_format::{BlobId, Body, EventId, JobId, PeerId, VerifiedFrame};
+use wfengine_storage_format::{BlobId, EventId, JobId, PeerId, VerifiedFrame};
 use wfengine_store::{Blobs, Committed, Watcher};
 
 use super::admitting::{NotCommitted, carry};
@@ -63,18 +63,18 @@ pub(super) enum Control {
 }
 
 pub(super) struct Machine {
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     pub(super) watcher: Watcher,
     pub(super) blobs: Blobs,
     pub(super) host: Arc<dyn Host>,
     pub(super) exchange: Exchange,
-    membership: Membership,
+    pub(super) membership: Membership,
     join: Option<(wfengine_protocol::JoinLine, JoinRequest)>,
     /// Where the invite is being presented.
     presenting: Option<ConnectionId>,
     wires: BTreeMap<ConnectionId, Wire>,
     next_connection: u64,
-    book: Book,
+    pub(super) book: Book,
     keeping: Keeping,
     starts: SegmentStarts,
     pub(super) asked: BTreeMap<AskId, Asked>,
@@ -85,7 +85,7 @@ pub(super) struct Machine {
     datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
     admitting: mpsc::UnboundedSender<(VerifiedFrame, PeerId, WallMs)>,
     received: Option<Receivers>,
-    frames_told: u64,
+    pub(super) frames_told: u64,
 }
 
 struct Receivers {
@@ -483,116 +483,6 @@ impl Machine {
             }
             Control::Holders { event, blobs, done } => self.ask_holders(event, &blobs, done),
         }
-    }
-
-    fn take_commit(
-        &mut self,
-        commit: Result<Arc<Committed>, broadcast::error::RecvError>,
-        news: &mut broadcast::Receiver<Arc<Committed>>,
-    ) {
-        match commit {
-            Ok(commit) => self.committed(&commit),
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                *news = self.watcher.subscribe();
-                self.catch_up();
-            }
-            Err(broadcast::error::RecvError::Closed) => {}
-        }
-    }
-
-    fn committed(&mut self, commit: &Committed) {
-        let now = self.now();
-        for frame in &commit.frames {
-            // what was read back from the log may come as news too, and must not count twice
-            let header = frame.header();
-            if header.end_seq() > self.exchange.frontier().length(&header.chain) {
-                self.frames_told += 1;
-                self.exchange.handle_committed(frame, now);
-            }
-        }
-        if commit.authority {
-            self.take_roster();
-        }
-        let me = self.endpoint.peer_id();
-        for event in commit.events.iter().filter(|event| event.author() == me && !event.blobs.is_empty()) {
-            self.offer(&event.body, &event.blobs);
-        }
-        for event in &commit.events {
-            if let Body::PeerDescribed(body) = &event.body
-                && event.author() != me
-            {
-                self.book.set_of(event.author(), &body.addresses, now);
-            }
-        }
-    }
-
-    /// Commits that were missed are read from the log itself.
-    fn catch_up(&mut self) {
-        let end = self.watcher.frontier().frames_len;
-        let now = self.now();
-        while self.frames_told < end {
-            match self.watcher.frames(self.frames_told, 256) {
-                Ok(frames) if !frames.is_empty() => {
-                    for stored in frames {
-                        self.frames_told = stored.number + 1;
-                        self.exchange.handle_committed(&stored.frame, now);
-                    }
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(%error, "the log cannot be read back");
-                    break;
-                }
-            }
-        }
-        self.take_roster();
-    }
-
-    /// Sources go to every connected member, so that a laptop may close its lid; what a job leaves behind goes to the submitter and
-    /// one more.
-    fn offer(&mut self, body: &Body, blobs: &[BlobId]) {
-        let sized: Vec<(BlobId, u64)> = blobs
-            .iter()
-            .filter_map(|blob| self.blobs.len(blob).map(|len| (*blob, len)))
-            .filter(|(_, len)| *len <= OFFERED_BYTES_MAX)
-            .collect();
-        let connected: Vec<PeerId> = self.exchange.connected_members().collect();
-        let receivers: Vec<PeerId> = match body {
-            Body::RunSubmitted(_) => connected,
-            Body::JobCompleted(body) => {
-                let submitter = {
-                    let views = self.watcher.views();
-                    views.runs().live(&body.run).and_then(|run| run.submission()).map(|found| found.author)
-                };
-                let (first, others): (Vec<PeerId>, Vec<PeerId>) =
-                    connected.into_iter().partition(|peer| Some(*peer) == submitter);
-                first.into_iter().chain(others.into_iter().take(1)).collect()
-            }
-            _ => return,
-        };
-        let now = self.now();
-        for peer in receivers {
-            self.exchange.offer_blobs(&peer, &sized, now);
-        }
-    }
-
-    fn take_roster(&mut self) {
-        let now = self.now();
-        let (members, cuts, described) = {
-            let views = self.watcher.views();
-            let roster = views.authority().roster();
-            let members: Vec<PeerId> = roster.members().keys().copied().collect();
-            (members, roster.forked_chains().clone(), views.peers().all().clone())
-        };
-        self.exchange.set_members(members.iter().copied(), now);
-        self.exchange.set_fork_cuts(&cuts);
-        let me = self.endpoint.peer_id();
-        for (peer, body) in described.iter().filter(|(peer, _)| **peer != me && members.contains(peer)) {
-            self.book.set_of(*peer, &body.addresses, now);
-        }
-        let members: BTreeSet<PeerId> = members.into_iter().filter(|peer| *peer != me).collect();
-        self.book.keep_members(&members);
-        self.membership.set_members(members);
     }
 
     /// Dials what is due. A node that still has an invite to present presents it to whoever answers.
