@@ -39,7 +39,7 @@ pub fn milliseconds(seconds: f64) -> String {
     format!("{:.2} ms", seconds * 1e3)
 }
 
-/// Prints the head of the table that [`line`] fills.
+/// Prints the head of the table that [`line()`] fills.
 pub fn head(question: &str) {
     println!("{question}\n");
     println!("{:<48} {:>12} {:>12} {:>7}  goal", "", "ours", "reference", "ratio");

@@ -240,7 +240,7 @@ pub(crate) enum TaskVerb {
     /// Record that a task failed
     Fail(TaskFailArgs),
     /// Give a task back
-    Release(IdArgs),
+    Release(HeldTaskArgs),
     /// Extend the lease of a task
     Extend(TaskExtendArgs),
     /// Print a task's result
@@ -287,10 +287,20 @@ pub(crate) struct TaskNextArgs {
     pub(crate) tags: Vec<String>,
 }
 
+/// A task that was handed out.
 #[derive(Args, Debug)]
-pub(crate) struct TaskCompleteArgs {
+pub(crate) struct HeldTaskArgs {
     /// The task
     pub(crate) id: String,
+    /// The fencing token it was handed out with: refused if it was handed to somebody else since
+    #[arg(long, env = "WFENGINE_FENCING_TOKEN")]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskCompleteArgs {
+    #[command(flatten)]
+    pub(crate) task: HeldTaskArgs,
     /// Its result: a JSON text, or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     pub(crate) result: Option<String>,
@@ -298,8 +308,8 @@ pub(crate) struct TaskCompleteArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct TaskFailArgs {
-    /// The task
-    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) task: HeldTaskArgs,
     /// What went wrong
     #[arg(long)]
     pub(crate) error: String,
@@ -310,8 +320,8 @@ pub(crate) struct TaskFailArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct TaskExtendArgs {
-    /// The task
-    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) task: HeldTaskArgs,
     /// How long from now
     #[arg(long, default_value = "10m")]
     pub(crate) lease: String,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use wfengine_core::time::Monotonic;
 use wfengine_store::DataDirError;
+use wfengine_store::data_dir::DirLock;
 
 use crate::clock::Clock;
 use crate::control::{Client, NotAsked};
@@ -20,6 +22,25 @@ use crate::node::{Mode, Node};
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// How often it looks.
 const BUSY_LOOK: Duration = Duration::from_millis(20);
+
+/// Takes the data directory for this process. Waits for short commands to end; one that answers others is a node or a run.
+pub(crate) async fn own(home: &Home) -> Result<DirLock, Failure> {
+    let clock = Clock::start();
+    loop {
+        let locked = match home.data.lock() {
+            Ok(lock) => return Ok(lock),
+            Err(error @ DataDirError::Locked { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let answers = Client::connect(&home.data.control_socket()).await.is_some();
+        if answers || clock.monotonic() - Monotonic::default() > BUSY_WAIT {
+            return Err(Failure::refused(format!(
+                "{locked}: a node or a run is at work there; `wfengine status` asks it, `kill` stops it"
+            )));
+        }
+        tokio::time::sleep(BUSY_LOOK).await;
+    }
+}
 
 /// Where requests go.
 #[derive(Clone)]

@@ -20,6 +20,14 @@ use crate::submission::Wishes;
 pub(crate) use cluster::describe;
 pub(crate) use runs::exit_of;
 
+/// A task that was handed out, with the token it was handed out with if whoever reports knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HeldBy {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) token: Option<String>,
+}
+
 /// A question or an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,13 +71,13 @@ pub(crate) enum Request {
     /// Take a task. Answer: [`answers::TaskView`] or null.
     TaskNext { wait: bool, lease_ms: u64, tags: Vec<String> },
     /// Record a task's result. Answer: [`answers::RunView`].
-    TaskComplete { id: String, result_json: String },
+    TaskComplete { task: HeldBy, result_json: String },
     /// Record that a task failed. Answer: [`answers::RunView`].
-    TaskFail { id: String, error: String, retry: bool },
+    TaskFail { task: HeldBy, error: String, retry: bool },
     /// Give a task back. Answer: [`answers::RunView`].
-    TaskRelease { id: String },
+    TaskRelease { task: HeldBy },
     /// Extend a task's lease. Answer: nothing.
-    TaskExtend { id: String, lease_ms: u64 },
+    TaskExtend { task: HeldBy, lease_ms: u64 },
     /// This node. Answer: [`answers::StatusView`].
     Status,
     /// The clock. Answer: [`answers::ClockView`].
@@ -135,10 +143,12 @@ pub(crate) async fn handle(
         Request::TaskNext { wait, lease_ms, tags } => {
             json(&tasks::next(&node, wait, lease_ms, tags, &items).await?)
         }
-        Request::TaskComplete { id, result_json } => json(&tasks::complete(&node, &id, result_json).await?),
-        Request::TaskFail { id, error, retry } => json(&tasks::fail(&node, &id, error, retry).await?),
-        Request::TaskRelease { id } => json(&tasks::release(&node, &id).await?),
-        Request::TaskExtend { id, lease_ms } => json(&tasks::extend(&node, &id, lease_ms)?),
+        Request::TaskComplete { task, result_json } => {
+            json(&tasks::complete(&node, &task, result_json).await?)
+        }
+        Request::TaskFail { task, error, retry } => json(&tasks::fail(&node, &task, error, retry).await?),
+        Request::TaskRelease { task } => json(&tasks::release(&node, &task).await?),
+        Request::TaskExtend { task, lease_ms } => json(&tasks::extend(&node, &task, lease_ms)?),
         Request::Status => json(&cluster::status(&node)),
         Request::Clock => json(&cluster::clock(&node)),
         Request::Invite { expires_ms, roles, labels, allow_jobs } => {

@@ -265,3 +265,19 @@ fn a_paused_node_says_why_it_hands_out_nothing() {
     house.ask(&["resume"]).ends(0);
     assert!(next(&house, &[]).is_some());
 }
+
+#[test]
+fn whoever_lost_a_task_cannot_end_it_for_the_next_holder() {
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "one", &[]);
+    let first = next(&house, &["--wait"]).unwrap();
+    house.ask(&["task", "release", "one"]).ends(0);
+    let second = next(&house, &["--wait"]).unwrap();
+    let (stale, fresh) = (text(&first, "fencing_token"), text(&second, "fencing_token"));
+    assert_ne!(stale, fresh);
+    let stale = ["task", "complete", "one", "--token", stale];
+    house.ask(&stale).ends(3).complains(&["handed to somebody else"]);
+    house.ask(&["task", "complete", "one", "--token", fresh, "--result", "2"]).ends(0);
+    assert_eq!(house.ask(&["task", "result", "one"]).ends(0).out, "2\n");
+}

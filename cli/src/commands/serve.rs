@@ -10,6 +10,7 @@ use super::interrupt::Interrupts;
 use crate::args::ServeArgs;
 use crate::clock::Clock;
 use crate::control;
+use crate::door::own;
 use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
@@ -26,7 +27,7 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
     let home = Home::open(globals.data_dir.clone())?;
     control::check_path(&home.data.control_socket())?;
-    let lock = home.data.lock()?;
+    let lock = own(&home).await?;
     let slots = args.slots.unwrap_or_else(processors);
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
     let link = node.go_online(&args.listen, None, None)?;
@@ -42,7 +43,7 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
     use std::os::unix::process::CommandExt;
     let home = Home::open(globals.data_dir.clone())?;
     control::check_path(&home.data.control_socket())?;
-    drop(home.data.lock()?);
+    drop(own(&home).await?);
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(Exit::Failure, format!("this program does not know where it is: {error}"))
     })?;

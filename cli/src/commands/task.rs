@@ -6,10 +6,10 @@ use super::Globals;
 use super::interrupt::Interrupts;
 use super::run::actor;
 use super::steer::said;
-use crate::args::{TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
+use crate::args::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
 use crate::error::{Exit, Failure};
-use crate::handlers::Request;
 use crate::handlers::answers::{Progress, RunView, Submitted, TaskView};
+use crate::handlers::{HeldBy, Request};
 use crate::submission::{Wishes, duration_ms, priority_milli};
 use crate::terminal;
 
@@ -19,21 +19,25 @@ pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Fail
         TaskVerb::Next(args) => next(globals, args).await,
         TaskVerb::Complete(args) => {
             let result_json = result_text(&args)?;
-            ended(globals, Request::TaskComplete { id: args.id, result_json }).await
+            ended(globals, Request::TaskComplete { task: held_by(args.task), result_json }).await
         }
         TaskVerb::Fail(args) => {
-            ended(globals, Request::TaskFail { id: args.id, error: args.error, retry: args.retry }).await
+            ended(
+                globals,
+                Request::TaskFail { task: held_by(args.task), error: args.error, retry: args.retry },
+            )
+            .await
         }
-        TaskVerb::Release(args) => ended(globals, Request::TaskRelease { id: args.id }).await,
+        TaskVerb::Release(args) => ended(globals, Request::TaskRelease { task: held_by(args) }).await,
         TaskVerb::Extend(args) => {
             let lease_ms = duration_ms("--lease", &args.lease)?;
-            super::call::<()>(globals, Request::TaskExtend { id: args.id.clone(), lease_ms }).await?;
+            let id = args.task.id.clone();
+            super::call::<()>(globals, Request::TaskExtend { task: held_by(args.task), lease_ms }).await?;
             if globals.json {
-                terminal::json(&json!({ "task": args.id, "lease_ms": lease_ms }));
+                terminal::json(&json!({ "task": id, "lease_ms": lease_ms }));
             } else {
                 terminal::line(&format!(
-                    "{} is held for another {}",
-                    args.id,
+                    "{id} is held for another {}",
                     crate::clock::show_duration(lease_ms)
                 ));
             }
@@ -134,6 +138,10 @@ async fn ended(globals: &Globals, request: Request) -> Result<Exit, Failure> {
     let run: RunView = super::call(globals, request).await?;
     said(globals, &run);
     Ok(Exit::Success)
+}
+
+fn held_by(args: HeldTaskArgs) -> HeldBy {
+    HeldBy { id: args.id, token: args.token.filter(|token| !token.is_empty()) }
 }
 
 fn result_text(args: &TaskCompleteArgs) -> Result<String, Failure> {

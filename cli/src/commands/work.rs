@@ -11,8 +11,8 @@ use super::interrupt::Interrupts;
 use crate::args::WorkArgs;
 use crate::door::Door;
 use crate::error::{Exit, Failure};
-use crate::handlers::Request;
 use crate::handlers::answers::{Progress, RunView, TaskView};
+use crate::handlers::{HeldBy, Request};
 use crate::submission::duration_ms;
 use crate::terminal;
 
@@ -80,18 +80,18 @@ async fn one(
     task: &TaskView,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let id = task.run.clone();
+    let held = || HeldBy { id: task.run.clone(), token: Some(task.fencing_token.clone()) };
     let outcome = tokio::select! {
         outcome = execute(command, task) => Outcome::Ended(outcome),
-        failure = keep(door, &id, task.lease_ms) => Outcome::Lost(failure),
+        failure = keep(door, held, task.lease_ms) => Outcome::Lost(failure),
         why = interrupts.next() => Outcome::Interrupted(why),
     };
     let request = match outcome {
-        Outcome::Ended(Ended::Result(result_json)) => Request::TaskComplete { id, result_json },
-        Outcome::Ended(Ended::Failed(error)) => Request::TaskFail { id, error, retry: true },
+        Outcome::Ended(Ended::Result(result_json)) => Request::TaskComplete { task: held(), result_json },
+        Outcome::Ended(Ended::Failed(error)) => Request::TaskFail { task: held(), error, retry: true },
         Outcome::Ended(Ended::NotBegun(why)) => {
             // the next task would fare no better, so none is spent on it
-            let _: RunView = door.call(Request::TaskRelease { id }).await?;
+            let _: RunView = door.call(Request::TaskRelease { task: held() }).await?;
             return Err(Failure::bad_input(format!("{why}: the task was given back")));
         }
         Outcome::Lost(failure) => {
@@ -103,7 +103,7 @@ async fn one(
             return Ok(());
         }
         Outcome::Interrupted(why) => {
-            let _: RunView = door.call(Request::TaskRelease { id }).await?;
+            let _: RunView = door.call(Request::TaskRelease { task: held() }).await?;
             return Err(Failure::new(Exit::Failure, format!("{why}: the task was given back")));
         }
     };
@@ -117,10 +117,10 @@ async fn one(
 }
 
 /// Extends the lease for as long as the command runs; returns when the node says that it is over.
-async fn keep(door: &Door, id: &str, lease_ms: u64) -> Failure {
+async fn keep(door: &Door, held: impl Fn() -> HeldBy, lease_ms: u64) -> Failure {
     loop {
         tokio::time::sleep(Duration::from_millis((lease_ms / 3).max(100))).await;
-        match door.call::<()>(Request::TaskExtend { id: id.to_owned(), lease_ms }).await {
+        match door.call::<()>(Request::TaskExtend { task: held(), lease_ms }).await {
             Ok(()) => {}
             Err(failure) if failure.exit == Exit::Refused && door.node().is_none() => return failure,
             // the node may be starting anew: asked again, it says whether the task is still held

@@ -10,8 +10,8 @@ use wfengine_storage_format::{
 };
 
 use super::answers::{Progress, RunView, Submitted, TaskView};
-use super::resolve;
 use super::runs::{item, refuse_other_content, view, wait_for_copies};
+use super::{HeldBy, resolve};
 use crate::control::Items;
 use crate::error::Failure;
 use crate::node::{Handed, Node};
@@ -96,7 +96,8 @@ struct HeldTask {
 }
 
 /// Finds the task and the claim this node, or an earlier command of it, holds.
-fn held(node: &Node, id: &str) -> Result<HeldTask, Failure> {
+fn held(node: &Node, task: &HeldBy) -> Result<HeldTask, Failure> {
+    let id = task.id.as_str();
     let target = resolve::target(node, id)?;
     let run = node
         .watcher()
@@ -123,6 +124,11 @@ fn held(node: &Node, id: &str) -> Result<HeldTask, Failure> {
         }
         let who = node.watcher().views().peer_name(&holder.peer());
         return Err(Failure::refused(format!("task {id} is held by {who}: ask there")));
+    }
+    if task.token.as_ref().is_some_and(|token| *token != holder.token().text()) {
+        return Err(Failure::refused(format!(
+            "task {id} was handed to somebody else since: its lease had ended, and this result does not count"
+        )));
     }
     let submission = run.canonical.unwrap_or(holder.id);
     Ok(HeldTask { run: run.id, job: job.id, claim: holder.id, submission })
@@ -161,12 +167,16 @@ async fn settled(
     view(node, &run)
 }
 
-pub(super) async fn complete(node: &Arc<Node>, id: &str, result_json: String) -> Result<RunView, Failure> {
+pub(super) async fn complete(
+    node: &Arc<Node>,
+    task_ref: &HeldBy,
+    result_json: String,
+) -> Result<RunView, Failure> {
     if !result_json.is_empty() {
         serde_json::from_str::<serde_json::Value>(&result_json)
             .map_err(|error| Failure::bad_input(format!("--result is not JSON: {error}")))?;
     }
-    let task = held(node, id)?;
+    let task = held(node, task_ref)?;
     let body = JobCompleted {
         run: task.run,
         job: task.job,
@@ -185,8 +195,13 @@ pub(super) async fn complete(node: &Arc<Node>, id: &str, result_json: String) ->
     settled(node, task.run, task.claim, report, Command::Complete(body)).await
 }
 
-pub(super) async fn fail(node: &Arc<Node>, id: &str, error: String, retry: bool) -> Result<RunView, Failure> {
-    let task = held(node, id)?;
+pub(super) async fn fail(
+    node: &Arc<Node>,
+    task_ref: &HeldBy,
+    error: String,
+    retry: bool,
+) -> Result<RunView, Failure> {
+    let task = held(node, task_ref)?;
     let body = JobFailed {
         run: task.run,
         job: task.job,
@@ -199,20 +214,21 @@ pub(super) async fn fail(node: &Arc<Node>, id: &str, error: String, retry: bool)
     settled(node, task.run, task.claim, Execution::Failed { error, retry }, Command::Fail(body)).await
 }
 
-pub(super) async fn release(node: &Arc<Node>, id: &str) -> Result<RunView, Failure> {
-    let task = held(node, id)?;
+pub(super) async fn release(node: &Arc<Node>, task_ref: &HeldBy) -> Result<RunView, Failure> {
+    let task = held(node, task_ref)?;
     let body =
         JobReleased { run: task.run, job: task.job, claim: task.claim, reason: ReleaseReason::GivenBack };
     settled(node, task.run, task.claim, Execution::GivenBack, Command::Release(body)).await
 }
 
-pub(super) fn extend(node: &Node, id: &str, lease_ms: u64) -> Result<(), Failure> {
-    let task = held(node, id)?;
+pub(super) fn extend(node: &Node, task_ref: &HeldBy, lease_ms: u64) -> Result<(), Failure> {
+    let task = held(node, task_ref)?;
     let length = Duration::from_millis(lease_ms);
     if node.schedule(|scheduler, _, now| scheduler.handle_extend(task.claim, length, now)) {
         return Ok(());
     }
     Err(Failure::refused(format!(
-        "task {id} has no lease in a running node: without `wfengine serve` a task is held until it is completed, failed or released"
+        "task {} has no lease in a running node: without `wfengine serve` a task is held until it is completed, failed or released",
+        task_ref.id
     )))
 }

@@ -54,7 +54,7 @@ pub struct JobInput<'a> {
     pub temp_root: PathBuf,
     /// Where its log is written; must not exist. Stays after the job.
     pub log_path: PathBuf,
-    /// The variables of the host that steps see: see [`environment::visible_of_host`].
+    /// The variables of the host that steps see: see [`crate::environment::visible_of_host`].
     pub host_environment: BTreeMap<String, String>,
     /// What it may use up.
     pub limits: Limits,

@@ -1,4 +1,4 @@
-//! The driver: runs the protocol's [`Exchange`] and [`Membership`] over connections, with a store behind them.
+//! The driver: runs the protocol's `Exchange` and `Membership` over connections, with a store behind them.
 //!
 //! One task owns both machines. Around it, small tasks carry: one reader and one sender a connection, one that hands verified
 //! frames to the writer, short ones that read frames and blobs. None of them decides anything. What the node has to say (who may

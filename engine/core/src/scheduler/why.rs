@@ -123,7 +123,7 @@ impl Scheduler {
                 let labels = job.leg.runs_on.join(", ");
                 let _ = write!(
                     text,
-                    " No member has the labels it asks for ({labels}): `wfengine peer label` gives a member labels."
+                    " No member has the labels it asks for ({labels}): an admin can invite a host that has them (`wfengine peer invite --labels`)."
                 );
             }
             Some(nearest) => {
