@@ -15,7 +15,10 @@ use std::{
     os::unix::process::parent_id,
     path::{Path, PathBuf},
     process::{Command, Stdio, id},
+    sync::atomic::{AtomicU32, Ordering},
 };
+
+static PROBES: AtomicU32 = AtomicU32::new(0);
 
 /// A part that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,8 @@ impl Requirement {
         match self {
             Self::Namespaces => {
                 let ip = program("ip")?;
-                let name = format!("wfe-probe-{}", id());
+                // tests of one process probe at the same time
+                let name = format!("wfe-probe-{}-{}", id(), PROBES.fetch_add(1, Ordering::Relaxed));
                 let is_made = succeeds(Command::new(&ip).args(["netns", "add", &name]));
                 let is_entered = is_made
                     && succeeds(Command::new(&ip).args(["-n", &name, "link", "set", "lo", "up"]))
