@@ -32,7 +32,7 @@ impl History for NoHistory {
 }
 
 /// A finished run that left memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finished {
     /// How it ended.
     pub status: Status,
@@ -40,6 +40,8 @@ pub struct Finished {
     pub digest: DigestSum,
     /// When it was submitted, advisory, milliseconds since 1970.
     pub submitted_ms: u64,
+    /// Whose events it was folded from: whom a changed cut or role concerns.
+    pub authors: Vec<PeerId>,
 }
 
 /// The events of one job in canonical order, and the results they brought, in theirs.
@@ -225,7 +227,9 @@ impl Runs {
             return;
         }
         let touched = |event: &Arc<Admitted>| changed.contains(&event.author());
-        let away: Vec<RunId> = self.finished.keys().copied().collect();
+        let concerned = |finished: &Finished| finished.authors.iter().any(|author| changed.contains(author));
+        let away: Vec<RunId> =
+            self.finished.iter().filter(|(_, finished)| concerned(finished)).map(|(id, _)| *id).collect();
         for entity in self.live.values_mut() {
             if entity.events().any(touched) {
                 entity.fold_all(authority);
@@ -233,9 +237,7 @@ impl Runs {
             }
         }
         for id in away {
-            if history.events_of_run(&id).iter().any(touched) {
-                self.recall(id, authority, history);
-            }
+            self.recall(id, authority, history);
         }
     }
 
@@ -255,7 +257,10 @@ impl Runs {
         for (submitted_ms, id) in ended {
             if let Some(mut entity) = self.live.remove(&id) {
                 let digest = entity.digest();
-                self.finished.insert(id, Finished { status: entity.run.status, digest, submitted_ms });
+                let authors: BTreeSet<PeerId> = entity.events().map(|event| event.author()).collect();
+                let authors = authors.into_iter().collect();
+                self.finished
+                    .insert(id, Finished { status: entity.run.status, digest, submitted_ms, authors });
             }
         }
     }
