@@ -352,7 +352,7 @@ fn who_was_not_invited_stays_outside() {
     c.says(&["peer", "add", &addresses[0]]);
     let told =
         |process: &Process| process.said().contains("this key is no member of the cluster").then_some(());
-    until("both say why it stays outside", seconds(10), || told(&serving).and(told(&foreign)));
+    until("both say why it stays outside", seconds(30), || told(&serving).and(told(&foreign)));
     assert!(c.is_connected(&[]) && a.is_connected(&[&b]));
     assert_eq!(before, (a.ask(&json!("digest")), c.ask(&json!("digest"))), "something of it was stored");
 
