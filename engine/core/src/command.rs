@@ -8,6 +8,7 @@ use wfengine_storage_format::{
     BlobId, Body, ChainId, Conclusion, EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed,
     JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind, PeerAdmitted, PeerDescribed, PeerId,
     PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, Role, RunId, RunSubmitted, StepFinished,
+    fork_between,
 };
 
 use crate::views::Views;
@@ -277,7 +278,7 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
         Command::Revoke(body) => asking.revoke(body),
         Command::Label(body) => asking.label(body),
         Command::Describe(body) => asking.describe(body),
-        Command::ProveFork(body) => asking.write(body.clone().into(), Vec::new()),
+        Command::ProveFork(body) => asking.prove_fork(body),
         Command::Rotate(body) => asking.write(body.clone().into(), Vec::new()),
     }
 }
@@ -301,6 +302,17 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Writes a proof only if it cuts the chain lower than the proofs before it: every frame of a refused branch proves the same.
+    fn prove_fork(&self, proof: &ForkProved) -> Result<Decision, Refusal> {
+        let cut = self.views.authority().roster().forked_chains().get(&proof.first.header.chain);
+        let lowers = match (cut, fork_between(&proof.first, &proof.second)) {
+            (Some(cut), Some(seq)) => seq < *cut,
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        if lowers { self.write(proof.clone().into(), Vec::new()) } else { Ok(Decision::AlreadySo) }
+    }
+
     fn peer(&self) -> PeerId {
         self.chain.author
     }

@@ -216,14 +216,9 @@ impl Writer {
             Ok(Admission::Missing(needs)) => self.wait(frame, from, needs),
             Ok(Admission::Forked(proof)) => {
                 tracing::warn!(chain = %proof.first.header.chain, "a fork was proved");
-                let known = {
-                    let views = self.shared.views.read().unwrap_or_else(PoisonError::into_inner);
-                    views.authority().roster().forked_chains().contains_key(&proof.first.header.chain)
-                };
-                if !known {
-                    let command = Box::new(Command::ProveFork(*proof));
-                    self.work.push_back(Work::Ask(Asked { command, now, reply: None }));
-                }
+                // `decide` drops it when a proof in the log cuts the chain as low
+                let command = Box::new(Command::ProveFork(*proof));
+                self.work.push_back(Work::Ask(Asked { command, now, reply: None }));
                 // frames that name an event of the refused branch can be placed from here on
                 batch.refused.push((now, frame));
                 FrameOutcome::Forked
