@@ -97,8 +97,9 @@ fn on_one_thread(path: &Path, cluster: ClusterId) {
 }
 
 fn replay(path: &Path, cluster: ClusterId, checking: Checking) {
-    let mut replayer = Replayer::new(cluster, Frames(File::open(path).expect("it was written")), RUNS_KEPT);
     let checkers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let frames = Frames(File::open(path).expect("it was written"));
+    let mut replayer = Replayer::new(cluster, frames, RUNS_KEPT).sharing(&share);
     let (batches, to_check) = sync_channel::<(u64, Vec<(Place, Vec<u8>)>)>(2 * checkers);
     let (checked, ready) = sync_channel(2 * checkers);
     let to_check = &Mutex::new(to_check);
@@ -136,6 +137,16 @@ fn replay(path: &Path, cluster: ClusterId, checking: Checking) {
         }
     });
     assert!(replayer.finish(&Expected::default()).is_clean(), "the history is sound");
+}
+
+/// As the binary does.
+fn share(work: &(dyn Fn() + Sync)) {
+    std::thread::scope(|scope| {
+        for _ in 1..std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) {
+            scope.spawn(work);
+        }
+        work();
+    });
 }
 
 fn scan(path: &Path) {

@@ -8,6 +8,10 @@
 #![expect(clippy::print_stdout, reason = "a bench reports on stdout")]
 #![expect(clippy::expect_used, reason = "a bench stops when what it measures is wrong")]
 
+// as in the binary
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod bare;
 pub mod history;
 pub mod measure;

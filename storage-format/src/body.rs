@@ -17,6 +17,8 @@ pub use job::{
 };
 pub use run::{JobsPlanned, PlannedKey, PlannedLeg, PriorityChanged, RunCancelled, RunExpired};
 
+use std::sync::Arc;
+
 use crate::codec::{CodecError, from_canonical, to_canonical};
 use crate::id::{EventId, JobId, PeerId, RunId};
 use crate::kind::Kind;
@@ -44,12 +46,27 @@ pub(crate) fn names_fit(names: &[String]) -> bool {
     list_fits(names) && names.iter().all(|name| name_fits(name))
 }
 
+/// How a body lies in a [`Body`]: as it is, or behind a pointer.
+trait Held<T> {
+    fn hold(body: T) -> Self;
+}
+impl<T> Held<T> for T {
+    fn hold(body: T) -> Self {
+        body
+    }
+}
+impl<T> Held<T> for Arc<T> {
+    fn hold(body: T) -> Self {
+        Arc::new(body)
+    }
+}
+
 macro_rules! bodies {
-    ($($name:ident = $kind:ident, $what:literal;)*) => {
-        /// What an event says.
+    ($($name:ident as $held:ty = $kind:ident, $what:literal;)*) => {
+        /// What an event says. The long ones are shared, so that an event is short and a view need not copy what it shows.
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub enum Body {
-            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($held),)*
             /// A kind this version does not know: kept, forwarded, folded by nobody.
             Unknown,
             /// A known kind whose bytes make no sense, with what is wrong: kept, forwarded, folded by nobody.
@@ -64,7 +81,7 @@ macro_rules! bodies {
                         Err(error) => Body::Void(VoidReason::Codec(error)),
                         Ok(body) => match body.broken_bound() {
                             Some(bound) => Body::Void(VoidReason::Bound(bound)),
-                            None => Body::$name(body),
+                            None => Body::$name(Held::hold(body)),
                         },
                     },)*
                     _ => Body::Unknown,
@@ -77,7 +94,10 @@ macro_rules! bodies {
             /// [`VoidReason`] when the body would be void: too long, or a bound is broken.
             pub fn encode(&self) -> Result<(Kind, Vec<u8>), VoidReason> {
                 let (kind, bytes, bound) = match self {
-                    $(Body::$name(body) => (Kind::$kind, to_canonical(body), body.broken_bound()),)*
+                    $(Body::$name(body) => {
+                        let body: &$name = body;
+                        (Kind::$kind, to_canonical(body), body.broken_bound())
+                    })*
                     Body::Unknown => return Err(VoidReason::Bound("an unknown kind has no body to write")),
                     Body::Void(reason) => return Err(reason.clone()),
                 };
@@ -95,33 +115,33 @@ macro_rules! bodies {
 
         $(impl From<$name> for Body {
             fn from(body: $name) -> Self {
-                Body::$name(body)
+                Body::$name(Held::hold(body))
             }
         })*
     };
 }
 
 bodies! {
-    ClusterFounded = CLUSTER_FOUNDED, "ClusterFounded";
-    PeerInvited = PEER_INVITED, "PeerInvited";
-    PeerAdmitted = PEER_ADMITTED, "PeerAdmitted";
-    PeerRevoked = PEER_REVOKED, "PeerRevoked";
-    KeyRotated = KEY_ROTATED, "KeyRotated";
-    ForkProved = FORK_PROVED, "ForkProved";
-    PeerLabelled = PEER_LABELLED, "PeerLabelled";
-    PeerDescribed = PEER_DESCRIBED, "PeerDescribed";
-    RunSubmitted = RUN_SUBMITTED, "RunSubmitted";
-    JobsPlanned = JOBS_PLANNED, "JobsPlanned";
-    RunCancelled = RUN_CANCELLED, "RunCancelled";
-    RunExpired = RUN_EXPIRED, "RunExpired";
-    PriorityChanged = PRIORITY_CHANGED, "PriorityChanged";
-    JobClaimed = JOB_CLAIMED, "JobClaimed";
-    JobReleased = JOB_RELEASED, "JobReleased";
-    JobStarted = JOB_STARTED, "JobStarted";
-    StepFinished = STEP_FINISHED, "StepFinished";
-    JobCompleted = JOB_COMPLETED, "JobCompleted";
-    JobAborted = JOB_ABORTED, "JobAborted";
-    JobFailed = JOB_FAILED, "JobFailed";
+    ClusterFounded as ClusterFounded = CLUSTER_FOUNDED, "ClusterFounded";
+    PeerInvited as PeerInvited = PEER_INVITED, "PeerInvited";
+    PeerAdmitted as Arc<PeerAdmitted> = PEER_ADMITTED, "PeerAdmitted";
+    PeerRevoked as PeerRevoked = PEER_REVOKED, "PeerRevoked";
+    KeyRotated as KeyRotated = KEY_ROTATED, "KeyRotated";
+    ForkProved as Arc<ForkProved> = FORK_PROVED, "ForkProved";
+    PeerLabelled as PeerLabelled = PEER_LABELLED, "PeerLabelled";
+    PeerDescribed as PeerDescribed = PEER_DESCRIBED, "PeerDescribed";
+    RunSubmitted as Arc<RunSubmitted> = RUN_SUBMITTED, "RunSubmitted";
+    JobsPlanned as JobsPlanned = JOBS_PLANNED, "JobsPlanned";
+    RunCancelled as RunCancelled = RUN_CANCELLED, "RunCancelled";
+    RunExpired as RunExpired = RUN_EXPIRED, "RunExpired";
+    PriorityChanged as PriorityChanged = PRIORITY_CHANGED, "PriorityChanged";
+    JobClaimed as JobClaimed = JOB_CLAIMED, "JobClaimed";
+    JobReleased as JobReleased = JOB_RELEASED, "JobReleased";
+    JobStarted as JobStarted = JOB_STARTED, "JobStarted";
+    StepFinished as StepFinished = STEP_FINISHED, "StepFinished";
+    JobCompleted as Arc<JobCompleted> = JOB_COMPLETED, "JobCompleted";
+    JobAborted as JobAborted = JOB_ABORTED, "JobAborted";
+    JobFailed as JobFailed = JOB_FAILED, "JobFailed";
 }
 
 /// Why a body of a known kind says nothing.
@@ -192,7 +212,10 @@ impl Body {
             Body::JobCompleted(body) => vec![body.claim],
             Body::JobAborted(body) => vec![body.claim],
             Body::JobFailed(body) => body.claim.into_iter().chain([body.submission]).collect(),
-            Body::PeerAdmitted(PeerAdmitted { grant: Grant::Invite { invite, .. }, .. }) => vec![*invite],
+            Body::PeerAdmitted(body) => match &body.grant {
+                Grant::Invite { invite, .. } => vec![*invite],
+                Grant::Direct { .. } => Vec::new(),
+            },
             Body::RunSubmitted(body) => body.rerun_of.into_iter().collect(),
             _ => Vec::new(),
         }

@@ -108,15 +108,21 @@ fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
 
 /// Encodes a value. The types of this crate hold nothing that postcard cannot encode.
 pub fn to_canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    #[expect(
-        clippy::expect_used,
-        reason = "postcard into a growing vector fails only for types this crate does not have"
-    )]
-    let write = |out: &mut Vec<u8>| {
-        postcard::serialize_with_flavor(value, Growing(out))
-            .expect("BUG: a value of the storage format cannot be encoded");
-    };
-    with_scratch(write, <[u8]>::to_vec)
+    with_canonical(value, <[u8]>::to_vec)
+}
+
+/// Encodes a value as [`to_canonical`] does and hands the bytes on, for those who do not keep them.
+pub fn with_canonical<T: Serialize, R>(value: &T, read: impl FnOnce(&[u8]) -> R) -> R {
+    with_scratch(|out| put_canonical(out, value), read)
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "postcard into a growing vector fails only for types this crate does not have"
+)]
+fn put_canonical<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    postcard::serialize_with_flavor(value, Growing(out))
+        .expect("BUG: a value of the storage format cannot be encoded");
 }
 
 /// Decodes the canonical encoding of `what`, at most `len_max` bytes.

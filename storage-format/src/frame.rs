@@ -102,6 +102,10 @@ impl FrameHeader {
     pub fn end_seq(&self) -> u64 {
         self.first_seq.saturating_add(u64::from(self.count))
     }
+    /// The chain's tip after the frame.
+    pub fn tip(&self) -> Tip {
+        Tip { chain: self.chain, seq: self.end_seq().saturating_sub(1), id: self.last }
+    }
     /// Whether both headers speak of a place with the same number.
     fn overlaps(&self, other: &Self) -> bool {
         self.first_seq < other.end_seq() && other.first_seq < self.end_seq()
@@ -328,13 +332,17 @@ impl VerifiedFrame {
     pub fn into_events(self) -> Vec<(EventId, Event)> {
         self.events
     }
+    /// Takes what was signed and the events.
+    pub fn into_parts(self) -> (SignedHeader, Vec<(EventId, Event)>) {
+        (SignedHeader { header: self.header, signature: self.signature }, self.events)
+    }
     /// The encoded frame.
     pub fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
     /// The chain's tip after this frame.
     pub fn tip(&self) -> Tip {
-        Tip { chain: self.header.chain, seq: self.header.end_seq() - 1, id: self.header.last }
+        self.header.tip()
     }
 }
 

@@ -4,6 +4,7 @@
 //! that a peer id is also a valid DNS label. All of them can be shortened to a prefix, as git does; resolving a prefix is
 //! the caller's business because only a log knows what exists.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,11 +28,43 @@ fn malformed(text: &str, expected: &'static str) -> IdError {
     IdError::Malformed { text: text.chars().take(80).collect(), expected }
 }
 
+/// The order of 32 bytes, read as one number from the left.
+///
+/// The first eight bytes decide nearly always, and comparing them needs no call: in a tree of a hundred thousand ids this is
+/// half of a look-up.
+#[inline]
+fn compare_bytes(a: &[u8; 32], b: &[u8; 32]) -> Ordering {
+    let first = |bytes: &[u8; 32]| {
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *bytes;
+        u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+    };
+    first(a).cmp(&first(b)).then_with(|| a[8..].cmp(&b[8..]))
+}
+
+macro_rules! ordered_by_bytes {
+    ($name:ident) => {
+        impl Ord for $name {
+            #[inline]
+            fn cmp(&self, other: &Self) -> Ordering {
+                compare_bytes(&self.0, &other.0)
+            }
+        }
+        impl PartialOrd for $name {
+            #[inline]
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
+}
+
 macro_rules! hash_id {
     ($(#[$doc:meta])* $name:ident, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name([u8; 32]);
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub struct $name(#[serde(with = "crate::raw")] [u8; 32]);
+
+        ordered_by_bytes!($name);
 
         impl $name {
             /// Wraps 32 raw bytes.
@@ -94,8 +127,10 @@ impl From<EventId> for ClusterId {
 }
 
 /// A peer's ed25519 public key. Whether it is a point of the curve is found out when a signature is checked.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PeerId([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PeerId(#[serde(with = "crate::raw")] [u8; 32]);
+
+ordered_by_bytes!(PeerId);
 
 impl PeerId {
     /// Wraps a public key's 32 bytes.
@@ -138,7 +173,7 @@ impl FromStr for PeerId {
 
 /// One period of an author's life: 16 random bytes, new whenever a sequence number might otherwise be used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Incarnation([u8; 16]);
+pub struct Incarnation(#[serde(with = "crate::raw")] [u8; 16]);
 
 impl Incarnation {
     /// Wraps 16 raw bytes.

@@ -68,6 +68,7 @@ mod hash;
 mod id;
 mod kind;
 pub mod limits;
+mod raw;
 mod signature;
 mod submission;
 mod wire;
@@ -78,7 +79,7 @@ pub use body::{
     PeerLabelled, PeerRevoked, PlannedKey, PlannedLeg, PriorityChanged, ReleaseReason, Role, Roles,
     RunCancelled, RunExpired, StepFinished, VoidReason,
 };
-pub use codec::{CodecError, from_canonical, to_canonical};
+pub use codec::{CodecError, from_canonical, to_canonical, with_canonical};
 pub use event::{ChainCut, Event, Tip};
 pub use export::{
     EXPORT_HEADER_LEN, EXPORT_MAGIC, EXPORT_RECORD_HEAD_LEN, ExportDamage, ExportError, ExportHeader,

@@ -135,7 +135,11 @@ impl<'a> Reader<'a> {
         if len > self.0.len() / item_len_min {
             return None;
         }
-        (0..len).map(|_| item(self)).collect()
+        let mut items = Vec::with_capacity(len);
+        for _ in 0..len {
+            items.push(item(self)?);
+        }
+        Some(items)
     }
 }
 

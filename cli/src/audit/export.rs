@@ -113,21 +113,19 @@ fn frames_of_run(source: &mut Source, run: RunId) -> Result<Vec<u64>, AuditError
     each_handle(source, |handle, bytes| {
         let checked = check_frame(bytes, Checking::HashesOnly)
             .map_err(|error| damaged(&format!("frame {handle}"), &error.to_string()))?;
-        let events = checked.frame().events();
         let mut wanted = false;
-        for (_, event) in events {
-            let body = Body::decode(event.kind, &event.body);
-            let of_run = body.run() == Some(run);
+        for event in checked.events() {
+            let of_run = event.run() == Some(run);
             found |= of_run;
             if of_run || event.kind.is_authority() {
                 named.extend(&event.refs);
                 wanted = true;
             }
-            wanted |= matches!(body, Body::PeerDescribed(_));
+            wanted |= matches!(event.body, Body::PeerDescribed(_));
         }
         if wanted {
             chosen.insert(handle);
-            present.extend(events.iter().map(|(id, _)| *id));
+            present.extend(checked.events().iter().map(|event| event.id));
         }
         Ok(())
     })?;

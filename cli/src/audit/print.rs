@@ -64,7 +64,7 @@ pub(crate) fn event_line(event: &Admitted, views: &Views) -> EventLine {
             Body::Void(_) => "void",
             _ => "known",
         },
-        run: event.body.run().map(|run| run.to_string()),
+        run: event.run().map(|run| run.to_string()),
         job: event.body.job().map(|(_, job)| job.to_string()),
         details: says.details,
         prev: event.prev.map(|id| id.to_string()),
@@ -133,7 +133,7 @@ fn said(event: &Admitted, views: &Views) -> Said {
             .unwrap_or_default()
     };
     let run = || {
-        let id = event.body.run();
+        let id = event.run();
         let name = id.and_then(|id| views.runs().live(&id)).map(|run| format!("'{}'", run.name()));
         name.or_else(|| id.map(|id| id.short())).unwrap_or_default()
     };

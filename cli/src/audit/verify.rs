@@ -47,7 +47,7 @@ fn drive(
     progress: &(dyn Fn((u64, u64)) + Sync),
     mut each: impl FnMut(Ready),
 ) -> Result<(), AuditError> {
-    let checkers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(CHECKERS_MAX);
+    let checkers = threads();
     let (batches, to_check) = sync_channel::<(u64, Vec<Piece>)>(2 * checkers);
     let (checked, ready) = sync_channel::<(u64, Vec<Ready>)>(2 * checkers);
     let to_check = &Mutex::new(to_check);
@@ -75,6 +75,21 @@ fn drive(
         }
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// How many threads an audit uses for each of its parts.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(CHECKERS_MAX)
+}
+
+/// Lets as many threads as there are processors do a piece of an audit's work.
+fn share(work: &(dyn Fn() + Sync)) {
+    std::thread::scope(|scope| {
+        for _ in 1..threads() {
+            scope.spawn(work);
+        }
+        work();
+    });
 }
 
 fn read_all(
@@ -135,7 +150,7 @@ fn prove(
     planner: Option<&dyn Planner>,
     progress: &(dyn Fn((u64, u64)) + Sync),
 ) -> Result<Proof, AuditError> {
-    let mut replayer = Replayer::new(source.cluster(), source.again(), runs_kept);
+    let mut replayer = Replayer::new(source.cluster(), source.again(), runs_kept).sharing(&share);
     drive(source, checking, progress, |ready| match ready {
         Ready::Frame(place, checked) => replayer.take(place, checked),
         Ready::Damage(finding) => replayer.note_finding(finding),

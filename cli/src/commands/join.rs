@@ -1,5 +1,6 @@
 //! `peer join`: become a member of a cluster, and serve it if asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -126,10 +127,10 @@ fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
 
 /// Presents the invite and waits until this node sees itself as a member.
 async fn ask_to_join(
-    node: &std::sync::Arc<Node>,
+    node: &Arc<Node>,
     args: &JoinArgs,
     line: &JoinLine,
-) -> Result<std::sync::Arc<crate::node::link::Link>, Failure> {
+) -> Result<Arc<crate::node::link::Link>, Failure> {
     let (answered, answer) = tokio::sync::oneshot::channel();
     let mut news = node.watcher().subscribe();
     let link = node.go_online(&args.listen, Some(line), Some(answered))?;
@@ -172,7 +173,7 @@ fn open_runs(
 ) -> Result<Vec<Carried>, Failure> {
     let store = home.open_store(cluster, Purpose::Command)?;
     let blobs = Blobs::open(home.data.blobs_dir(cluster))?;
-    let open: Vec<RunSubmitted> = {
+    let open: Vec<Arc<RunSubmitted>> = {
         let views = store.watcher().views();
         let own = |run: &&Run| run.submission().is_some_and(|submission| submission.author == home.peer_id());
         let runs = views.runs().all_live().filter(|run| !run.status.is_terminal()).filter(own);
@@ -198,12 +199,12 @@ fn open_runs(
                 RunSpec::Workflow(spec) => Some(blobs.read(&spec.source)?),
                 RunSpec::Task { .. } => None,
             };
-            Ok(Carried { submission, source })
+            Ok(Carried { submission: Arc::unwrap_or_clone(submission), source })
         })
         .collect()
 }
 
-async fn resubmit(node: &std::sync::Arc<Node>, run: Carried) -> Result<(), Failure> {
+async fn resubmit(node: &Arc<Node>, run: Carried) -> Result<(), Failure> {
     let submission = RunSubmitted { origin: Origin::Carried, rerun_of: None, ..run.submission };
     let (mut plan, mut blobs) = (Vec::new(), Vec::new());
     if let (RunSpec::Workflow(spec), Some(source)) = (&submission.spec, &run.source) {

@@ -371,7 +371,7 @@ fn find_run(proof: &Proof, text: &str) -> Result<RunId, Failure> {
         let of = proof.replayer.history().filter(|event| {
             events.contains(&event.id) || event.body.job().is_some_and(|(_, job)| within(job.as_bytes()))
         });
-        found.extend(of.filter_map(|event| event.body.run()));
+        found.extend(of.filter_map(|event| event.run()));
     }
     found.sort_unstable();
     found.dedup();
@@ -465,16 +465,17 @@ async fn follow_on(
         for number in first..spool.len() {
             let Some(bytes) = spool.frame(number) else { continue };
             let checked = check_frame(&bytes, Checking::Signatures);
-            let events = checked.as_ref().ok().map(|checked| checked.frame().clone());
+            let events = checked.as_ref().map_or_else(|_| Vec::new(), |checked| checked.events().to_vec());
             let wrong = replayer.findings().len();
             replayer.take(Place { frame: number, offset: None }, checked);
             let findings = replayer.findings().list().iter();
             findings
                 .skip(usize::try_from(wrong).unwrap_or(usize::MAX))
                 .for_each(|found| terminal::error(&found.to_string()));
+            replayer.settle();
             let views = replayer.views();
             let authors = authors(views, filter.author.as_deref()).unwrap_or_default();
-            for event in events.into_iter().flat_map(|frame| Admitted::of_frame(frame, since)) {
+            for event in events {
                 if filter.lets(&event, &authors) {
                     tell_event(json, &event, views);
                 }

@@ -32,7 +32,7 @@ pub(crate) fn target(node: &Node, text: &str) -> Result<Target, Failure> {
             Lookup::Run(run) => Some(Target { run: *run, job: None }),
             Lookup::Job(run, job) => Some(Target { run: *run, job: Some(*job) }),
             Lookup::Event(id) => node.watcher().event(id)?.and_then(|event| {
-                let run = event.body.run()?;
+                let run = event.run()?;
                 Some(Target { run, job: event.body.job().map(|(_, job)| job) })
             }),
         };

@@ -159,8 +159,12 @@ pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<R
     let (Some(before), Some(canonical)) = (run.submitted.clone(), run.canonical) else {
         return Err(Failure::refused(format!("run {id} was never validly submitted")));
     };
-    let submission =
-        RunSubmitted { attempt, rerun_of: Some(canonical), placement: Placement::Rule, ..before };
+    let submission = RunSubmitted {
+        attempt,
+        rerun_of: Some(canonical),
+        placement: Placement::Rule,
+        ..RunSubmitted::clone(&before)
+    };
     let again = submission.run();
     let (plan, blobs) = match &submission.spec {
         RunSpec::Task { .. } => (Vec::new(), Vec::new()),

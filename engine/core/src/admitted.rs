@@ -35,6 +35,8 @@ pub struct Admitted {
     pub kind: Kind,
     /// What it says.
     pub body: Body,
+    // a submission's run is a hash: computed once
+    run: Option<RunId>,
 }
 
 /// The canonical order in which the events of an entity are folded: it extends causality and is the same everywhere.
@@ -56,8 +58,14 @@ impl Admitted {
             parents: event.parents,
             prev: event.prev,
             kind: event.kind,
+            run: body.run(),
             body,
         }
+    }
+
+    /// The run the event belongs to.
+    pub fn run(&self) -> Option<RunId> {
+        self.run
     }
 
     /// All events of a frame.
@@ -75,6 +83,12 @@ impl Admitted {
             Arc::new(Self::with_body(*id, event, Body::decode(event.kind, &event.body), first_seen))
         };
         frame.events().iter().map(read).collect()
+    }
+
+    /// An event that is audited: taken for seen when it was written.
+    pub(crate) fn audited((id, event): (EventId, Event)) -> Arc<Self> {
+        let first_seen = WallMs(event.time_ms);
+        Arc::new(Self::new(id, event, first_seen))
     }
 
     /// All events of a frame that this node sealed from these bodies, which come in the order of the events.
@@ -102,6 +116,7 @@ impl Admitted {
             parents: event.parents.clone(),
             prev: event.prev,
             kind: event.kind,
+            run: body.run(),
             body,
         }
     }
@@ -141,7 +156,7 @@ impl Admitted {
 
     /// The entities the event belongs to, by the 32 bytes they are indexed under: run, job, peer.
     pub fn entities(&self) -> Vec<[u8; 32]> {
-        let run = self.body.run().map(|run: RunId| *run.as_bytes());
+        let run = self.run.map(|run| *run.as_bytes());
         let job = self.body.job().map(|(_, job): (RunId, JobId)| *job.as_bytes());
         let peer = self.body.peer().map(|peer| *peer.as_bytes());
         run.into_iter().chain(job).chain(peer).collect()

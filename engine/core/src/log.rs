@@ -6,13 +6,14 @@
 //! Invariants: every event that a known event names is known; one event per place of a chain; no head is named by a known
 //! event; an event's height is one more than the greatest height it names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::limits::PARENTS_MAX;
 use wfengine_storage_format::{
-    Body, ChainId, ClusterId, Event, EventId, ForkProved, Hash32, PeerId, SignedHeader, Tip, VerifiedFrame,
-    clock_head, fork_between,
+    Body, ChainId, ClusterId, EventId, ForkProved, FrameHeader, Hash32, PeerId, SignedHeader, Tip,
+    VerifiedFrame, clock_head, fork_between,
 };
 
 /// Where an event stands and how high.
@@ -79,6 +80,74 @@ pub enum Admission {
     Forked(Box<ForkProved>),
 }
 
+/// What the log reads of a verified frame: who signed it and what its events name, not what they say.
+pub trait Linked {
+    /// What its author signed.
+    fn header(&self) -> &FrameHeader;
+    /// The header with its signature.
+    fn signed_header(&self) -> SignedHeader;
+    /// The links of its events, in chain order.
+    fn links(&self) -> impl Iterator<Item = Links<'_>>;
+    /// The peers its events admit.
+    fn new_members(&self) -> Vec<PeerId>;
+}
+
+/// What an event names, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Links<'a> {
+    /// Its id.
+    pub id: &'a EventId,
+    /// Its place in its chain.
+    pub seq: u64,
+    /// Its height.
+    pub height: u64,
+    /// The chain's previous event.
+    pub prev: Option<EventId>,
+    /// Tips of other chains.
+    pub parents: &'a [Tip],
+    /// The events it speaks of.
+    pub refs: &'a [EventId],
+}
+
+impl Links<'_> {
+    /// Every event that must be known before this one.
+    fn dependencies(&self) -> impl Iterator<Item = EventId> + '_ {
+        self.prev.into_iter().chain(self.parents.iter().map(|tip| tip.id)).chain(self.refs.iter().copied())
+    }
+}
+
+/// The peer that an event makes a member.
+pub(crate) fn new_member(body: &Body) -> Option<PeerId> {
+    match body {
+        Body::PeerAdmitted(body) => Some(body.peer),
+        Body::KeyRotated(body) => Some(body.to),
+        _ => None,
+    }
+}
+
+impl Linked for VerifiedFrame {
+    fn header(&self) -> &FrameHeader {
+        self.header()
+    }
+    fn signed_header(&self) -> SignedHeader {
+        self.signed_header()
+    }
+    fn links(&self) -> impl Iterator<Item = Links<'_>> {
+        self.events().iter().map(|(id, event)| Links {
+            id,
+            seq: event.seq,
+            height: event.height,
+            prev: event.prev,
+            parents: &event.parents,
+            refs: &event.refs,
+        })
+    }
+    fn new_members(&self) -> Vec<PeerId> {
+        let authority = self.events().iter().filter(|(_, event)| event.kind.is_authority());
+        authority.filter_map(|(_, event)| new_member(&Body::decode(event.kind, &event.body))).collect()
+    }
+}
+
 /// Why a verified frame can never be part of this log. Names whose chain and what rule.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Rejected {
@@ -119,6 +188,9 @@ struct Places {
 
 impl Places {
     fn remember(&mut self, id: EventId, location: Location, len_max: usize) {
+        if len_max == 0 {
+            return;
+        }
         if self.by_id.insert(id, location).is_none() {
             self.order.push_back(id);
         }
@@ -138,6 +210,7 @@ pub struct Log {
     heads: BTreeMap<EventId, Tip>,
     events_len: u64,
     recent: Places,
+    recent_len_max: usize,
     recent_headers: VecDeque<SignedHeader>,
     // Events of branches that a fork keeps out of the log. Others may have named them before they knew of the fork: what they
     // wrote must not wait for ever for something this node refuses.
@@ -152,12 +225,18 @@ pub type LogParts = (Vec<(ChainId, Chain)>, Vec<Tip>, u64);
 impl Log {
     /// The empty log of a cluster.
     pub fn new(cluster: ClusterId) -> Self {
+        Self::remembering(cluster, RECENT_LEN_MAX)
+    }
+
+    /// The empty log of a cluster, which keeps so many of the latest events at hand and asks [`KnownEvents`] for all others.
+    pub fn remembering(cluster: ClusterId, recent_len_max: usize) -> Self {
         Self {
             cluster,
             chains: BTreeMap::new(),
             heads: BTreeMap::new(),
             events_len: 0,
             recent: Places::default(),
+            recent_len_max,
             recent_headers: VecDeque::new(),
             refused: Places::default(),
             refused_members: BTreeSet::new(),
@@ -261,7 +340,7 @@ impl Log {
     /// [`Rejected`] when the frame contradicts the rules and no later arrival can mend it.
     pub fn admit(
         &mut self,
-        frame: &VerifiedFrame,
+        frame: &impl Linked,
         is_member: impl Fn(&PeerId) -> bool,
         known: &impl KnownEvents,
     ) -> Result<Admission, Rejected> {
@@ -293,7 +372,7 @@ impl Log {
             return Err(Rejected::Links { chain: header.chain, seq: length, rule });
         }
         let founding = header.first_seq == 0
-            && frame.events().first().is_some_and(|(id, _)| ClusterId::from(*id) == self.cluster);
+            && frame.links().next().is_some_and(|event| ClusterId::from(*event.id) == self.cluster);
         let author = &header.chain.author;
         if !founding && !is_member(author) && !self.refused_members.contains(author) {
             return Ok(Admission::Missing(vec![Need::Member(*author)]));
@@ -311,11 +390,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn readmit(
-        &mut self,
-        frame: &VerifiedFrame,
-        known: &impl KnownEvents,
-    ) -> Result<Admission, Rejected> {
+    pub fn readmit(&mut self, frame: &impl Linked, known: &impl KnownEvents) -> Result<Admission, Rejected> {
         let header = frame.header();
         let (length, tip) =
             self.chains.get(&header.chain).map_or((0, header.prev), |chain| (chain.length, Some(chain.tip)));
@@ -333,7 +408,7 @@ impl Log {
 
     /// The proof that a frame belongs to another branch of its chain than the stored one: it contradicts a stored frame, or goes
     /// on where a refused one ended.
-    fn fork_proof(&self, frame: &VerifiedFrame, length: u64, known: &impl KnownEvents) -> Option<ForkProved> {
+    fn fork_proof(&self, frame: &impl Linked, length: u64, known: &impl KnownEvents) -> Option<ForkProved> {
         let header = frame.header();
         if header.first_seq > length {
             let before = self.refused.by_id.get(&header.prev?)?;
@@ -343,24 +418,19 @@ impl Log {
         Some(ForkProved { first, second: frame.signed_header() })
     }
 
-    fn remember_refused(&mut self, frame: &VerifiedFrame) {
-        for (id, event) in frame.events() {
-            let location = Location { chain: event.chain, seq: event.seq, height: event.height };
-            self.refused.remember(*id, location, REFUSED_LEN_MAX);
-            if event.kind.is_authority() {
-                match Body::decode(event.kind, &event.body) {
-                    Body::PeerAdmitted(body) => self.refused_members.insert(body.peer),
-                    Body::KeyRotated(body) => self.refused_members.insert(body.to),
-                    _ => false,
-                };
-            }
+    fn remember_refused(&mut self, frame: &impl Linked) {
+        let chain = frame.header().chain;
+        for event in frame.links() {
+            let location = Location { chain, seq: event.seq, height: event.height };
+            self.refused.remember(*event.id, location, REFUSED_LEN_MAX);
         }
+        self.refused_members.extend(frame.new_members());
     }
 
     /// The stored header that a frame starting inside or right after the known part of its chain contradicts.
     fn contradicting(
         &self,
-        frame: &VerifiedFrame,
+        frame: &impl Linked,
         length: u64,
         known: &impl KnownEvents,
     ) -> Option<SignedHeader> {
@@ -386,15 +456,12 @@ impl Log {
     }
 
     /// Checks heights and links of a frame that continues its chain; what is missing comes back.
-    fn check_links(
-        &self,
-        frame: &VerifiedFrame,
-        known: &impl KnownEvents,
-    ) -> Result<BTreeSet<Need>, Rejected> {
+    fn check_links(&self, frame: &impl Linked, known: &impl KnownEvents) -> Result<BTreeSet<Need>, Rejected> {
+        let chain = frame.header().chain;
         let mut missing = BTreeSet::new();
-        let mut within: HashMap<EventId, u64> = HashMap::new();
-        for (index, (id, event)) in frame.events().iter().enumerate() {
-            let broken = |rule| Rejected::Links { chain: event.chain, seq: event.seq, rule };
+        let mut within: HashMap<EventId, u64> = HashMap::with_capacity(usize::from(frame.header().count));
+        for (index, event) in frame.links().enumerate() {
+            let broken = |rule| Rejected::Links { chain, seq: event.seq, rule };
             let mut height_max = 0;
             for dependency in event.dependencies() {
                 let height = match within.get(&dependency) {
@@ -409,12 +476,12 @@ impl Log {
                 }
             }
             if index == 0 {
-                self.check_first(event, known, &missing).map_err(broken)?;
+                self.check_first(&chain, &event, known, &missing).map_err(broken)?;
             }
             if missing.is_empty() && event.height != height_max + 1 {
                 return Err(broken("its height is not one more than the greatest it names"));
             }
-            within.insert(*id, event.height);
+            within.insert(*event.id, event.height);
         }
         Ok(missing)
     }
@@ -422,7 +489,8 @@ impl Log {
     /// Rules of a frame's first event: parents stand where they say, and a chain begins where its author's last one ended.
     fn check_first(
         &self,
-        event: &Event,
+        chain: &ChainId,
+        event: &Links<'_>,
         known: &impl KnownEvents,
         missing: &BTreeSet<Need>,
     ) -> Result<(), &'static str> {
@@ -435,14 +503,14 @@ impl Log {
         match event.prev {
             Some(prev) if event.seq == 0 && !missing.contains(&Need::Event(prev)) => {
                 let author = self.locate(&prev, known).map(|location| location.chain.author);
-                if author == Some(event.chain.author) { Ok(()) } else { Err("prev is of another author") }
+                if author == Some(chain.author) { Ok(()) } else { Err("prev is of another author") }
             }
             _ => Ok(()),
         }
     }
 
     /// Records a frame whose links are in order.
-    fn link(&mut self, frame: &VerifiedFrame, known: &impl KnownEvents) {
+    fn link(&mut self, frame: &impl Linked, known: &impl KnownEvents) {
         let header = frame.header();
         let previous = (header.first_seq == 0).then_some(header.prev).flatten();
         let predecessor = previous.and_then(|prev| self.locate(&prev, known)).map(|location| location.chain);
@@ -452,19 +520,20 @@ impl Log {
             // of several chains that go on from one tip the least is named, whichever came first
             before.successor = Some(before.successor.map_or(header.chain, |other| other.min(header.chain)));
         }
-        for (id, event) in frame.events() {
+        let mut height = 0;
+        for event in frame.links() {
             for named in event.dependencies() {
                 self.heads.remove(&named);
             }
-            let location = Location { chain: event.chain, seq: event.seq, height: event.height };
-            self.recent.remember(*id, location, RECENT_LEN_MAX);
+            let location = Location { chain: header.chain, seq: event.seq, height: event.height };
+            self.recent.remember(*event.id, location, self.recent_len_max);
+            height = event.height;
         }
         if self.recent_headers.len() >= RECENT_HEADERS_MAX {
             self.recent_headers.pop_front();
         }
         self.recent_headers.push_back(frame.signed_header());
-        let tip = frame.tip();
-        let height = frame.events().last().map_or(0, |(_, event)| event.height);
+        let tip = header.tip();
         let chain = self.chains.entry(header.chain).or_insert(Chain {
             length: 0,
             tip: tip.id,

@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wfengine_storage_format::{
-    Body, ChainId, ClusterId, EventId, ExportTrailer, FrameError, Hash32, RunId, SignedFrame, Tip,
-    VerifiedFrame, fork_between,
+    Body, ChainId, ClusterId, EventId, ExportTrailer, FrameError, FrameHeader, Hash32, PeerId, RunId,
+    SignedFrame, SignedHeader, Tip, fork_between,
 };
 
 pub use alone::{Alone, AloneReport};
@@ -36,8 +36,8 @@ pub use replan::{CannotReplan, Planner, Replan, Replanned, ResultOfLeg};
 pub use state::{Change, Moment, Selection, State, Subject, UnknownEvent, diff};
 
 use crate::admitted::Admitted;
-use crate::log::{Admission, Location, Log, Need};
-use crate::time::WallMs;
+use crate::log::{Admission, Linked, Links, Location, Log, Need, new_member};
+use crate::views::runs::Sharing;
 use crate::views::{VIEWS_VERSION, Views};
 use history::Recall;
 use known::{Known, Looking};
@@ -57,34 +57,39 @@ pub enum Checking {
     HashesOnly,
 }
 
-/// A frame that is right by itself, its bodies read.
+/// A frame that is right by itself, its events read.
 #[derive(Clone, Debug)]
 pub struct CheckedFrame {
-    frame: VerifiedFrame,
-    bodies: Vec<Body>,
+    signed: SignedHeader,
+    events: Vec<Arc<Admitted>>,
 }
 
 impl CheckedFrame {
-    /// The frame.
-    pub fn frame(&self) -> &VerifiedFrame {
-        &self.frame
+    /// Its events, in chain order.
+    pub fn events(&self) -> &[Arc<Admitted>] {
+        &self.events
     }
+}
 
-    fn into_events(self) -> impl Iterator<Item = Admitted> {
-        self.frame.into_events().into_iter().zip(self.bodies).map(|((id, event), body)| Admitted {
-            id,
-            chain: event.chain,
+impl Linked for CheckedFrame {
+    fn header(&self) -> &FrameHeader {
+        &self.signed.header
+    }
+    fn signed_header(&self) -> SignedHeader {
+        self.signed.clone()
+    }
+    fn links(&self) -> impl Iterator<Item = Links<'_>> {
+        self.events.iter().map(|event| Links {
+            id: &event.id,
             seq: event.seq,
             height: event.height,
-            time: WallMs(event.time_ms),
-            first_seen: WallMs(event.time_ms),
-            refs: event.refs,
-            blobs: event.blobs,
-            parents: event.parents,
             prev: event.prev,
-            kind: event.kind,
-            body,
+            parents: &event.parents,
+            refs: &event.refs,
         })
+    }
+    fn new_members(&self) -> Vec<PeerId> {
+        self.events.iter().filter_map(|event| new_member(&event.body)).collect()
     }
 }
 
@@ -101,9 +106,8 @@ pub fn check_frame(bytes: &[u8], checking: Checking) -> Checked {
         Checking::Signatures => signed.verify(),
         Checking::HashesOnly => signed.trust_signature(),
     };
-    let frame = verified.map_err(Box::new)?;
-    let bodies = frame.events().iter().map(|(_, event)| Body::decode(event.kind, &event.body)).collect();
-    Ok(CheckedFrame { frame, bodies })
+    let (signed, events) = verified.map_err(Box::new)?.into_parts();
+    Ok(CheckedFrame { signed, events: events.into_iter().map(Admitted::audited).collect() })
 }
 
 /// What whoever asked for the audit knows already.
@@ -170,6 +174,15 @@ struct Waits {
     need: Need,
 }
 
+#[derive(Clone, Copy)]
+struct Shares(&'static Sharing);
+
+impl std::fmt::Debug for Shares {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shares")
+    }
+}
+
 /// Takes frames in order and becomes a [`Report`].
 #[derive(Debug)]
 pub struct Replayer<S> {
@@ -184,6 +197,7 @@ pub struct Replayer<S> {
     by_need: BTreeMap<Need, BTreeSet<u64>>,
     frames: u64,
     runs_kept: usize,
+    sharing: Option<Shares>,
     let_go_at: u64,
     planned: BTreeSet<RunId>,
 }
@@ -192,7 +206,8 @@ impl<S: Reread> Replayer<S> {
     /// Before the first frame. Of the finished runs the latest `runs_kept` stay in memory; others are read again when needed.
     pub fn new(cluster: ClusterId, source: S, runs_kept: usize) -> Self {
         Self {
-            log: Log::new(cluster),
+            // every event is at hand in `known`
+            log: Log::remembering(cluster, 0),
             views: Views::new(cluster),
             known: Known::default(),
             source,
@@ -202,16 +217,28 @@ impl<S: Reread> Replayer<S> {
             by_need: BTreeMap::new(),
             frames: 0,
             runs_kept,
+            sharing: None,
             let_go_at: LET_GO_EVENTS_MIN,
             planned: BTreeSet::new(),
         }
+    }
+
+    /// Lets several threads share the folding of runs.
+    #[must_use]
+    pub fn sharing(mut self, sharing: &'static Sharing) -> Self {
+        self.sharing = Some(Shares(sharing));
+        self
     }
 
     /// The merkle clock as far as it was replayed.
     pub fn log(&self) -> &Log {
         &self.log
     }
-    /// The views as far as they were folded.
+    /// Folds what was taken since the last time: a run is folded once for many of its events. [`Self::finish`] does it too.
+    pub fn settle(&mut self) {
+        self.views.settle();
+    }
+    /// The views as far as they were folded: as of the last [`Self::settle`] or [`Self::finish`].
     pub fn views(&self) -> &Views {
         &self.views
     }
@@ -262,10 +289,10 @@ impl<S: Reread> Replayer<S> {
     ) {
         let roster = self.views.authority().roster();
         let looking = Looking { known: &self.known, source: &self.source };
-        match self.log.admit(&checked.frame, |peer| roster.was_ever_member(peer), &looking) {
+        match self.log.admit(&checked, |peer| roster.was_ever_member(peer), &looking) {
             Err(rejected) => self.findings.at(What::Rejected, place, rejected),
             Ok(Admission::Duplicate) => {
-                let header = checked.frame.header();
+                let header = checked.header();
                 let detail = format!(
                     "its events {}–{} of chain {} are known already",
                     header.first_seq,
@@ -275,7 +302,7 @@ impl<S: Reread> Replayer<S> {
                 self.findings.at(What::Doubled, place, detail);
             }
             Ok(Admission::Forked(_)) => {
-                let header = checked.frame.header();
+                let header = checked.header();
                 let detail = format!(
                     "it contradicts a frame of chain {} around event {}: its author signed two",
                     header.chain, header.first_seq
@@ -306,15 +333,15 @@ impl<S: Reread> Replayer<S> {
         if self.waiting.is_empty() {
             return;
         }
-        let header = checked.frame.header();
-        let mut met: Vec<Need> = checked.frame.events().iter().map(|(id, _)| Need::Event(*id)).collect();
+        let header = checked.header();
+        let mut met: Vec<Need> = checked.events.iter().map(|event| Need::Event(event.id)).collect();
         let (first, last) = (
             Need::Place { chain: header.chain, seq: 0 },
             Need::Place { chain: header.chain, seq: header.end_seq() },
         );
         met.extend(self.by_need.range(first..=last).map(|(need, _)| *need));
-        met.extend(checked.bodies.iter().filter_map(Body::peer).map(Need::Member));
-        if checked.bodies.iter().any(|body| matches!(body, Body::ClusterFounded(_))) {
+        met.extend(checked.events.iter().filter_map(|event| event.body.peer()).map(Need::Member));
+        if checked.events.iter().any(|event| matches!(event.body, Body::ClusterFounded(_))) {
             met.push(Need::Member(header.chain.author));
         }
         for arrival in met.iter().filter_map(|need| self.by_need.remove(need)).flatten() {
@@ -325,18 +352,22 @@ impl<S: Reread> Replayer<S> {
     }
 
     fn fold(&mut self, handle: u64, checked: CheckedFrame) {
-        self.known.add(&checked.frame, handle);
-        for event in checked.into_events() {
-            if let Some(run) = event.body.run() {
-                self.known.add_run(&run, handle);
+        self.known.add(&checked, handle);
+        for event in &checked.events {
+            if let Some(run) = event.run() {
+                self.known.add_run(&run);
                 if matches!(event.body, Body::JobsPlanned(_)) {
                     self.planned.insert(run);
                 }
             }
             let recall = Recall { known: &self.known, source: &self.source, selection: None };
-            self.views.apply(&Arc::new(event), &recall);
+            self.views.take(event, &recall);
         }
         if self.log.events_len() >= self.let_go_at {
+            match &self.sharing {
+                Some(sharing) => self.views.settle_shared(sharing.0),
+                None => self.views.settle(),
+            }
             self.views.runs_mut().let_go(self.runs_kept);
             let runs = self.views.runs();
             let live = runs.len() - runs.finished().len();
@@ -347,6 +378,7 @@ impl<S: Reread> Replayer<S> {
     /// Says what is wrong after the last frame. The replay can be asked for states and histories afterwards.
     pub fn finish(&mut self, expected: &Expected) -> Report {
         self.admit_beyond_forks();
+        self.views.settle();
         for waits in self.waiting.values() {
             let detail = match waits.need {
                 Need::Event(id) => format!("it names event {id}, which is missing"),
@@ -406,7 +438,7 @@ impl<S: Reread> Replayer<S> {
             let Some((arrival, place)) = next.map(|(arrival, waits)| (*arrival, waits.place)) else { return };
             tried.insert(arrival);
             let Some(checked) = self.check_again(place) else { continue };
-            let doubtful = self.doubtful_names(&checked.frame, &forked);
+            let doubtful = self.doubtful_names(&checked, &forked);
             if doubtful.is_empty() {
                 continue;
             }
@@ -440,8 +472,8 @@ impl<S: Reread> Replayer<S> {
         let mut forked = self.views.authority().roster().forked_chains().clone();
         let cluster = self.log.cluster();
         for checked in self.waiting.values().filter_map(|waits| self.check_again(waits.place)) {
-            for body in &checked.bodies {
-                if let Body::ForkProved(proof) = body
+            for event in &checked.events {
+                if let Body::ForkProved(proof) = &event.body
                     && proof.first.header.cluster == cluster
                     && let Some(seq) = fork_between(&proof.first, &proof.second)
                     && proof.first.verify().is_ok()
@@ -458,15 +490,15 @@ impl<S: Reread> Replayer<S> {
     /// The events a frame names that may lie in the doubtful part of a forked chain; empty if something else is missing too.
     fn doubtful_names(
         &self,
-        frame: &VerifiedFrame,
+        frame: &CheckedFrame,
         forked: &BTreeMap<ChainId, u64>,
     ) -> Vec<(EventId, Location)> {
-        let within: BTreeSet<EventId> = frame.events().iter().map(|(id, _)| *id).collect();
+        let within: BTreeSet<EventId> = frame.events.iter().map(|event| event.id).collect();
         let is_known = |id: &EventId| {
             within.contains(id) || self.known.locate(id).is_some() || self.known.doubtful.contains_key(id)
         };
         let mut names = Vec::new();
-        for (_, event) in frame.events() {
+        for event in &frame.events {
             let height = event.height.saturating_sub(1);
             for parent in event.parents.iter().filter(|parent| !is_known(&parent.id)) {
                 if forked.get(&parent.chain).is_none_or(|cut| parent.seq < *cut) {

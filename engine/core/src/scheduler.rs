@@ -219,7 +219,7 @@ impl Scheduler {
         self.must_upgrade = views.must_upgrade();
         if event.kind.is_authority() {
             self.take_authority(views, &event.body, now);
-        } else if let Some(run) = event.body.run() {
+        } else if let Some(run) = event.run() {
             self.take_run_event(views, run, event, now);
         }
         self.settle(views, now.monotonic);

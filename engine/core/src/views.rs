@@ -6,6 +6,7 @@
 //!
 //! Invariant: `apply` cannot fail. What makes no sense is void, on every node alike, and listed as such.
 
+pub mod authors;
 pub mod job;
 pub mod peers;
 pub mod run;
@@ -24,7 +25,7 @@ use crate::admitted::Admitted;
 use crate::authority::Authority;
 use crate::digest::DigestSum;
 use peers::Peers;
-use runs::{History, Runs};
+use runs::{History, Runs, Sharing};
 
 /// Digests are compared only between nodes whose views have this version.
 pub const VIEWS_VERSION: u32 = 1;
@@ -75,6 +76,36 @@ impl Views {
 
     /// Folds an admitted event. `history` is asked for the events of entities that are no longer in memory.
     pub fn apply(&mut self, event: &Arc<Admitted>, history: &impl History) -> Applied {
+        let applied = self.take(event, history);
+        self.settle();
+        applied
+    }
+
+    /// Folds admitted events together, in any order that keeps each after what it names: the same as [`Self::apply`] for one after
+    /// the other, but a run is folded once however many of them are its own.
+    pub fn apply_all<'a>(
+        &mut self,
+        events: impl IntoIterator<Item = &'a Arc<Admitted>>,
+        history: &impl History,
+    ) {
+        for event in events {
+            self.take(event, history);
+        }
+        self.settle();
+    }
+
+    /// Folds the runs that events were taken for. Until then runs are not to be looked at.
+    pub(crate) fn settle(&mut self) {
+        self.runs.settle(&self.authority);
+    }
+
+    /// As [`Self::settle`], the work shared as the caller likes.
+    pub(crate) fn settle_shared(&mut self, sharing: &Sharing) {
+        self.runs.settle_shared(&self.authority, sharing);
+    }
+
+    /// Takes an event to its entity: the authority and peers are folded at once, runs by [`Self::settle`].
+    pub(crate) fn take(&mut self, event: &Arc<Admitted>, history: &impl History) -> Applied {
         match &event.body {
             Body::Unknown => {
                 *self.unknown.entry(event.kind).or_default() += 1;
@@ -91,7 +122,7 @@ impl Views {
             }
             _ if event.kind.is_authority() => {
                 let changed = self.authority.apply(event);
-                self.runs.refold_authors(&changed, &self.authority, history);
+                self.runs.refold_authors(&changed, history);
                 for author in &changed {
                     self.peers.refold_author(author, &self.authority);
                 }
@@ -101,10 +132,10 @@ impl Views {
                 self.peers.apply(event, &self.authority);
                 Applied::default()
             }
-            body => {
-                let run = body.run();
+            _ => {
+                let run = event.run();
                 if let Some(run) = run {
-                    self.runs.apply(run, event, &self.authority, history);
+                    self.runs.take(run, event, history);
                 }
                 Applied { run, authority: false }
             }

@@ -186,6 +186,7 @@ fn replayed(cluster: ClusterId, frames: &[VerifiedFrame]) -> Replayer<Frames> {
     for (frame, checked) in (0..).zip(checked) {
         replayer.take(Place { frame, offset: None }, checked);
     }
+    replayer.settle();
     replayer
 }
 

@@ -1,6 +1,5 @@
 //! Opening a log: format, identity of the file, checkpoint, the frames after it, and which incarnation writes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use wfengine_core::admitted::Admitted;
 use wfengine_core::log::{Admission, Chain, Log, LogParts};
 use wfengine_core::seal::{Author, found};
 use wfengine_core::time::WallMs;
-use wfengine_core::views::runs::Finished;
+use wfengine_core::views::runs::FinishedRuns;
 use wfengine_core::views::{Leftovers, VIEWS_VERSION, Views};
 use wfengine_storage_format::{
-    ChainId, ClusterFounded, ClusterId, Event, Incarnation, RunId, Signer, Tip, VerifiedFrame, to_canonical,
+    ChainId, ClusterFounded, ClusterId, Event, Incarnation, Signer, Tip, VerifiedFrame, to_canonical,
 };
 
 use crate::checksum::sealed;
@@ -102,7 +101,7 @@ struct StoredCheckpoint {
     heads: Vec<Tip>,
     events_len: u64,
     events: Vec<(u64, Event)>,
-    finished: BTreeMap<RunId, Finished>,
+    finished: FinishedRuns,
     leftovers: Leftovers,
 }
 
@@ -111,7 +110,7 @@ pub(crate) struct Checkpoint {
     frames_len: u64,
     log: LogParts,
     events: Vec<Arc<Admitted>>,
-    finished: BTreeMap<RunId, Finished>,
+    finished: FinishedRuns,
     leftovers: Leftovers,
 }
 
@@ -157,9 +156,7 @@ impl StoredCheckpoint {
             .map(|(first_seen, event)| Arc::new(Admitted::new(event.id(), event, WallMs(first_seen))))
             .collect();
         events.sort_by_key(|event| (!event.kind.is_authority(), event.order()));
-        for event in &events {
-            views.apply(event, file);
-        }
+        views.apply_all(&events, file);
         views.runs_mut().restore_finished(self.finished);
         views.restore_leftovers(self.leftovers);
         (log, views)
@@ -402,34 +399,32 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
         if frames.is_empty() {
             return Err(file.corrupt_at(format!("frame {next}"), "it is missing"));
         }
+        let mut events = Vec::new();
         for stored in frames {
             if stored.number != next {
                 return Err(file.corrupt_at(format!("frame {next}"), "it is missing"));
             }
+            let of_frame = Admitted::of_kept_frame(&stored.frame, stored.first_seen);
             if stored.number >= indexed {
-                index_frame(file, &stored);
+                index_frame(file, &stored, &of_frame);
             }
-            replay(file, &mut log, &mut views, stored)?;
+            readmit(file, &mut log, &stored)?;
+            events.extend(of_frame);
             next += 1;
         }
+        views.apply_all(&events, file);
     }
     opened.frames_replayed = frames_len - folded;
     Ok((log, views, frames_len))
 }
 
-fn replay(file: &LogFile, log: &mut Log, views: &mut Views, stored: StoredFrame) -> Result<(), StoreError> {
-    let number = stored.number;
+fn readmit(file: &LogFile, log: &mut Log, stored: &StoredFrame) -> Result<(), StoreError> {
+    let place = || format!("frame {}", stored.number);
     match log.readmit(&stored.frame, file) {
-        Ok(Admission::Admitted) => {}
-        Ok(other) => {
-            return Err(file.corrupt_at(format!("frame {number}"), &format!("it does not fit: {other:?}")));
-        }
-        Err(rejected) => return Err(file.corrupt_at(format!("frame {number}"), &rejected.to_string())),
+        Ok(Admission::Admitted) => Ok(()),
+        Ok(other) => Err(file.corrupt_at(place(), &format!("it does not fit: {other:?}"))),
+        Err(rejected) => Err(file.corrupt_at(place(), &rejected.to_string())),
     }
-    for event in Admitted::of_frame(stored.frame, stored.first_seen) {
-        views.apply(&event, file);
-    }
-    Ok(())
 }
 
 /// Brings frames that a checkpoint covers but no run of the index does into the index's tail.
@@ -442,21 +437,22 @@ fn index_frames(file: &LogFile, from: u64, to: u64) -> Result<(), StoreError> {
             return Err(file.corrupt_at(format!("frame {next}"), "it is missing"));
         }
         for stored in frames {
-            index_frame(file, &stored);
+            let events = Admitted::of_kept_frame(&stored.frame, stored.first_seen);
+            index_frame(file, &stored, &events);
             next = stored.number + 1;
         }
     }
     Ok(())
 }
 
-fn index_frame(file: &LogFile, stored: &StoredFrame) {
+fn index_frame(file: &LogFile, stored: &StoredFrame, events: &[Arc<Admitted>]) {
     let number = u32::try_from(stored.number).unwrap_or(u32::MAX);
     let mut index = file.index.write().unwrap_or_else(PoisonError::into_inner);
     let header = stored.frame.header();
     index.1.insert(place_key(&header.chain, header.first_seq), number);
-    for (id, event) in stored.frame.events() {
-        index.1.insert(*id.as_bytes(), number);
-        for entity in Admitted::new(*id, event.clone(), stored.first_seen).entities() {
+    for event in events {
+        index.1.insert(*event.id.as_bytes(), number);
+        for entity in event.entities() {
             index.1.insert(entity, number);
         }
     }

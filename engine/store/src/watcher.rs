@@ -198,7 +198,7 @@ impl Watcher {
                 if event.id.as_bytes() == &key {
                     found.insert(Lookup::Event(event.id));
                 }
-                if let Some(run) = event.body.run().filter(|run| run.as_bytes() == &key) {
+                if let Some(run) = event.run().filter(|run| run.as_bytes() == &key) {
                     found.insert(Lookup::Run(run));
                 }
                 if let Some((run, job)) = event.body.job().filter(|(_, job)| job.as_bytes() == &key) {

@@ -252,7 +252,7 @@ impl Writer {
         let authority = frame.events().iter().any(|(_, event)| event.kind.is_authority());
         batch.authority |= authority;
         batch.now = batch.now.max(now);
-        batch.runs.extend(events.iter().filter_map(|event| event.body.run()));
+        batch.runs.extend(events.iter().filter_map(|event| event.run()));
         batch.events.extend(events);
         if !authority {
             self.wake(&frame, now);
@@ -307,7 +307,7 @@ impl Writer {
             let differs =
                 before.and_then(|run| run.submitted).filter(|before| asks_differently(before, submission));
             if let Some(before) = differs {
-                return Err(Refusal::Conflict { name: before.name, run: submission.run() });
+                return Err(Refusal::Conflict { name: before.name.clone(), run: submission.run() });
             }
         }
         let decision = decide(&views, &self.author.chain, command)?;
@@ -436,9 +436,7 @@ impl Writer {
         if !batch.frames.is_empty() {
             {
                 let mut views = self.shared.views.write().unwrap_or_else(PoisonError::into_inner);
-                for event in &batch.events {
-                    views.apply(event, &self.shared.file);
-                }
+                views.apply_all(&batch.events, &self.shared.file);
             }
             {
                 let mut frontier = self.shared.frontier.write().unwrap_or_else(PoisonError::into_inner);

@@ -144,7 +144,7 @@ impl Node {
         let (mut log, mut views) = (Log::new(self.cluster), Views::new(self.cluster));
         for frame in self.disk.frames() {
             let roster = Arc::clone(views.authority().roster());
-            match log.admit(frame, |peer| roster.was_ever_member(peer), &self.disk) {
+            match log.admit(&**frame, |peer| roster.was_ever_member(peer), &self.disk) {
                 Ok(Admission::Admitted) => {}
                 other => {
                     let what = format!("a committed frame is not admitted again: {other:?}");

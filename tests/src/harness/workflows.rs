@@ -162,7 +162,7 @@ pub fn plan(run: &Run) -> Option<JobsPlanned> {
 
 /// The next attempt of a failed run.
 pub fn resubmission(run: &Run, attempt: u32) -> Option<(RunSubmitted, Vec<PlannedKey>)> {
-    let mut submitted = run.submitted.clone()?;
+    let mut submitted = RunSubmitted::clone(run.submitted.as_ref()?);
     submitted.attempt = attempt;
     submitted.rerun_of = run.canonical;
     let plan = match &submitted.spec {

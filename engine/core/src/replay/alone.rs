@@ -14,6 +14,7 @@ use wfengine_storage_format::{
 use super::finding::{Finding, Findings, Place, What};
 use super::{Checked, Expected};
 use crate::admitted::Admitted;
+use crate::log::Linked;
 use crate::views::Views;
 use crate::views::run::Run;
 use crate::views::runs::NoHistory;
@@ -85,27 +86,27 @@ impl Alone {
             Err(error) => return self.findings.at(What::Damaged, place, error),
             Ok(checked) => checked,
         };
-        let header = checked.frame().header();
+        let header = checked.header();
         if header.cluster != self.cluster {
             let detail = format!("it is of cluster {}", header.cluster);
             return self.findings.at(What::Rejected, place, detail);
         }
-        if !self.note_header(place, checked.frame().signed_header()) {
+        if !self.note_header(place, checked.signed_header()) {
             return;
         }
-        let tip = checked.frame().tip();
+        let tip = checked.header().tip();
         let last = self.tips.entry(tip.chain).or_insert(tip);
         if tip.seq > last.seq {
             *last = tip;
         }
-        self.events += u64::from(checked.frame().header().count);
-        for event in checked.into_events().map(Arc::new) {
+        self.events += u64::from(checked.header().count);
+        for event in checked.events {
             self.ids.insert(event.id);
             if event.kind.is_authority() {
                 self.authority.insert(event.id, event);
             } else if matches!(event.body, Body::PeerDescribed(_)) {
                 self.descriptions.push(event);
-            } else if event.body.run() == Some(self.run) {
+            } else if event.run() == Some(self.run) {
                 self.of_run.insert(event.id, (place, event));
             }
         }
@@ -142,9 +143,7 @@ impl Alone {
         let mut of_run: Vec<Arc<Admitted>> =
             self.of_run.values().map(|(_, event)| Arc::clone(event)).collect();
         of_run.sort_by_key(|event| event.order());
-        for event in ordered.iter().chain(&self.descriptions).chain(&of_run) {
-            views.apply(event, &NoHistory);
-        }
+        views.apply_all(ordered.iter().chain(&self.descriptions).chain(&of_run), &NoHistory);
         self.check_authority(&views);
         self.check_run(&views);
         self.compare(expected, &views);

@@ -23,11 +23,11 @@ pub(super) struct Recall<'a, S> {
 
 impl<S: Reread> History for Recall<'_, S> {
     fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
-        let handles = self.known.frames_of_run(run).iter();
-        let frames = handles.filter_map(|handle| read(self.source, *handle));
+        let handles = self.known.frames_of_run(run).into_iter();
+        let frames = handles.filter_map(|handle| read(self.source, handle));
         frames
             .flatten()
-            .filter(|event| event.body.run() == Some(*run))
+            .filter(|event| event.run() == Some(*run))
             .filter(|event| self.selection.is_none_or(|selection| selection.covers(event)))
             .collect()
     }
@@ -36,7 +36,7 @@ impl<S: Reread> History for Recall<'_, S> {
 /// The events of one frame; `None` when it cannot be read again.
 pub(super) fn read<S: Reread>(source: &S, handle: u64) -> Option<Vec<Arc<Admitted>>> {
     let checked = check_frame(&source.reread(handle)?, Checking::HashesOnly).ok()?;
-    Some(checked.into_events().map(Arc::new).collect())
+    Some(checked.events)
 }
 
 /// All events of a log in canonical order: ascending by height, chain, place. Holds one frame of each chain that is under way.

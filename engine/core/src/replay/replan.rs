@@ -87,6 +87,7 @@ pub struct Replanned {
 impl<S: Reread> Replayer<S> {
     /// Plans every recorded part of every run again. Differences become findings.
     pub fn replan(&mut self, planner: &dyn Planner) -> Replanned {
+        self.settle();
         let mut replanned = Replanned::default();
         let runs: Vec<RunId> = self.planned.iter().copied().collect();
         for id in runs {

@@ -113,12 +113,13 @@ impl<S: Reread> Replayer<S> {
             }
             for event in read(&self.source, frame.handle).into_iter().flatten() {
                 if selection.covers(&event) {
-                    state.views.apply(&event, &NoHistory);
+                    state.views.take(&event, &NoHistory);
                     state.events += 1;
                     state.height = state.height.max(event.height);
                 }
             }
         }
+        state.views.settle();
         state
     }
 }

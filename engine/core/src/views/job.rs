@@ -1,5 +1,7 @@
 //! One job as the views show it: claims, the effective one, results, status.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::limits::CLAIMS_PER_AUTHOR_MAX;
 use wfengine_storage_format::{ChainId, Conclusion, EventId, JobId, PeerId, PlannedLeg};
@@ -172,9 +174,9 @@ pub struct Job {
     /// The claim with the greatest token.
     pub effective: Option<EventId>,
     /// The canonical result.
-    pub result: Option<JobResult>,
+    pub result: Option<Arc<JobResult>>,
     /// Other results: the same job was executed more than once.
-    pub duplicates: Vec<JobResult>,
+    pub duplicates: Vec<Arc<JobResult>>,
     /// Whether a duplicate says something else than the canonical result.
     pub divergent: bool,
     /// The canonical result is not the one that came first.

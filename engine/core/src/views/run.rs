@@ -1,5 +1,7 @@
 //! One run as the views show it: submissions, the canonical one, planned keys, jobs, status.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted};
 
@@ -50,7 +52,7 @@ pub struct Run {
     /// The canonical submission: the least event id.
     pub canonical: Option<EventId>,
     /// Its body.
-    pub submitted: Option<RunSubmitted>,
+    pub submitted: Option<Arc<RunSubmitted>>,
     /// All submissions, in canonical order.
     pub submissions: Vec<Submission>,
     /// Submissions under the same trigger key ask for different things.

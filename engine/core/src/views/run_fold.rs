@@ -13,6 +13,7 @@ use wfengine_storage_format::{
 
 use super::job::{Claim, ClaimState, Job, JobResult, Status};
 use super::run::{PlannedPart, Run, Submission};
+use super::sorted_map::SortedMap;
 use crate::admitted::Admitted;
 use crate::authority::{Authority, Roster};
 use crate::ownership::place_in_ranking;
@@ -23,7 +24,7 @@ pub(crate) const TASK_KEY: &str = "task";
 /// Folds the events of a run alone: submissions, plans, cancel, expiry, priority. Jobs are added by [`fold_job`].
 pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authority) -> Run {
     let mut run = Run::unknown(id);
-    let mut bodies: BTreeMap<EventId, &RunSubmitted> = BTreeMap::new();
+    let mut bodies: BTreeMap<EventId, &Arc<RunSubmitted>> = BTreeMap::new();
     let counting = |event: &&Arc<Admitted>| authority.roster().counts(&event.chain, event.seq);
     for event in events.iter().filter(counting) {
         match &event.body {
@@ -49,7 +50,7 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
     };
     run.conflict = bodies.values().any(|other| asks_differently(submitted, other));
     run.priority_milli = submitted.priority_milli;
-    run.submitted = Some(submitted.clone());
+    run.submitted = Some(Arc::clone(submitted));
     if matches!(submitted.spec, RunSpec::Task { .. }) {
         run.parts.insert(TASK_KEY.to_owned(), task_part(id));
     }
@@ -66,7 +67,7 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
 fn fold_run_event<'a>(
     run: &mut Run,
     event: &'a Arc<Admitted>,
-    submissions: &BTreeMap<EventId, &RunSubmitted>,
+    submissions: &BTreeMap<EventId, &Arc<RunSubmitted>>,
     plans: &mut BTreeMap<&'a str, &'a PlannedKey>,
     authority: &Authority,
 ) -> bool {
@@ -164,9 +165,36 @@ fn plan<'a>(
     !known.is_empty()
 }
 
-/// What a job is before its own events: taken from the plan that counts.
-fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job> {
-    let (key, part) = run.parts.iter().find(|(_, part)| part.jobs.contains(&id))?;
+/// Every planned job before its own events: taken from the plans that count.
+pub(crate) fn planned_jobs(run: &Run, run_events: &[Arc<Admitted>]) -> SortedMap<JobId, Job> {
+    let mut jobs = SortedMap::new();
+    for (key, part) in run.parts.iter() {
+        for (index, id) in part.jobs.iter().enumerate() {
+            if let Some(job) = blank_job(run, key, part, index, run_events).filter(|_| !jobs.contains_key(id))
+            {
+                jobs.insert(*id, job);
+            }
+        }
+    }
+    jobs
+}
+
+/// One job before its own events. `None` while no plan names it.
+pub(crate) fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job> {
+    let place = |part: &PlannedPart| part.jobs.iter().position(|known| *known == id);
+    let (key, part, index) =
+        run.parts.iter().find_map(|(key, part)| place(part).map(|index| (key, part, index)))?;
+    blank_job(run, key, part, index, run_events)
+}
+
+/// The job at a place of a part. A part lists its jobs in the order of the plan's legs.
+fn blank_job(
+    run: &Run,
+    key: &str,
+    part: &PlannedPart,
+    index: usize,
+    run_events: &[Arc<Admitted>],
+) -> Option<Job> {
     let leg = match part.event {
         None => PlannedLeg {
             name: run.name().to_owned(),
@@ -176,19 +204,15 @@ fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job
             timeout_minutes: u32::MAX,
             continue_on_error: false,
         },
-        Some(event) => run_events
-            .iter()
-            .find(|known| known.id == event)
-            .and_then(|known| match &known.body {
-                Body::JobsPlanned(body) => body.jobs.iter().find(|planned| planned.key == *key),
-                _ => None,
-            })
-            .and_then(|planned| planned.job_ids(&run.id).find(|(job, _)| *job == id))
-            .map(|(_, leg)| leg.clone())?,
+        Some(event) => {
+            let known = run_events.iter().find(|known| known.id == event)?;
+            let Body::JobsPlanned(body) = &known.body else { return None };
+            body.jobs.iter().find(|planned| planned.key == key)?.legs.get(index)?.clone()
+        }
     };
     Some(Job {
-        id,
-        key: key.clone(),
+        id: *part.jobs.get(index)?,
+        key: key.to_owned(),
         leg,
         needs: part.needs.clone(),
         claims: Vec::new(),
@@ -206,42 +230,25 @@ fn planned_job(run: &Run, id: JobId, run_events: &[Arc<Admitted>]) -> Option<Job
     })
 }
 
-/// Folds one job: the events of its run decide what it is, its own events what became of it. `None` while no plan names it.
-/// `results` becomes every result it has, in canonical order.
+/// Folds events of a job, the last in canonical order, on top of what those before them made of it. `results` is every result it
+/// has, in canonical order.
 pub(crate) fn fold_job(
     run: &Run,
-    id: JobId,
-    run_events: &[Arc<Admitted>],
-    events: &[Arc<Admitted>],
-    results: &mut Vec<JobResult>,
-    authority: &Authority,
-) -> Option<Job> {
-    results.clear();
-    let mut job = planned_job(run, id, run_events)?;
-    for event in events {
-        fold_counting(run, &mut job, results, event, authority);
-    }
-    settle_job(run, &mut job, results);
-    Some(job)
-}
-
-/// Folds one more event, the last in canonical order, on top of what [`fold_job`] made of those before it: the same as folding them
-/// all again.
-pub(crate) fn fold_job_on(
-    run: &Run,
     job: &mut Job,
-    results: &mut Vec<JobResult>,
-    event: &Arc<Admitted>,
+    results: &mut Vec<Arc<JobResult>>,
+    events: &[Arc<Admitted>],
     authority: &Authority,
 ) {
-    fold_counting(run, job, results, event, authority);
+    for event in events {
+        fold_counting(run, job, results, event, authority);
+    }
     settle_job(run, job, results);
 }
 
 fn fold_counting(
     run: &Run,
     job: &mut Job,
-    results: &mut Vec<JobResult>,
+    results: &mut Vec<Arc<JobResult>>,
     event: &Arc<Admitted>,
     authority: &Authority,
 ) {
@@ -253,7 +260,7 @@ fn fold_counting(
 }
 
 /// What follows from all claims and results together. Repeatable: it reads nothing that it sets.
-fn settle_job(run: &Run, job: &mut Job, results: &[JobResult]) {
+pub(crate) fn settle_job(run: &Run, job: &mut Job, results: &[Arc<JobResult>]) {
     job.effective = job.claims.iter().max_by_key(|claim| claim.token()).map(|claim| claim.id);
     settle_results(job, results);
     settle_status(run, job);
@@ -262,7 +269,7 @@ fn settle_job(run: &Run, job: &mut Job, results: &[JobResult]) {
 fn fold_job_event(
     run: &Run,
     job: &mut Job,
-    results: &mut Vec<JobResult>,
+    results: &mut Vec<Arc<JobResult>>,
     event: &Arc<Admitted>,
     authority: &Authority,
 ) -> bool {
@@ -297,7 +304,7 @@ fn fold_job_event(
         }
         Body::JobCompleted(body) => {
             claim.state = ClaimState::Completed;
-            results.push(JobResult {
+            results.push(Arc::new(JobResult {
                 id: event.id,
                 claim: named,
                 peer: event.author(),
@@ -307,7 +314,7 @@ fn fold_job_event(
                 log: body.log.map(|log| (log, body.log_len)),
                 duration_ms: body.duration_ms,
                 notes: body.notes.clone(),
-            });
+            }));
         }
         _ => return false,
     }
@@ -417,7 +424,7 @@ fn fail(
     by_claim || for_hosts
 }
 
-fn settle_results(job: &mut Job, results: &[JobResult]) {
+fn settle_results(job: &mut Job, results: &[Arc<JobResult>]) {
     let token = |result: &JobResult| job.claim(&result.claim).map(Claim::token);
     let Some(canonical) = results.iter().max_by_key(|result| token(result)).cloned() else { return };
     job.result_superseded = results.first().is_some_and(|first| first.id != canonical.id);

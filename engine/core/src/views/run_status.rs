@@ -85,6 +85,8 @@ fn suffix(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::views::run::PlannedPart;
     use std::collections::BTreeMap;
@@ -143,7 +145,7 @@ mod tests {
             job_keys: vec!["a".into(), "b".into()],
             rules_version: 1,
         });
-        run.submitted = Some(RunSubmitted {
+        run.submitted = Some(Arc::new(RunSubmitted {
             trigger_key: vec![],
             attempt: 1,
             name: "n".into(),
@@ -157,7 +159,7 @@ mod tests {
             retries: 0,
             backoff_ms: (0, 0),
             rerun_of: None,
-        });
+        }));
         let legs: Vec<Job> = (1..).zip(legs).map(|(n, status)| job(n, "a", *status)).collect();
         run.parts.insert("a".into(), part(&legs.iter().collect::<Vec<_>>(), false));
         if let Some(status) = b {
@@ -251,17 +253,18 @@ mod tests {
         let result = EventId::from_bytes([5; 32]);
         run.parts.get_mut("b").unwrap().consumed = vec![result];
         assert!(settled(run.clone()).stale_input);
-        run.jobs.get_mut(&JobId::from_bytes([1; 32])).unwrap().result = Some(crate::views::job::JobResult {
-            id: result,
-            claim: result,
-            peer: CANCELLED.1,
-            conclusion: Conclusion::Success,
-            outputs: vec![],
-            result_json: String::new(),
-            log: None,
-            duration_ms: 1,
-            notes: vec![],
-        });
+        run.jobs.get_mut(&JobId::from_bytes([1; 32])).unwrap().result =
+            Some(Arc::new(crate::views::job::JobResult {
+                id: result,
+                claim: result,
+                peer: CANCELLED.1,
+                conclusion: Conclusion::Success,
+                outputs: vec![],
+                result_json: String::new(),
+                log: None,
+                duration_ms: 1,
+                notes: vec![],
+            }));
         assert!(!settled(run).stale_input);
     }
 

@@ -94,6 +94,10 @@ impl<K: Ord, V> SortedMap<K, V> {
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut V> {
         self.entries.iter_mut().map(|(_, value)| value)
     }
+    /// All entries in the order of their keys, the values to be changed.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&K, &mut V)> {
+        self.entries.iter_mut().map(|(key, value)| (&*key, value))
+    }
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -76,7 +76,8 @@ impl Oracle {
         let proofs: Vec<(ChainId, u64)> = facts
             .iter()
             .filter_map(|fact| match &fact.body {
-                Body::ForkProved(ForkProved { first, second }) => {
+                Body::ForkProved(proof) => {
+                    let ForkProved { first, second } = &**proof;
                     let genuine = first.verify().is_ok() && second.verify().is_ok();
                     let least = first.header.first_seq.min(second.header.first_seq);
                     (genuine && first != second).then_some((first.header.chain, least))
@@ -415,8 +416,8 @@ impl Oracle {
                 Body::JobReleased(JobReleased { claim, .. })
                 | Body::JobStarted(JobStarted { claim, .. })
                 | Body::StepFinished(StepFinished { claim, .. })
-                | Body::JobAborted(JobAborted { claim, .. })
-                | Body::JobCompleted(JobCompleted { claim, .. }) => Some(*claim),
+                | Body::JobAborted(JobAborted { claim, .. }) => Some(*claim),
+                Body::JobCompleted(body) => Some(body.claim),
                 _ => None,
             };
             let held = claims.iter_mut().find(|claim| {

@@ -80,7 +80,7 @@ impl Node {
     fn admit(&mut self, frame: &Arc<VerifiedFrame>, from: PeerId, batch: &mut Batch, checker: &mut Checker) {
         let Some(live) = &mut self.live else { return };
         let roster = Arc::clone(live.views.authority().roster());
-        match live.log.admit(frame, |peer| roster.was_ever_member(peer), &self.disk) {
+        match live.log.admit(&**frame, |peer| roster.was_ever_member(peer), &self.disk) {
             Ok(Admission::Admitted) => {
                 batch.frames.push((Arc::clone(frame), false));
                 batch.woken.extend(live.pending.wake(frame));
