@@ -3,6 +3,7 @@
 //! Frames are kept under consecutive numbers in the order of admission, each with the wall time at which this node first saw it.
 //! Everything else (index, checkpoint) can be rebuilt from them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -283,6 +284,37 @@ impl History for LogFile {
     fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
         self.events_of(run.as_bytes()).unwrap_or_else(|error| {
             tracing::error!(%error, run = %run, "reading a finished run back failed");
+            Vec::new()
+        })
+    }
+}
+
+/// Reads finished runs back for a fold that must not go on without them.
+pub(crate) struct Recalling<'a> {
+    file: &'a LogFile,
+    failed: RefCell<Option<StoreError>>,
+}
+
+impl<'a> Recalling<'a> {
+    pub(crate) fn of(file: &'a LogFile) -> Self {
+        Self { file, failed: RefCell::default() }
+    }
+
+    /// Whether everything that was asked for could be read. If not, what was folded is wrong and this process must end; the index is
+    /// dropped, so that the next opening builds it again from the frames.
+    pub(crate) fn outcome(self) -> Result<(), StoreError> {
+        let Some(error) = self.failed.into_inner() else { return Ok(()) };
+        if let Err(other) = self.file.drop_index() {
+            tracing::error!(error = %other, "the index could not be dropped either");
+        }
+        Err(error)
+    }
+}
+
+impl History for Recalling<'_> {
+    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
+        self.file.events_of(run.as_bytes()).unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
             Vec::new()
         })
     }

@@ -23,7 +23,9 @@ use crate::checksum::sealed;
 use crate::data_dir::DataDir;
 use crate::error::StoreError;
 use crate::index::{IndexState, place_key};
-use crate::log_file::{FRAMES, LogFile, META, STORE_FORMAT, StoredFrame, corrupt, guarded, join_value};
+use crate::log_file::{
+    FRAMES, LogFile, META, Recalling, STORE_FORMAT, StoredFrame, corrupt, guarded, join_value,
+};
 use crate::recorder::{Recorder, Request};
 use crate::watcher::{Frontier, Shared, Watcher};
 use crate::writer::Writer;
@@ -412,7 +414,9 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
             events.extend(of_frame);
             next += 1;
         }
-        views.apply_all(&events, file);
+        let recalling = Recalling::of(file);
+        views.apply_all(&events, &recalling);
+        recalling.outcome()?;
     }
     opened.frames_replayed = frames_len - folded;
     Ok((log, views, frames_len))

@@ -20,7 +20,7 @@ use wfengine_storage_format::{ChainId, EventId, PeerId, RunId, VerifiedFrame};
 use crate::checksum::sealed;
 use crate::error::{AskError, StoreError};
 use crate::index::{TAIL_ENTRIES_MAX, flush, place_key};
-use crate::log_file::{FRAMES, META, guarded, join_value};
+use crate::log_file::{FRAMES, META, Recalling, guarded, join_value};
 use crate::open::{Checkpoint, Closing};
 use crate::recorder::{Committed, FrameOutcome, Receipt, Request};
 use crate::watcher::Shared;
@@ -182,8 +182,7 @@ impl Writer {
             self.fail(&error);
             return Err(error);
         }
-        self.publish(batch);
-        Ok(())
+        self.publish(batch)
     }
 
     /// Admits frames until the batch is full or membership changes. What is left waits for the next batch.
@@ -432,11 +431,18 @@ impl Writer {
     }
 
     /// Folds what is durable, then tells everybody, then answers.
-    fn publish(&mut self, batch: Batch) {
+    fn publish(&mut self, batch: Batch) -> Result<(), StoreError> {
         if !batch.frames.is_empty() {
-            {
+            let folded = {
+                let recalling = Recalling::of(&self.shared.file);
                 let mut views = self.shared.views.write().unwrap_or_else(PoisonError::into_inner);
-                views.apply_all(&batch.events, &self.shared.file);
+                views.apply_all(&batch.events, &recalling);
+                recalling.outcome()
+            };
+            if let Err(error) = folded {
+                // before the batch is dropped: whoever waits for an answer finds the reason
+                self.fail(&error);
+                return Err(error);
             }
             {
                 let mut frontier = self.shared.frontier.write().unwrap_or_else(PoisonError::into_inner);
@@ -484,6 +490,7 @@ impl Writer {
         if let Err(error) = self.checkpoint_if_due() {
             tracing::warn!(%error, "the views were not checkpointed; the next opening takes longer");
         }
+        Ok(())
     }
 
     /// Begins a checkpoint when enough happened, and stores one that is ready. Writing the bytes down takes as long as admitting

@@ -9,9 +9,9 @@ use wfengine_core::seal::Author;
 use wfengine_core::time::WallMs;
 use wfengine_core::views::job::Status;
 use wfengine_storage_format::{
-    ChainId, ClusterFounded, ClusterId, Conclusion, Frozen, Grant, IdPrefix, Incarnation, JobClaimed,
-    JobCompleted, JobId, JobStarted, Origin, PeerAdmitted, Placement, Roles, RunId, RunSpec, RunSubmitted,
-    Signer,
+    ChainId, ClusterFounded, ClusterId, Conclusion, EventId, Frozen, Grant, Hash32, IdPrefix, Incarnation,
+    JobClaimed, JobCompleted, JobId, JobStarted, Origin, PeerAdmitted, Placement, Roles, RunId, RunSpec,
+    RunSubmitted, Signer,
 };
 use wfengine_store::{AskError, DataDir, FrameOutcome, Lookup, Purpose, Store, StoreError};
 
@@ -256,49 +256,77 @@ fn subscribers_hear_of_commits_after_the_views_show_them() {
     assert!(store.watcher().views().runs().contains(&run));
 }
 
-#[test]
-fn flipped_bytes_of_the_file_are_reported_or_change_nothing() {
-    const POSITIONS: usize = 500;
+/// What can be read of a log.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    frames: Vec<(u64, Vec<u8>)>,
+    digest: Hash32,
+    /// The events of some runs, found through the index.
+    indexed: Vec<Vec<EventId>>,
+}
+
+impl Seen {
+    fn of(store: &Store, runs: &[RunId]) -> Result<Self, StoreError> {
+        // decoded and hashed, not only read
+        store.watcher().frames(0, 100_000)?;
+        let events_of = |run: &RunId| {
+            let events = store.watcher().events_of_run(run)?;
+            Ok(events.iter().map(|event| event.id).collect())
+        };
+        Ok(Self {
+            frames: store.watcher().raw_frames(0, 100_000)?,
+            digest: store.watcher().view_digest(),
+            indexed: runs.iter().map(events_of).collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// Flips one byte at a time of the file of a log with so many submissions: every damage is reported or changes nothing.
+fn flip_bytes_of_a_log(submissions: usize, positions: usize) {
     let home = Home::new(1);
     let store = home.open(1);
-    for n in 0..40 {
-        submit(&store, &format!("t{n}"));
-    }
-    let digest = store.watcher().view_digest();
-    let frames = store.watcher().raw_frames(0, 1_000).unwrap();
+    let runs: Vec<RunId> = (0..submissions).map(|n| submit(&store, &format!("t{n}"))).collect();
+    let asked: Vec<RunId> = runs.iter().step_by(submissions / 20).copied().collect();
+    let undamaged = Seen::of(&store, &asked).unwrap();
+    assert!(undamaged.indexed.iter().all(|events| events.len() == 1));
     store.close().unwrap();
     let whole = std::fs::read(home.log_dir().join("log.redb")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log.redb");
     // a linear congruential generator: any spread of positions does, as long as it is the same every time
     let (mut state, mut reported, mut unharmed) = (0x2545_f491_4f6c_dd1d_u64, 0, 0);
-    for n in 0..POSITIONS {
+    for n in 0..positions {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let position = usize::try_from(state >> 33).unwrap() % whole.len();
         let mut damaged = whole.clone();
         damaged[position] ^= 1 << (n % 8);
         std::fs::write(&path, &damaged).unwrap();
         let fresh = Incarnation::from_bytes([9; 16]);
-        let seen = Store::open(dir.path(), home.signer.clone(), Purpose::Command, fresh, "boot-1").and_then(
-            |(store, _)| {
-                store.watcher().frames(0, 1_000)?;
-                Ok((store.watcher().raw_frames(0, 1_000)?, store.watcher().view_digest()))
-            },
-        );
-        match seen {
+        let opened = Store::open(dir.path(), home.signer.clone(), Purpose::Command, fresh, "boot-1");
+        match opened.and_then(|(store, _)| Seen::of(&store, &asked)) {
             Err(error) => {
                 assert!(!error.to_string().is_empty());
                 reported += 1;
             }
-            Ok((seen_frames, seen_digest)) => {
-                assert!(seen_frames == frames, "byte {position} changed an event unnoticed");
-                assert_eq!(seen_digest, digest, "byte {position} changed the views unnoticed");
+            Ok(seen) => {
+                assert!(seen.frames == undamaged.frames, "byte {position} changed an event unnoticed");
+                assert!(seen == undamaged, "byte {position} changed the views or the index unnoticed");
                 unharmed += 1;
             }
         }
     }
-    assert_eq!(reported + unharmed, POSITIONS);
+    assert_eq!(reported + unharmed, positions);
     assert!(reported > 0 && unharmed > 0, "{reported} reported, {unharmed} unharmed");
+}
+
+#[test]
+fn flipped_bytes_of_the_file_are_reported_or_change_nothing() {
+    flip_bytes_of_a_log(40, 500);
+}
+
+#[test]
+fn flipped_bytes_of_a_file_with_a_checkpoint_and_an_index_are_reported_or_change_nothing() {
+    flip_bytes_of_a_log(6_000, 100);
 }
 
 #[test]
