@@ -1,19 +1,19 @@
 //! The only real clock of the product. Everything else is told what time it is.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use wfengine_core::time::{Monotonic, Now, WallMs};
 
 /// Reads wall time and the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    start: Instant,
+    start: Duration,
 }
 
 impl Clock {
     /// A clock whose monotonic side starts now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: since_boot() }
     }
 
     /// Both clocks.
@@ -28,10 +28,26 @@ impl Clock {
         WallMs(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// Time since this clock started.
+    /// Time since this clock started, the time the host slept included: a laptop that was closed for a night must notice that it
+    /// was away, before it judges others or claims what they have done long ago.
     pub(crate) fn monotonic(&self) -> Monotonic {
-        Monotonic(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let since = since_boot().saturating_sub(self.start);
+        Monotonic(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// Time since the host was started, its sleep included.
+#[cfg(target_os = "linux")]
+pub(crate) fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// Elsewhere the process's own monotonic clock, which may stand still while the host sleeps.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn since_boot() -> Duration {
+    static FIRST: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }
 
 /// Wall time as `2026-11-21 00:14:21Z`. Civil-from-days after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) paused: bool,
     /// Members seen within a day, by id, with the wall time of the last sight in milliseconds.
     pub(crate) seen: std::collections::BTreeMap<String, u64>,
+    /// Until when programs hold the tasks that short commands handed out, by the id of the claim.
+    pub(crate) leases: std::collections::BTreeMap<String, crate::node::Lease>,
 }
 
 /// The data directory with everything that does not need the log.
@@ -78,7 +80,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 }
 
 /// Names this boot of the machine; empty where the system does not say.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())
         .unwrap_or_default()

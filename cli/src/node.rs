@@ -7,6 +7,7 @@
 mod drive;
 mod execute;
 mod feed;
+mod leases;
 pub(crate) mod link;
 pub(crate) mod network;
 mod planning;
@@ -31,6 +32,7 @@ use crate::error::Failure;
 use crate::home::{Home, Settings};
 pub(crate) use execute::tracking_prefix;
 pub(crate) use feed::{Happening, News, What};
+pub(crate) use leases::Lease;
 use network::Network;
 pub(crate) use planning::{blob, rerun};
 pub(crate) use programs::Handed;
@@ -77,6 +79,8 @@ pub(crate) struct Node {
     answers: mpsc::UnboundedSender<CommandAnswer>,
     stopping: watch::Sender<bool>,
     changes: watch::Sender<()>,
+    /// How many frames the scheduler was told of.
+    told: watch::Sender<u64>,
     /// Set once what an earlier process left behind has its end in the log.
     ready: watch::Sender<bool>,
     /// Set when only what was begun is still awaited.
@@ -134,6 +138,7 @@ impl Node {
             answers,
             stopping,
             changes: watch::channel(()).0,
+            told: watch::Sender::new(0),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
             _lock: lock,
@@ -184,6 +189,16 @@ impl Node {
         self.wake.notify_one();
         self.changes.send_replace(());
         told
+    }
+
+    /// Returns once the scheduler was told of everything that is committed now.
+    async fn all_told(&self) {
+        let frames = self.watcher().frontier().frames_len;
+        let mut told = self.told.subscribe();
+        tokio::select! {
+            _ = told.wait_for(|told| *told >= frames) => {}
+            () = self.stopped() => {}
+        }
     }
 
     /// Whenever the scheduler was told something.

@@ -3,6 +3,8 @@
 
 mod house;
 
+use std::time::{Duration, Instant};
+
 use house::{House, is_alive, pid_in, text, until};
 use rustix::process::Signal;
 use serde_json::Value as Json;
@@ -59,10 +61,10 @@ fn a_changed_priority_changes_the_order() {
 }
 
 #[test]
-fn without_a_node_a_task_stays_with_whoever_took_it_until_that_is_reported() {
+fn without_a_node_a_task_stays_with_whoever_took_it_as_long_as_the_lease() {
     let house = House::new();
     submit(&house, "one", &["--metadata", "{\"from\":\"here\"}"]);
-    let task = next(&house, &["--lease", "1s"]).unwrap();
+    let task = next(&house, &["--lease", "1h"]).unwrap();
     assert_eq!(task.pointer("/metadata/from").unwrap(), "here");
     // other commands open and close the node in between
     house.ask(&["list"]).ends(0);
@@ -71,6 +73,27 @@ fn without_a_node_a_task_stays_with_whoever_took_it_until_that_is_reported() {
     house.ask(&["task", "complete", "one", "--result", "{\"ok\":1}"]).ends(0);
     assert_eq!(house.ask(&["task", "result", "one"]).ends(0).out, "{\"ok\":1}\n");
     house.ask(&["task", "complete", "one"]).ends(3).complains(&["already completed"]);
+}
+
+#[test]
+fn without_a_node_a_result_after_the_lease_counts_while_nobody_else_took_the_task() {
+    const LEASE: Duration = Duration::from_millis(500);
+    let house = House::new();
+    submit(&house, "late", &[]);
+    let taken = Instant::now();
+    next(&house, &["--lease", "500ms"]).unwrap();
+    until("the lease is over", || (taken.elapsed() > LEASE).then_some(()));
+    house.ask(&["task", "extend", "late"]).ends(3).complains(&["the lease of task late is over"]);
+    house.ask(&["task", "complete", "late", "--result", "1"]).ends(0);
+    submit(&house, "lost", &[]);
+    let taken = Instant::now();
+    let first = next(&house, &["--lease", "500ms"]).unwrap();
+    until("the lease is over", || (taken.elapsed() > LEASE).then_some(()));
+    let second = next(&house, &[]).expect("the lease was over");
+    assert_eq!((text(&second, "task_id"), text(&second, "run")), ("lost", text(&first, "run")));
+    let token = text(&first, "fencing_token");
+    house.ask(&["task", "complete", "lost", "--token", token]).ends(3).complains(&["somebody else"]);
+    house.ask(&["task", "complete", "lost"]).ends(0);
 }
 
 #[test]
@@ -125,31 +148,40 @@ fn a_given_id_is_accepted_wherever_ids_are() {
 
 #[test]
 fn a_lease_that_ends_offers_the_task_to_another_and_the_first_finds_out() {
-    let house = House::new();
-    let _node = house.serve();
-    submit(&house, "one", &[]);
-    let first = next(&house, &["--lease", "300ms"]).unwrap();
-    let second = next(&house, &["--wait", "--lease", "1h"]).unwrap();
-    assert_eq!(text(&second, "run"), text(&first, "run"));
-    assert_ne!(text(&second, "fencing_token"), text(&first, "fencing_token"));
-    assert_eq!(house.one(&["task", "extend", "one", "--lease", "2h"]).get("lease_ms").unwrap(), 7_200_000);
-    house.ask(&["task", "complete", "one"]).ends(0);
-    house.ask(&["task", "extend", "one"]).ends(3).complains(&["completed"]);
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "one", &[]);
+        let first = next(&house, &["--lease", "300ms"]).unwrap();
+        let second = next(&house, &["--wait", "--lease", "1h"]).unwrap();
+        assert_eq!(text(&second, "run"), text(&first, "run"));
+        assert_ne!(text(&second, "fencing_token"), text(&first, "fencing_token"));
+        let extended = house.one(&["task", "extend", "one", "--lease", "2h"]);
+        assert_eq!(extended.get("lease_ms").unwrap(), 7_200_000);
+        assert!(next(&house, &[]).is_none());
+        house.ask(&["task", "complete", "one"]).ends(0);
+        house.ask(&["task", "extend", "one"]).ends(3).complains(&["completed"]);
+        drop(node);
+    }
 }
 
 #[test]
 fn a_task_of_a_killed_program_goes_to_another_once_its_lease_has_ended() {
-    let house = House::new();
-    let _node = house.serve();
-    submit(&house, "one", &[]);
-    let program = "echo $$ > pid; exec sleep 600";
-    let mut held = house.begin(&["work", "--lease", "1s", "--", "sh", "-c", program]);
-    let child = pid_in(&house.desk().join("pid"));
-    held.kill();
-    let other = house.begin(&["--json", "task", "next", "--wait", "--lease", "10m"]).end().ends(0).json();
-    assert_eq!(text(other[0].get("task").unwrap(), "task_id"), "one");
-    let pid = rustix::process::Pid::from_raw(child).unwrap();
-    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    for serves in [true, false] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "one", &[]);
+        let program = "echo $$ > pid; exec sleep 600";
+        let mut held = house.begin(&["work", "--lease", "1s", "--", "sh", "-c", program]);
+        let child = pid_in(&house.desk().join("pid"));
+        held.kill();
+        let next = ["--json", "task", "next", "--wait", "--lease", "10m"];
+        let other = house.begin(&next).end().ends(0).json();
+        assert_eq!(text(other[0].get("task").unwrap(), "task_id"), "one", "with a node: {serves}");
+        let pid = rustix::process::Pid::from_raw(child).unwrap();
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        drop(node);
+    }
 }
 
 #[test]

@@ -227,8 +227,11 @@ pub(super) fn extend(node: &Node, task_ref: &HeldBy, lease_ms: u64) -> Result<()
     if node.schedule(|scheduler, _, now| scheduler.handle_extend(task.claim, length, now)) {
         return Ok(());
     }
+    if node.extend_kept_lease(&task.claim, length)? {
+        return Ok(());
+    }
     Err(Failure::refused(format!(
-        "task {} has no lease in a running node: without `wfengine serve` a task is held until it is completed, failed or released",
+        "the lease of task {} is over: take it again with `wfengine task next`",
         task_ref.id
     )))
 }

@@ -28,6 +28,7 @@ pub(super) async fn drive(
     end_orphans(&node).await;
     node.ready.send_replace(true);
     loop {
+        node.told.send_replace(frames_told);
         act(&node);
         let now = node.clock.monotonic();
         let due = held(&node.scheduler).poll_timeout();

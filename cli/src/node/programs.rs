@@ -9,7 +9,7 @@ use wfengine_core::ownership::Token;
 use wfengine_core::scheduler::{Execution, ProgramAsk, ProgramId};
 use wfengine_storage_format::{EventId, JobId, RunId};
 
-use super::{Node, held};
+use super::{Mode, Node, held};
 
 /// Calls for what is due before a program is answered; each looks at thousands of jobs.
 const DUE_MAX: usize = 1024;
@@ -48,6 +48,33 @@ impl Drop for Question<'_> {
 impl Node {
     /// Takes the next task this node may claim; `None` when there is none and the program does not wait.
     pub(crate) async fn next_task(&self, tags: Vec<String>, lease: Duration, waits: bool) -> Option<Handed> {
+        if self.mode != Mode::Command {
+            return self.next_offered(tags, lease, waits).await;
+        }
+        let mut next_end = self.end_leases().await;
+        let offered = self.next_offered(tags, lease, waits);
+        tokio::pin!(offered);
+        loop {
+            // what earlier commands handed out comes back while this one waits
+            let ends = async {
+                match next_end {
+                    Some(rest) => tokio::time::sleep(rest).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                handed = &mut offered => {
+                    if let Some(handed) = &handed {
+                        self.keep_lease(handed.claim, lease);
+                    }
+                    return handed;
+                }
+                () = ends => next_end = self.end_leases().await,
+            }
+        }
+    }
+
+    async fn next_offered(&self, tags: Vec<String>, lease: Duration, waits: bool) -> Option<Handed> {
         let (answer, answered) = oneshot::channel();
         let program = {
             let mut waiting = held(&self.programs);
