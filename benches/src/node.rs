@@ -82,6 +82,7 @@ impl Host for Quiet {
         false
     }
     fn presence(&self, _: PeerId, _: bool) {}
+    fn behind(&self, _: u64) {}
     fn admit(&self, _: PeerId, _: JoinRequest) -> HostFuture<JoinDecision> {
         Box::pin(async { Err(JoinRefusal::UnknownInvite) })
     }

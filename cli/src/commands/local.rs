@@ -96,10 +96,12 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         .peers
         .iter()
         .map(|peer| {
-            let lacks =
-                if peer.lacks == 0 { "everything".to_owned() } else { format!("all but {}", peer.lacks) };
-            let owes =
-                if peer.owes == 0 { "everything".to_owned() } else { format!("all but {}", peer.owes) };
+            let share = |missing| match missing {
+                None => "not compared yet".to_owned(),
+                Some(0) => "everything".to_owned(),
+                Some(missing) => format!("all but {missing} events"),
+            };
+            let (lacks, owes) = (share(peer.lacks), share(peer.owes));
             vec![peer.name.clone(), peer.address.clone(), lacks, owes, format!("{:.1} ms", peer.rtt_ms)]
         })
         .collect();

@@ -397,10 +397,10 @@ pub(crate) struct SyncPeer {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) rtt_ms: f64,
-    /// Events here that it lacks, as far as it said.
-    pub(crate) lacks: u64,
-    /// Events there that this node lacks.
-    pub(crate) owes: u64,
+    /// Events here that it lacks, as far as it said; null before it said anything.
+    pub(crate) lacks: Option<u64>,
+    /// Events there that this node lacks; null before it said anything.
+    pub(crate) owes: Option<u64>,
 }
 
 /// What became of imported frames.

@@ -306,8 +306,8 @@ pub(super) async fn sync(node: &Arc<Node>, wait: bool, copies: u32) -> Result<Sy
             name: views.peer_name(&link.peer),
             address: link.address,
             rtt_ms: link.rtt_ms,
-            lacks: link.lacks,
-            owes: link.owes,
+            lacks: link.standing.map(|standing| standing.lacks),
+            owes: link.standing.map(|standing| standing.owes),
         })
         .collect();
     Ok(SyncView {

@@ -124,8 +124,7 @@ impl Network for Link {
                 peer: link.peer,
                 address: link.address.to_string(),
                 rtt_ms: link.rtt.as_secs_f64() * 1000.0,
-                lacks: link.lacks,
-                owes: link.owes,
+                standing: link.standing,
             })
             .collect()
     }
@@ -195,6 +194,10 @@ impl Host for NodeHost {
         let presence = if is_alive { Presence::Alive } else { Presence::Down };
         tracing::info!(%peer, ?presence, "membership");
         self.node.schedule(|scheduler, views, now| scheduler.handle_peer(views, peer, presence, now));
+    }
+
+    fn behind(&self, events: u64) {
+        self.node.schedule(|scheduler, views, now| scheduler.handle_behind(views, events, now));
     }
 
     fn admit(&self, peer: PeerId, request: JoinRequest) -> HostFuture<JoinDecision> {

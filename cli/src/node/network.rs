@@ -10,10 +10,8 @@ pub(crate) struct Connected {
     pub(crate) peer: PeerId,
     pub(crate) address: String,
     pub(crate) rtt_ms: f64,
-    /// Events of this node's log that the peer lacks, as far as it said.
-    pub(crate) lacks: u64,
-    /// Events of the peer's log that this node lacks, as far as it said.
-    pub(crate) owes: u64,
+    /// How its log and this node's differ; `None` before it said anything about that.
+    pub(crate) standing: Option<wfengine_protocol::Standing>,
 }
 
 /// The network of a serving node.

@@ -241,6 +241,14 @@ impl Scheduler {
         self.settle(views, now.monotonic);
     }
 
+    /// Peers have so many events that this node lacks. What looks open here may have been done long ago, so while there are many,
+    /// and as long as they become fewer, nothing is claimed.
+    pub fn handle_behind(&mut self, views: &Views, events: u64, now: Now) {
+        self.observe(now.monotonic);
+        self.peers.set_behind(events, now.monotonic);
+        self.settle(views, now.monotonic);
+    }
+
     /// A beat came. Whether it was news: then it may be passed on to peers that its author does not reach.
     pub fn handle_beat(&mut self, views: &Views, beat: &Beat, now: Now) -> bool {
         self.observe(now.monotonic);
@@ -421,8 +429,10 @@ impl Scheduler {
             Some(Decline::Draining)
         } else if self.paused {
             Some(Decline::Paused)
-        } else if !self.peers.is_healthy(now) {
+        } else if !self.peers.is_healthy(now) && self.peers.has_others() {
             Some(Decline::Unhealthy)
+        } else if self.peers.is_behind(now) {
+            Some(Decline::Behind)
         } else if self.peers.is_holding(now) {
             Some(Decline::Minority)
         } else {

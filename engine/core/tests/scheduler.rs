@@ -495,6 +495,48 @@ fn a_node_that_was_away_listens_for_half_a_turn_before_it_claims() {
 }
 
 #[test]
+fn a_node_that_lacks_its_peers_events_claims_nothing_while_it_comes_nearer() {
+    let mut cluster = Cluster::usual();
+    let behind = |cluster: &mut Cluster, events| {
+        let now = cluster.now();
+        cluster.scheduler.handle_behind(&cluster.views, events, now);
+        cluster.pump();
+    };
+    let alive = |cluster: &mut Cluster| (1..3).for_each(|other| cluster.beats(other, 4, vec![]));
+    behind(&mut cluster, 63);
+    let first = cluster.submit_ranked(0, 0, workflow);
+    assert_eq!(cluster.job(&first).claims.len(), 1, "a few are on their way at any time");
+    behind(&mut cluster, 5_000);
+    let second = cluster.submit_ranked(0, 0, workflow);
+    cluster.pass_with(25_000, alive);
+    behind(&mut cluster, 100);
+    cluster.pass_with(25_000, alive);
+    behind(&mut cluster, 4_000);
+    assert!(cluster.job(&second).claims.is_empty());
+    assert_eq!(cluster.scheduler.declines_all(cluster.now().monotonic), Some(Decline::Behind));
+    behind(&mut cluster, 0);
+    assert_eq!(cluster.job(&second).claims.len(), 1);
+    // a peer that promises and does not give
+    behind(&mut cluster, 1_000_000);
+    let third = cluster.submit_ranked(0, 0, workflow);
+    cluster.pass_with(29_900, alive);
+    assert!(cluster.job(&third).claims.is_empty());
+    cluster.pass_with(2_200, alive);
+    assert_eq!(cluster.job(&third).claims.len(), 1);
+}
+
+#[test]
+fn a_node_alone_waits_for_nobody_after_it_slept() {
+    let mut cluster = Cluster::usual();
+    let now = cluster.now();
+    let config = Config { slots: 4, allow: Allow::any(), ..Config::default() };
+    cluster.scheduler = Scheduler::open(cluster.authors[0].chain, config, &cluster.views, now);
+    cluster.now_ms += 60_000;
+    let run = cluster.submit_ranked(0, 0, workflow);
+    assert_eq!(cluster.job(&run).claims.len(), 1);
+}
+
+#[test]
 fn one_job_of_a_group_runs_at_a_time() {
     let mut cluster = Cluster::usual();
     cluster.beats(1, 0, vec![]);

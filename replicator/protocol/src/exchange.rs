@@ -15,6 +15,7 @@ mod blobs;
 mod branches;
 mod receiving;
 pub(crate) mod serving;
+mod standing;
 mod wanting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +40,8 @@ use crate::session::{Breach, Heard, Phase, Role, Session};
 use blobs::Blobs;
 use branches::Suspect;
 use receiving::Incoming;
+
+pub use standing::Standing;
 
 /// How long a greeting may take.
 const GREETING: Duration = Duration::from_secs(10);

@@ -313,7 +313,8 @@ impl Frontier {
         digest
     }
 
-    fn open_entries(&self) -> impl Iterator<Item = ChainEntry> + '_ {
+    /// What is told of every open chain.
+    pub fn open_entries(&self) -> impl Iterator<Item = ChainEntry> + '_ {
         let listed = |chain: &&ChainId| self.chains.get(chain).is_some_and(|known| known.listed);
         self.open.values().flatten().filter(listed).filter_map(|chain| self.entry(chain))
     }

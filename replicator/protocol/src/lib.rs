@@ -33,7 +33,7 @@ pub use document::{
     DOCUMENT_LEN_MAX, DocumentError, DocumentFrames, Projection, ProjectionError, document_bytes,
     export_document, frames_of,
 };
-pub use exchange::{Config, Exchange, IngestBudget};
+pub use exchange::{Config, Exchange, IngestBudget, Standing};
 pub use filter::{ParsedChunk, Rejected};
 pub use frontier::{ChainEntry, Frontier};
 pub use join::{JoinLine, JoinLineError};

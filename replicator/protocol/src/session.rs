@@ -185,6 +185,8 @@ pub(crate) struct Session {
     pub(crate) next_need: u32,
     pub(crate) window_used: u32,
     pub(crate) offers: Offers,
+    /// How much the peer has of open chains, as far as it said; `None` before its first word about that.
+    pub(crate) said: Option<BTreeMap<ChainId, u64>>,
     /// Chains of which the peer is known to have more than this node has committed.
     pub(crate) has: BTreeMap<ChainId, u64>,
     /// Chains that end otherwise there than here, as the peer said once.
@@ -225,6 +227,7 @@ impl Session {
             next_need: 0,
             window_used: 0,
             offers: Offers::default(),
+            said: None,
             has: BTreeMap::new(),
             differing: BTreeSet::new(),
             branches: BTreeMap::new(),
@@ -266,6 +269,15 @@ impl Session {
             }
         };
         Ok(heard)
+    }
+
+    /// Remembers that the peer has at least this much of a chain, once it said what it has.
+    pub(crate) fn note_said(&mut self, chain: ChainId, length: u64) {
+        let Some(said) = &mut self.said else { return };
+        if said.len() < OFFERS_MAX || said.contains_key(&chain) {
+            let known = said.entry(chain).or_default();
+            *known = length.max(*known);
+        }
     }
 
     /// Remembers that the peer has this much of a chain of which this node has committed less.

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use wfengine_core::time::Now;
 use wfengine_protocol::join::JoinLine;
 use wfengine_protocol::message::{JoinAnswer, JoinRequest};
+use wfengine_protocol::Standing;
 use wfengine_protocol::output::JoinDecision;
 use wfengine_storage_format::{BlobId, EventId, JobId, PeerId};
 use wfengine_store::port::PortError;
@@ -45,6 +46,8 @@ pub trait Host: Send + Sync + 'static {
     fn beat(&self, bytes: &[u8]) -> bool;
     /// Membership says that a member came or went.
     fn presence(&self, peer: PeerId, is_alive: bool);
+    /// Connected members have so many events that this node lacks, as far as they said.
+    fn behind(&self, events: u64);
     /// Somebody presents an invite whose signature is right.
     fn admit(&self, peer: PeerId, request: JoinRequest) -> HostFuture<JoinDecision>;
     /// Part of the log of a job that runs here, and whether it ends there; `None` if it does not run here.
@@ -94,10 +97,8 @@ pub struct Link {
     pub address: SocketAddr,
     /// Round trip.
     pub rtt: Duration,
-    /// Events of the log that the peer lacks, as far as it said.
-    pub lacks: u64,
-    /// Events of the peer's log that this node lacks, as far as it said.
-    pub owes: u64,
+    /// How its log and this node's differ; `None` before it said anything about that.
+    pub standing: Option<Standing>,
 }
 
 /// A running driver. Dropping it ends the driver.

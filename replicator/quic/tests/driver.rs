@@ -32,6 +32,7 @@ impl Host for Silent {
         false
     }
     fn presence(&self, _peer: PeerId, _is_alive: bool) {}
+    fn behind(&self, _: u64) {}
     fn admit(&self, _peer: PeerId, _request: JoinRequest) -> HostFuture<JoinDecision> {
         Box::pin(async { Err(JoinRefusal::UnknownInvite) })
     }

@@ -43,6 +43,8 @@ pub enum Decline {
     Unable,
     /// It claimed the job as often as one peer may.
     Exhausted,
+    /// It lacks events that its peers have.
+    Behind,
 }
 
 impl Decline {
@@ -63,6 +65,7 @@ impl Decline {
             }
             Decline::Unable => "tried and could not run it",
             Decline::Exhausted => "claimed it as often as one peer may",
+            Decline::Behind => "is catching up with its peers' log",
         }
     }
 }

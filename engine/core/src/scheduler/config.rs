@@ -35,6 +35,8 @@ pub struct Timing {
     pub grace_max: Duration,
     /// How long the beats of a living author may leave out a claim before it is lost.
     pub unnamed_max: Duration,
+    /// How long a node that lacks events of its peers claims nothing while it comes no nearer to having them.
+    pub behind_max: Duration,
     /// How long a run that discovery submitted waits without an eligible peer.
     pub expiry: Duration,
     /// How long a peer that was seen counts when majority and minority are told apart.
@@ -59,6 +61,7 @@ impl Default for Timing {
             grace_min: Duration::from_secs(10),
             grace_max: Duration::from_secs(120),
             unnamed_max: Duration::from_secs(15),
+            behind_max: Duration::from_secs(30),
             expiry: Duration::from_secs(24 * 3600),
             seen: Duration::from_secs(24 * 3600),
             backoff: Duration::from_secs(1),

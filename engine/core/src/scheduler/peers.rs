@@ -66,6 +66,18 @@ impl Peer {
     }
 }
 
+/// How far this node is behind its peers' logs.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// The fewest events it ever lacked since it fell behind.
+    least: u64,
+    /// Until when it waits for that to become fewer.
+    until: Monotonic,
+}
+
+/// Events that this node lacks before it counts as behind. Fewer are on their way at any time.
+const BEHIND_EVENTS_MIN: u64 = 64;
+
 #[derive(Clone, Debug)]
 pub(super) struct PeerTable {
     own: PeerId,
@@ -78,6 +90,7 @@ pub(super) struct PeerTable {
     judging_since: Monotonic,
     unhealthy_until: Option<Monotonic>,
     minority_since: Option<Monotonic>,
+    behind: Option<Behind>,
     reported: BTreeSet<PeerId>,
 }
 
@@ -93,6 +106,7 @@ impl PeerTable {
             judging_since: now,
             unhealthy_until: None,
             minority_since: None,
+            behind: None,
             reported: seen.clone(),
         }
     }
@@ -217,6 +231,26 @@ impl PeerTable {
         let healthy_at = now + self.timing.healthy_after;
         self.unhealthy_until = Some(healthy_at);
         self.judging_since = healthy_at;
+    }
+
+    /// Takes in how many events this node lacks. A peer that promises more than it gives holds this node up for a while only.
+    pub(super) fn set_behind(&mut self, events: u64, now: Monotonic) {
+        let until = now + self.timing.behind_max;
+        self.behind = match self.behind {
+            _ if events == 0 => None,
+            None => (events >= BEHIND_EVENTS_MIN).then_some(Behind { least: events, until }),
+            Some(before) if events < before.least => Some(Behind { least: events, until }),
+            same => same,
+        };
+    }
+
+    pub(super) fn is_behind(&self, now: Monotonic) -> bool {
+        self.behind.is_some_and(|behind| now < behind.until)
+    }
+
+    /// Whether others were seen within a day: a node alone has nobody to wait for.
+    pub(super) fn has_others(&self) -> bool {
+        self.peers.values().any(|peer| peer.seen.is_some())
     }
 
     pub(super) fn is_healthy(&self, now: Monotonic) -> bool {

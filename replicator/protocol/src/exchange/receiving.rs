@@ -307,6 +307,7 @@ impl Exchange {
         if end_seq <= self.frontier.length(&chain) {
             return;
         }
+        self.note_seen_by(frame);
         let before = self.cursor(&chain);
         let mut after = self.settle_incoming(&chain, end_seq);
         self.frontier.committed(frame);

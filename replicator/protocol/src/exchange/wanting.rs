@@ -38,7 +38,12 @@ impl Exchange {
         // a peer that does not read what it was sent is not sent more of it
         let slow =
             self.sessions.get(&connection).is_none_or(|session| session.unsent_bytes > UNSENT_BYTES_MAX);
-        if !slow && self.frontier.digest() != digest {
+        let same = self.frontier.digest() == digest;
+        if same && let Some(session) = self.sessions.get_mut(&connection) {
+            let open = self.frontier.open_entries().take(OFFERS_MAX);
+            session.said = Some(open.map(|entry| (entry.chain, entry.length)).collect());
+        }
+        if !slow && !same {
             let frontier = self.frontier.message(true);
             self.send(connection, &Message::Frontier(frontier), Class::High);
         }
@@ -50,6 +55,9 @@ impl Exchange {
             self.send(connection, &Message::Frontier(frontier), Class::High);
         }
         let waiting = self.waits_for_others();
+        if let Some(session) = self.sessions.get_mut(&connection) {
+            session.said = Some(BTreeMap::new());
+        }
         for entry in theirs.open.iter() {
             self.hear_offer(connection, entry);
             // what waits may name events of another branch, of which the peer has less than there is of the one here
@@ -135,6 +143,7 @@ impl Exchange {
         let committed = self.frontier.length(&chain);
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         session.note_has(chain, length, committed);
+        session.note_said(chain, length);
         if chain.author == self.config.me && length > committed && self.rollbacks.insert(chain) {
             let (theirs, ours, peer) = (*theirs, committed, session.peer);
             self.outputs.push_back(Output::SelfRollback { peer, theirs, ours });

@@ -33,6 +33,8 @@ const DATAGRAMS_WAITING_MAX: usize = 1_024;
 const OUTPUTS_AT_ONCE: usize = 64;
 /// How often the table of links is brought up to date.
 const LINKS_EVERY: Duration = Duration::from_millis(500);
+/// How often it is counted what this node lacks.
+const BEHIND_EVERY: Duration = Duration::from_millis(100);
 /// How long a joiner's own invite is presented again after a connection was lost.
 const REDIAL_TICK: Duration = Duration::from_secs(1);
 
@@ -86,6 +88,8 @@ pub(super) struct Machine {
     admitting: mpsc::UnboundedSender<(VerifiedFrame, PeerId, WallMs)>,
     received: Option<Receivers>,
     pub(super) frames_told: u64,
+    /// How many events peers have that this node lacks, and when that is counted again; `None` when it lacks nothing.
+    behind: Option<(u64, Monotonic)>,
 }
 
 struct Receivers {
@@ -152,6 +156,7 @@ impl Machine {
             admitting,
             received: Some(Receivers { inputs: input, messages: message, datagrams: datagram, news }),
             frames_told,
+            behind: None,
         };
         machine.take_roster();
         machine
@@ -175,6 +180,7 @@ impl Machine {
             self.dial_due();
             let more = self.perform_some();
             self.show_links();
+            self.tell_behind();
             let due = self.next_due();
             let now = self.now();
             let soon = more || due <= now;
@@ -222,7 +228,8 @@ impl Machine {
     fn next_due(&self) -> Monotonic {
         let connected: BTreeSet<PeerId> = self.exchange.connected_members().collect();
         let dial = self.book.next_due(&connected).map(|due| due.max(self.now() + Duration::from_millis(50)));
-        [self.exchange.poll_timeout(), self.membership.poll_timeout(), dial]
+        let behind = self.behind.map(|(_, due)| due);
+        [self.exchange.poll_timeout(), self.membership.poll_timeout(), dial, behind]
             .into_iter()
             .flatten()
             .fold(self.links_due, Monotonic::min)
@@ -501,6 +508,19 @@ impl Machine {
         }
     }
 
+    /// Says how far this node is behind its peers, whenever that changed.
+    fn tell_behind(&mut self) {
+        let now = self.now();
+        if self.behind.is_some_and(|(_, due)| now < due) {
+            return;
+        }
+        let events = self.exchange.behind();
+        if events != self.behind.map_or(0, |(events, _)| events) {
+            self.host.behind(events);
+        }
+        self.behind = (events > 0).then_some((events, now + BEHIND_EVERY));
+    }
+
     fn show_links(&mut self) {
         let now = self.now();
         if now < self.links_due {
@@ -516,8 +536,7 @@ impl Machine {
                 peer: wire.peer,
                 address: wire.connection.remote_addr(),
                 rtt: wire.connection.rtt(),
-                lacks: 0,
-                owes: 0,
+                standing: self.exchange.standing(&wire.peer),
             })
             .collect();
         shown.sort_by_key(|link| link.peer);
