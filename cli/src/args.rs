@@ -8,26 +8,49 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use overview::OVERVIEW;
 
+/// Heading of the options that every verb has.
+const EVERYWHERE: &str = "Options of every verb";
+
 /// A leaderless workflow engine: one node per host.
 #[derive(Parser, Debug)]
 #[command(name = "wfengine", version, override_help = OVERVIEW, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Print JSON to stdout
-    #[arg(long, global = true)]
+    /// Print JSON: one document, or a line for each item
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
+
+/// What else there is to know about `submit`.
+const SUBMIT_NEXT: &str = "\
+A run begins once a node serves on a host that may run it: `wfengine serve`
+starts one here. Until then the submission is kept. `wfengine run FILE` needs
+no node: it executes the file here and now.";
+
+/// How the verbs of `task` belong together.
+const TASK_NEXT: &str = "\
+A task goes from `submit` to one program, which takes it with `next` and ends
+it with `complete` or `fail`. A program that falls silent loses its task when
+the lease ends, and another may take it.
+
+  wfengine task submit --task-id report-7
+  wfengine task next --lease 10m
+  wfengine task complete report-7 --result '{\"pages\": 3}'
+  wfengine task result report-7
+
+`wfengine work -- COMMAND` does `next`, then `complete` or `fail`, in a loop.";
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Execute a workflow file here and now, and stream its log
     Run(RunArgs),
-    /// Submit a workflow file; the ownership rule decides which host runs it
+    /// Hand a workflow file to the cluster; the ownership rule decides which host runs it
+    #[command(after_help = SUBMIT_NEXT)]
     Submit(SubmitArgs),
     /// List runs
     List(ListArgs),
@@ -47,8 +70,8 @@ pub(crate) enum Verb {
     Owner(OwnerArgs),
     /// Hamming distance between two hashes (64 hexadecimal digits) or texts (hashed first)
     Distance(DistanceArgs),
-    /// Tasks for programs that do their own work
-    #[command(subcommand)]
+    /// Tasks: work that programs of your own take, do and report
+    #[command(subcommand, after_help = TASK_NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Task(TaskVerb),
     /// Take tasks in a loop and run a command for each
     Work(WorkArgs),
@@ -98,20 +121,20 @@ pub(crate) struct IdArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct InputArgs {
-    /// A dispatch input; repeat for more
+    /// An input of the workflow (`on.workflow_dispatch.inputs`); repeat for more
     #[arg(long = "input", value_name = "NAME=VALUE")]
     pub(crate) inputs: Vec<String>,
-    /// Dispatch inputs as one JSON object
+    /// Inputs as one JSON object
     #[arg(long = "inputs", value_name = "JSON")]
     pub(crate) inputs_json: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// The workflow file
+    /// The workflow file, such as .github/workflows/ci.yml
     #[arg(required_unless_present = "example")]
     pub(crate) file: Option<PathBuf>,
-    /// Run a bundled example instead of a file
+    /// Run a bundled example instead of a file; `wfengine example` lists them
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     pub(crate) example: Option<String>,
     #[command(flatten)]
@@ -123,22 +146,29 @@ pub(crate) struct RunArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct PriorityChoice {
-    /// Lower runs first: 1 critical, 3 normal, 5 background (above 0, at most 1000)
+    /// Lower runs first: 1 critical, 3 normal (the default), 5 background; above 0, at most 1000
     #[arg(long, value_name = "P")]
     pub(crate) priority: Option<String>,
-    /// The other direction: 10 first, 1 last
+    /// The same the other way round, instead of --priority: 10 runs first, 1 last
     #[arg(long, value_name = "N", conflicts_with = "priority")]
     pub(crate) urgency: Option<u32>,
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct BackoffChoice {
+    /// Wait A before the first retry and twice as long before each further one, at most B
+    #[arg(long, value_name = "A..B", default_value = "10s..5m")]
+    pub(crate) backoff: String,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct SubmitArgs {
-    /// The workflow file
+    /// The workflow file, such as .github/workflows/ci.yml
     pub(crate) file: PathBuf,
-    /// Wait until the run has ended; the exit status is its conclusion
+    /// Wait until the run, with its retries, has ended; the exit status is that of the last attempt
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Wait and print the log as it is written
+    /// As --wait, and print the log as it is written
     #[arg(long)]
     pub(crate) follow: bool,
     /// What to call the run
@@ -146,7 +176,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
-    /// Your own data, a JSON object
+    /// Data of your own to keep with the run, a JSON object
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata: Option<String>,
     #[command(flatten)]
@@ -154,13 +184,12 @@ pub(crate) struct SubmitArgs {
     /// Submit again up to N times when the run fails
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) retries: u32,
-    /// Wait between such attempts, e.g. 10s..5m
-    #[arg(long, value_name = "A..B")]
-    pub(crate) backoff: Option<String>,
-    /// Return once N other peers hold the submission and its sources
+    #[command(flatten)]
+    pub(crate) backoff: BackoffChoice,
+    /// Return only once N other peers hold the submission and its sources
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) copies: u32,
-    /// Name the run: the same id with the same content is the same run, wherever it is submitted
+    /// Submit at most once: the same id with the same content is the same run, wherever it is submitted
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
 }
@@ -231,7 +260,7 @@ pub(crate) struct DistanceArgs {
 /// Tasks for programs.
 #[derive(Subcommand, Debug)]
 pub(crate) enum TaskVerb {
-    /// Submit a task
+    /// Submit a task for a program to take
     Submit(TaskSubmitArgs),
     /// Take the next task this node may claim
     Next(TaskNextArgs),
@@ -239,9 +268,9 @@ pub(crate) enum TaskVerb {
     Complete(TaskCompleteArgs),
     /// Record that a task failed
     Fail(TaskFailArgs),
-    /// Give a task back
+    /// Give a task back, for another program to take
     Release(HeldTaskArgs),
-    /// Extend the lease of a task
+    /// Hold a task for longer
     Extend(TaskExtendArgs),
     /// Print a task's result
     Result(IdArgs),
@@ -250,27 +279,29 @@ pub(crate) enum TaskVerb {
 #[derive(Args, Debug)]
 pub(crate) struct TaskSubmitArgs {
     /// The task's id: the same id with the same content is the same task
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     pub(crate) task_id: String,
-    /// What kind of work it is
-    #[arg(long, default_value = "")]
+    /// What kind of work it is, for the program that takes it
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(crate) workflow_id: String,
-    /// What people call it
+    /// What people call it; the id by default
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Routing tags and free labels
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    /// Routing tags (`wfengine tags` lists them) and labels of your own
+    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
-    /// The program's own data, a JSON object
+    /// Data for the program that takes it, a JSON object
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata: Option<String>,
     #[command(flatten)]
     pub(crate) priority: PriorityChoice,
-    /// Submit again up to N times when it fails with --retry
-    #[arg(long, default_value_t = 0)]
+    /// Submit again up to N times when it fails under `work`, or by `task fail --retry`
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) retries: u32,
-    /// Return once N other peers hold the submission
-    #[arg(long, default_value_t = 0)]
+    #[command(flatten)]
+    pub(crate) backoff: BackoffChoice,
+    /// Return only once N other peers hold the submission
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) copies: u32,
 }
 
@@ -280,20 +311,20 @@ pub(crate) struct TaskNextArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long the task is held before it is offered again
-    #[arg(long, default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub(crate) lease: String,
     /// Only tasks with all of these tags
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
 }
 
 /// A task that was handed out.
 #[derive(Args, Debug)]
 pub(crate) struct HeldTaskArgs {
-    /// The task
+    /// The task's id
     pub(crate) id: String,
     /// The fencing token it was handed out with: refused if it was handed to somebody else since
-    #[arg(long, env = "WFENGINE_FENCING_TOKEN")]
+    #[arg(long, env = "WFENGINE_FENCING_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 }
 
@@ -310,8 +341,8 @@ pub(crate) struct TaskCompleteArgs {
 pub(crate) struct TaskFailArgs {
     #[command(flatten)]
     pub(crate) task: HeldTaskArgs,
-    /// What went wrong
-    #[arg(long)]
+    /// What went wrong, for people to read
+    #[arg(long, value_name = "TEXT")]
     pub(crate) error: String,
     /// Let it be submitted again if it has retries left
     #[arg(long)]
@@ -323,25 +354,25 @@ pub(crate) struct TaskExtendArgs {
     #[command(flatten)]
     pub(crate) task: HeldTaskArgs,
     /// How long from now
-    #[arg(long, default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub(crate) lease: String,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct WorkArgs {
     /// How long a task is held; extended while the command runs
-    #[arg(long, default_value = "1m")]
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub(crate) lease: String,
     /// Only tasks with all of these tags
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     /// Stop after N tasks
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// Stop when there is no task instead of waiting
     #[arg(long)]
     pub(crate) until_empty: bool,
-    /// The command; the task comes as JSON on its standard input
+    /// The command; the task comes as JSON on its standard input, what it prints is the result
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
 }

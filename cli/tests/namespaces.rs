@@ -198,8 +198,12 @@ fn two_hosts_that_only_meet_a_third_are_one_cluster() {
     let _serving = b.start(&["serve"]);
     b.says(&["allow", "--any"]);
     let _joined = (join(&a, &b), join(&c, &b));
-    let members = |host: &Host| host.ask(&json!("peers"))["peers"].as_array().unwrap().len();
-    until("all know all", seconds(20), || [&a, &b, &c].iter().all(|host| members(host) == 3).then_some(()));
+    // a job may be claimed over the head of whoever is not known to be alive yet
+    let alive = |host: &Host| {
+        let peers = host.ask(&json!("peers"));
+        peers["peers"].as_array().unwrap().iter().filter(|peer| peer["alive"] == true).count()
+    };
+    until("all know all", seconds(20), || [&a, &b, &c].iter().all(|host| alive(host) == 3).then_some(()));
 
     let (id, begun) = until("c begins a job of a's", seconds(60), || {
         let begun = Instant::now();
@@ -212,6 +216,11 @@ fn two_hosts_that_only_meet_a_third_are_one_cluster() {
         });
         (job(&run)?["peer"] == "c").then_some((id, begun))
     });
+    until("a reads through b what c's job prints while it runs", seconds(12), || {
+        let read = a.run(&["logs", &id]);
+        String::from_utf8(read.stdout).unwrap().contains("here is c").then_some(())
+    });
+    assert!(!is_over(&a.show(&id)));
     let run = until("the long job ends", seconds(60), || Some(a.show(&id)).filter(is_over));
     assert!(begun.elapsed() >= seconds(LONG));
     let only = job(&run).unwrap();

@@ -1,8 +1,9 @@
 //! `run`: execute a workflow file here and now.
 
+mod source;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use wfengine_executor::environment::visible_of_host;
@@ -17,6 +18,7 @@ use crate::handlers::answers::{Progress, RunView};
 use crate::handlers::{self, Request};
 use crate::submission::{Wishes, git_facts};
 use crate::terminal;
+pub(super) use source::read_source;
 
 pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failure> {
     let here = std::env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))?;
@@ -115,27 +117,6 @@ fn conclude(run: &RunView) {
     let short = run.id.get(..12).unwrap_or(&run.id);
     terminal::line(&format!("run {short} {}: {}{reason}", run.name, run.status));
     terminal::line(&format!("next: wfengine show {short}   or prove it: wfengine replay --verify"));
-}
-
-/// Reads a workflow file, bounded, as UTF-8.
-pub(super) fn read_source(file: &Path) -> Result<String, Failure> {
-    const BYTES_MAX: u64 = 512 * 1024;
-    let failed = |error: std::io::Error| Failure::io("read", file, &error);
-    let mut bytes = Vec::new();
-    // a pipe or a device does not say how long it is
-    std::fs::File::open(file)
-        .and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(Failure::bad_input(format!(
-            "{} is larger than the 512 KiB that a workflow file may have",
-            file.display()
-        )));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Failure::bad_input(format!("{} is not UTF-8 at byte {at}: save it as UTF-8", file.display()))
-    })
 }
 
 /// `--input name=value` and `--inputs '{…}'` together.

@@ -1,12 +1,14 @@
 //! `submit`: let the ownership rule decide which host runs a workflow file.
 
+use std::cell::RefCell;
+
 use super::Globals;
 use super::interrupt::Interrupts;
 use super::logs::Printer;
 use super::run::{actor, inputs, read_source};
 use crate::args::SubmitArgs;
 use crate::error::{Exit, Failure};
-use crate::handlers::answers::{RunView, Submitted};
+use crate::handlers::answers::{Progress, RunView, Submitted};
 use crate::handlers::{self, Request};
 use crate::submission::{Wishes, duration_ms, git_facts, priority_milli};
 use crate::terminal;
@@ -25,11 +27,12 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
         metadata: args.metadata,
         priority_milli: priority_milli(args.priority.priority.as_deref(), args.priority.urgency)?,
         retries: args.retries,
-        backoff_ms: backoff(args.backoff.as_deref())?,
+        backoff_ms: backoff(&args.backoff.backoff)?,
         id: args.id,
         repository: git_facts(&folder),
         actor: actor(),
     };
+    let retries = wishes.retries;
     let request = Request::Submit { path, source, wishes, copies: args.copies };
     let (json, wait, follow) = (globals.json, args.wait, args.follow);
     let mut interrupts = Interrupts::listen()?;
@@ -44,20 +47,31 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
             if !(wait || follow) {
                 return Ok(Exit::Success);
             }
+            // of several attempts the one that is waited for
+            let current = RefCell::new(id.clone());
             let mut printer = Printer::new(json);
-            let ended = door.stream(Request::Wait { id: id.clone(), logs: follow }, |progress| printer.print(&progress));
+            let ended = door.stream(Request::Wait { id, logs: follow }, |progress| match progress {
+                // standard output is for the run alone, unless its log was asked for
+                Progress::Note { text } if !follow => terminal::note(&text),
+                progress => {
+                    if let Progress::Submitted { run } = &progress {
+                        current.replace(run.clone());
+                    }
+                    if follow {
+                        printer.print(&progress);
+                    }
+                }
+            });
             let run: RunView = tokio::select! {
                 run = ended => run?,
-                why = interrupts.next() => {
-                    let short = id.get(..12).unwrap_or(&id);
-                    let text = format!("{why}; the run goes on: `wfengine show {short}`, or `wfengine cancel {short}`");
-                    return Err(Failure::new(Exit::Failure, text));
-                }
+                why = interrupts.next() => return Err(left(why, &current.borrow(), retries)),
             };
             if json {
                 terminal::json(&run);
             } else {
-                terminal::line(&format!("run {}: {}", run.id.get(..12).unwrap_or(&run.id), run.status));
+                let attempt =
+                    if run.attempt > 1 { format!(" (attempt {})", run.attempt) } else { String::new() };
+                terminal::line(&format!("run {}: {}{attempt}", short(&run.id), run.status));
             }
             Ok(handlers::exit_of(&run))
         }
@@ -65,6 +79,20 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
         (door, answer)
     })
     .await
+}
+
+/// What whoever stops waiting should know: the run goes on without them.
+fn left(why: &str, run: &str, retries: u32) -> Failure {
+    let short = short(run);
+    let again = if retries > 0 { ", and is submitted again if it fails" } else { "" };
+    Failure::new(
+        Exit::Failure,
+        format!("{why}; the run goes on{again}: `wfengine show {short}`, or `wfengine cancel {short}`"),
+    )
+}
+
+fn short(run: &str) -> &str {
+    run.get(..12).unwrap_or(run)
 }
 
 /// Says what became of a submission.
@@ -77,7 +105,7 @@ pub(super) fn print(submitted: &Submitted, json: bool) {
         return;
     }
     let run = &submitted.run;
-    let short = run.id.get(..12).unwrap_or(&run.id);
+    let short = short(&run.id);
     let again = if submitted.already_so { " (submitted before with the same content)" } else { "" };
     terminal::line(&format!("run {short} {}: {}{again}", run.name, run.status));
     if !submitted.copies.is_empty() {
@@ -87,8 +115,7 @@ pub(super) fn print(submitted: &Submitted, json: bool) {
 }
 
 /// `A..B`, or one duration for both ends.
-pub(super) fn backoff(text: Option<&str>) -> Result<(u64, u64), Failure> {
-    let Some(text) = text else { return Ok((10_000, 300_000)) };
+pub(super) fn backoff(text: &str) -> Result<(u64, u64), Failure> {
     let (low, high) = text.split_once("..").unwrap_or((text, text));
     let (low, high) = (duration_ms("--backoff", low)?, duration_ms("--backoff", high)?);
     if low > high {

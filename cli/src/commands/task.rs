@@ -70,7 +70,7 @@ async fn submit(globals: &Globals, args: TaskSubmitArgs) -> Result<Exit, Failure
         metadata: args.metadata,
         priority_milli: priority_milli(args.priority.priority.as_deref(), args.priority.urgency)?,
         retries: args.retries,
-        backoff_ms: super::submit::backoff(None)?,
+        backoff_ms: super::submit::backoff(&args.backoff.backoff)?,
         actor: actor(),
         ..Wishes::default()
     };

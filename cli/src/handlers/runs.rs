@@ -1,5 +1,7 @@
 //! Runs: start, submit, watch, list, cancel, explain.
 
+mod attempts;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -151,12 +153,18 @@ pub(super) async fn wait_for_copies(
     Ok(holders.iter().map(|peer| views.peer_name(peer)).collect())
 }
 
+/// Waits until the run has ended, and so has every further attempt that its retries ask for; answers with the last one.
 pub(super) async fn wait(node: &Arc<Node>, id: &str, logs: bool, items: Items) -> Result<RunView, Failure> {
-    let target = resolve::target(node, id)?;
-    refuse_endless(node, &target.run, true)?;
-    let mut follower = Follower::new(node, target.run);
-    follower.follow(node, &items, logs).await?;
-    view(node, &target.run)
+    let mut run = resolve::target(node, id)?.run;
+    let mut follower = Follower::new(node, run);
+    loop {
+        refuse_endless(node, &run, true)?;
+        follower.follow(node, &items, logs).await?;
+        match attempts::next_submitted(node, &run, &items).await? {
+            Some((next, follower_of_next)) => (run, follower) = (next, follower_of_next),
+            None => return view(node, &run),
+        }
+    }
 }
 
 pub(super) fn list(

@@ -103,7 +103,19 @@ impl PeerAsk for Link {
         Box::pin(self.driver.fetch_blob(id))
     }
     fn follow_log(&self, peer: PeerId, job: JobId, offset: u64) -> PortFuture<'_, Vec<u8>> {
-        Box::pin(self.driver.follow_log(peer, job, offset))
+        Box::pin(async move {
+            let connected: Vec<PeerId> = self.driver.links().iter().map(|link| link.peer).collect();
+            if connected.contains(&peer) {
+                return self.driver.follow_log(peer, job, offset).await;
+            }
+            // two hosts that do not reach each other meet through any third
+            for through in connected {
+                if let Ok(bytes) = self.driver.follow_log(through, job, offset).await {
+                    return Ok(bytes);
+                }
+            }
+            Err(PortError::NobodyHas { what: format!("the log of job {}", job.short()) })
+        })
     }
 }
 
@@ -207,8 +219,9 @@ impl Host for NodeHost {
 
     fn log_part(&self, job: JobId, offset: u64) -> HostFuture<Option<(Vec<u8>, bool)>> {
         let path = self.node.running_log(&job);
+        let node = Arc::clone(&self.node);
         Box::pin(async move {
-            let path = path?;
+            let Some(path) = path else { return relayed_log_part(&node, job, offset).await };
             tokio::task::spawn_blocking(move || {
                 use std::io::{Read, Seek, SeekFrom};
                 let mut file = std::fs::File::open(path).ok()?;
@@ -245,6 +258,22 @@ impl Host for NodeHost {
             let _ = answered.send(Err(Failure::refused(text)));
         }
     }
+}
+
+/// Part of the log of a job that runs on a connected peer, for somebody who does not reach that peer. Never over a second peer in
+/// between, so a question goes round in no circle.
+async fn relayed_log_part(node: &Arc<Node>, job: JobId, offset: u64) -> Option<(Vec<u8>, bool)> {
+    let network = node.network()?;
+    let holder = {
+        let views = node.watcher().views();
+        let holders = views.runs().all_live().filter_map(|run| run.jobs.get(&job)?.holder());
+        holders.map(|claim| claim.peer()).next()?
+    };
+    if !network.connected().iter().any(|connected| connected.peer == holder) {
+        return None;
+    }
+    let bytes = network.follow_log(holder, job, offset).await.ok()?;
+    Some((bytes, false))
 }
 
 /// Looks an invite up and admits its bearer.

@@ -20,11 +20,43 @@ struct Walked {
 }
 
 /// Where segments begin, for every chain that was asked for. Grows by one number for 512 KiB of frames. Each chain has a lock of its
-/// own: walking a long one takes a while, and those who ask for others do not wait for it.
+/// own, held for one part of a walk: those who ask for other chains do not wait, and those who ask for the same walk it together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SegmentStarts(Arc<Mutex<BTreeMap<ChainId, Arc<Mutex<Walked>>>>>);
 
 impl SegmentStarts {
+    fn walked(&self, chain: &ChainId) -> Arc<Mutex<Walked>> {
+        let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwalked = || Walked { cursor: SegmentCursor::START, next_seq: 0, starts: Vec::new() };
+        Arc::clone(chains.entry(*chain).or_insert_with(|| Arc::new(Mutex::new(unwalked()))))
+    }
+
+    /// Walks towards a place, about a megabyte of frames further. Whether it was reached, or never will be: the log holds no such
+    /// place.
+    pub(super) fn walk_part(
+        &self,
+        watcher: &Watcher,
+        chain: &ChainId,
+        seq: u64,
+    ) -> Result<bool, StoreError> {
+        let walked = self.walked(chain);
+        let mut walked = walked.lock().unwrap_or_else(PoisonError::into_inner);
+        if walked.next_seq > seq {
+            return Ok(true);
+        }
+        let frames = watcher.chain_frames(chain, walked.next_seq, WALK_BYTES)?;
+        let is_end = frames.is_empty();
+        for stored in frames {
+            let header = stored.frame.header();
+            let Ok(slot) = walked.cursor.pass(stored.frame.bytes().len()) else { return Ok(true) };
+            if slot.place == Place::First {
+                walked.starts.push(header.first_seq);
+            }
+            walked.next_seq = header.end_seq();
+        }
+        Ok(is_end || walked.next_seq > seq)
+    }
+
     /// The segment that holds a place, and the place it begins with. Walks what was not walked before.
     fn of(
         &self,
@@ -32,25 +64,11 @@ impl SegmentStarts {
         chain: &ChainId,
         seq: u64,
     ) -> Result<Option<(SegmentNumber, u64)>, StoreError> {
-        let walked = {
-            let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let unwalked = || Walked { cursor: SegmentCursor::START, next_seq: 0, starts: Vec::new() };
-            Arc::clone(chains.entry(*chain).or_insert_with(|| Arc::new(Mutex::new(unwalked()))))
-        };
-        let mut walked = walked.lock().unwrap_or_else(PoisonError::into_inner);
-        while walked.next_seq <= seq {
-            let frames = watcher.chain_frames(chain, walked.next_seq, WALK_BYTES)?;
-            if frames.is_empty() {
-                return Ok(None);
-            }
-            for stored in frames {
-                let header = stored.frame.header();
-                let Ok(slot) = walked.cursor.pass(stored.frame.bytes().len()) else { return Ok(None) };
-                if slot.place == Place::First {
-                    walked.starts.push(header.first_seq);
-                }
-                walked.next_seq = header.end_seq();
-            }
+        while !self.walk_part(watcher, chain, seq)? {}
+        let walked = self.walked(chain);
+        let walked = walked.lock().unwrap_or_else(PoisonError::into_inner);
+        if walked.next_seq <= seq {
+            return Ok(None);
         }
         let number = walked.starts.partition_point(|start| *start <= seq).checked_sub(1);
         Ok(number.and_then(|number| Some((SegmentNumber(number as u64), *walked.starts.get(number)?))))

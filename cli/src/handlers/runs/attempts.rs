@@ -1,0 +1,212 @@
+//! The attempts of a run: which one follows a failed one, and waiting for it.
+//!
+//! A further attempt is a submission of its own under the same trigger key. The scheduler writes it once the backoff is over, at the
+//! submitter's node first; nothing is submitted here. [`Next::of`] asks what the scheduler asks, of the same views.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wfengine_core::views::job::Status;
+use wfengine_core::views::run::Run;
+use wfengine_storage_format::{RunId, run_id};
+
+use super::item;
+use crate::clock::show_duration;
+use crate::control::Items;
+use crate::error::Failure;
+use crate::handlers::answers::Progress;
+use crate::handlers::logs::Follower;
+use crate::node::{Mode, Node};
+
+/// How long an attempt may be late after its backoff. A node tries five times, 30 s apart, and another member begins at most 60 s
+/// after the submitter should have; when all of that came to nothing, nobody tries again.
+const LATE_MAX: Duration = Duration::from_secs(300);
+/// How often lines of other runs, which pile up meanwhile, are forgotten.
+const FORGET_LINES: Duration = Duration::from_secs(1);
+
+/// The attempt that follows a failed one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Next {
+    run: RunId,
+    /// From 2.
+    attempt: u32,
+    attempts_max: u32,
+    /// From the failure to the submission.
+    backoff: Duration,
+}
+
+impl Next {
+    /// The attempt that a run's retries ask for, whether it was submitted or not.
+    fn of(run: &Run) -> Option<Self> {
+        let submitted = run.submitted.as_ref()?;
+        let for_good =
+            run.jobs.values().any(|job| job.failed.is_some() && job.result.is_none() && !job.failed_retry);
+        let wanted = run.status == Status::Failed
+            && run.cancelled.is_none()
+            && submitted.attempt <= submitted.retries
+            && !for_good;
+        let attempt = submitted.attempt.checked_add(1).filter(|_| wanted)?;
+        let (shortest, longest) = submitted.backoff_ms;
+        let doubled = shortest.saturating_mul(1 << (submitted.attempt.saturating_sub(1)).min(20));
+        Some(Self {
+            run: run_id(&submitted.trigger_key, attempt),
+            attempt,
+            attempts_max: submitted.retries.saturating_add(1),
+            backoff: Duration::from_millis(doubled.max(shortest).min(longest)),
+        })
+    }
+
+    fn is_submitted(&self, node: &Node) -> bool {
+        node.watcher().run(&self.run).is_some_and(|run| run.submitted.is_some())
+    }
+}
+
+/// Waits until the attempt after a failed run is submitted, and says so; `None` if there is none to come. What happens to it is
+/// told from its submission on.
+pub(super) async fn next_submitted(
+    node: &Arc<Node>,
+    run: &RunId,
+    items: &Items,
+) -> Result<Option<(RunId, Follower)>, Failure> {
+    let wanted = || node.watcher().run(run).and_then(|run| Next::of(&run));
+    let Some(next) = wanted().filter(|_| !items.is_closed()) else { return Ok(None) };
+    let (before, short) = (next.attempt - 1, run.short());
+    let which = format!("attempt {} (of up to {})", next.attempt, next.attempts_max);
+    let text = if next.is_submitted(node) {
+        format!("attempt {before} failed, going on with {which}")
+    } else if node.mode == Mode::Command {
+        return Err(Failure::unreachable(format!(
+            "attempt {before} (run {short}) failed and {which} is to follow, but no node runs on this host that could submit it: start `wfengine serve`"
+        )));
+    } else {
+        let backoff = show_duration(u64::try_from(next.backoff.as_millis()).unwrap_or(u64::MAX));
+        format!("attempt {before} failed, waiting for {which}, which is submitted after {backoff}")
+    };
+    note(items, text).await;
+    let late = tokio::time::sleep(next.backoff.saturating_add(LATE_MAX));
+    tokio::pin!(late);
+    let mut commits = node.watcher().subscribe();
+    let mut earlier: Option<Follower> = None;
+    loop {
+        let follower = Follower::new(node, next.run);
+        if next.is_submitted(node) {
+            let _ = items.send(item(&Progress::Submitted { run: next.run.to_string() })).await;
+            // the one that listened before the submission was seen has missed nothing
+            return Ok(Some((next.run, earlier.unwrap_or(follower))));
+        }
+        // a result from elsewhere may have made the failed attempt a success
+        if wanted().is_none() {
+            return Ok(None);
+        }
+        earlier = Some(follower);
+        tokio::select! {
+            _ = commits.recv() => {}
+            () = tokio::time::sleep(FORGET_LINES) => {}
+            () = items.closed() => return Ok(None),
+            () = node.stopped() => {
+                return Err(Failure::unreachable(format!(
+                    "the node stops; it submits {which} once it is back"
+                )));
+            }
+            () = &mut late => {
+                let text = format!("{which} was not submitted in time: `wfengine rerun {short}` submits it");
+                note(items, text).await;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+async fn note(items: &Items, text: String) {
+    let _ = items.send(item(&Progress::Note { text })).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use wfengine_core::command::Command;
+    use wfengine_core::seal::Author;
+    use wfengine_core::time::WallMs;
+    use wfengine_storage_format::{
+        ChainId, ClusterFounded, EventId, Incarnation, JobClaimed, JobFailed, RunSubmitted, Signer,
+    };
+    use wfengine_store::{DataDir, Purpose, Store};
+
+    use super::*;
+    use crate::submission::{Wishes, task};
+
+    struct Host {
+        store: Store,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let data = DataDir::open(dir.path().join("data")).unwrap();
+            let signer = Signer::from_seed(&[1; 32]);
+            let chain = ChainId { author: signer.peer_id(), incarnation: Incarnation::from_bytes([1; 16]) };
+            let author = Author { signer: signer.clone(), chain };
+            let body = ClusterFounded { name: "home".into(), nonce: [0; 16], system: vec!["linux".into()] };
+            let cluster = Store::found(&data, &author, body, WallMs(1)).unwrap();
+            let fresh = Incarnation::from_bytes([2; 16]);
+            let (store, _) =
+                Store::open(&data.cluster_dir(&cluster), signer, Purpose::Serve, fresh, "boot").unwrap();
+            Self { store, _dir: dir }
+        }
+
+        fn ask(&self, command: Command) -> EventId {
+            self.store.recorder().ask_blocking(command, WallMs(2)).unwrap().events[0]
+        }
+
+        fn submit(&self, submission: RunSubmitted) -> (Run, EventId) {
+            let run = submission.run();
+            let id =
+                self.ask(Command::Submit { submission: Box::new(submission), plan: vec![], blobs: vec![] });
+            (self.store.watcher().run(&run).unwrap(), id)
+        }
+
+        /// Submits a run, and lets its job fail.
+        fn failed(&self, submission: RunSubmitted, retry: bool) -> Run {
+            let (open, submission) = self.submit(submission);
+            let (run, job) = (open.id, *open.jobs.keys().next().unwrap());
+            let claim = JobClaimed { run, job, submission, epoch: 1, supersedes: None };
+            let claim = Some(self.ask(Command::Claim(claim)));
+            let error = "no luck".to_owned();
+            let infrastructure = false;
+            self.ask(Command::Fail(JobFailed { run, job, claim, submission, error, infrastructure, retry }));
+            self.store.watcher().run(&run).unwrap()
+        }
+    }
+
+    fn submission(id: &str, attempt: u32) -> RunSubmitted {
+        let wishes = Wishes { retries: 2, backoff_ms: (50, 150), ..Wishes::default() };
+        RunSubmitted { attempt, ..task(id, "", &[], &wishes).unwrap().0 }
+    }
+
+    #[test]
+    fn a_failed_attempt_is_followed_by_the_next_after_a_doubling_backoff_until_there_are_no_more() {
+        let host = Host::new();
+        let mut waits = Vec::new();
+        for attempt in 1..=2 {
+            let failed = host.failed(submission("one", attempt), true);
+            let next = Next::of(&failed).unwrap();
+            assert_eq!((next.attempt, next.attempts_max), (attempt + 1, 3));
+            assert_eq!(next.run, submission("one", attempt + 1).run());
+            waits.push(next.backoff);
+        }
+        assert_eq!(waits, [50, 100].map(Duration::from_millis));
+        assert_eq!(Next::of(&host.failed(submission("one", 3), true)), None);
+    }
+
+    #[test]
+    fn nothing_follows_an_attempt_that_is_open_or_cancelled_or_failed_for_good() {
+        let host = Host::new();
+        let (open, _) = host.submit(submission("open", 1));
+        assert_eq!(Next::of(&open), None);
+        host.ask(Command::Cancel { run: open.id, reason: "not needed".to_owned() });
+        assert_eq!(Next::of(&host.store.watcher().run(&open.id).unwrap()), None);
+        let failed = host.failed(submission("hopeless", 1), false);
+        assert_eq!(failed.status, Status::Failed);
+        assert_eq!(Next::of(&failed), None);
+    }
+}
