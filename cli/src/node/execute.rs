@@ -71,7 +71,7 @@ pub(super) fn begin(node: &Arc<Node>, run: RunId, job: JobId, claim: EventId, to
     let log_path = log_dir(node).join(format!("{claim}.log"));
     held(&node.running).insert(claim, Running { job, log_path: log_path.clone(), control });
     let node = Arc::clone(node);
-    tokio::spawn(async move {
+    let execution = async move {
         let report = execute(&node, run, job, claim, token, log_path.clone(), controlled).await;
         if let Execution::Unable { why } | Execution::Faulted { why, .. } = &report {
             tracing::warn!(%run, %job, why, "the job was not executed");
@@ -80,7 +80,10 @@ pub(super) fn begin(node: &Arc<Node>, run: RunId, job: JobId, claim: EventId, to
         node.report(claim, report);
         held(&node.running).remove(&claim);
         let _ = std::fs::remove_file(log_path);
-    });
+    };
+    // on a thread of its own: hashing a workspace or a slow disk under the log must not make the node late
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(execution));
 }
 
 /// Tells an execution, or the program that holds a task, to stop.

@@ -14,7 +14,7 @@ use wfengine_protocol::{
     Membership, Output, Question, Reply, RequestId, Role,
 };
 use wfengine_storage_format::{BlobId, EventId, JobId, PeerId, VerifiedFrame};
-use wfengine_store::{Blobs, Committed, Watcher};
+use wfengine_store::{Blobs, Committed, Recorder, Watcher};
 
 use super::admitting::{NotCommitted, carry};
 use super::asking::Asked;
@@ -67,6 +67,9 @@ pub(super) enum Control {
 pub(super) struct Machine {
     pub(super) endpoint: Endpoint,
     pub(super) watcher: Watcher,
+    pub(super) recorder: Recorder,
+    /// The other members, as of the last roster.
+    pub(super) members: BTreeSet<PeerId>,
     pub(super) blobs: Blobs,
     pub(super) host: Arc<dyn Host>,
     pub(super) exchange: Exchange,
@@ -109,7 +112,8 @@ impl Machine {
         let (messages, message) = mpsc::channel(MESSAGES_WAITING_MAX);
         let (datagrams, datagram) = mpsc::channel(DATAGRAMS_WAITING_MAX);
         let (admitting, admitted) = mpsc::unbounded_channel();
-        tokio::spawn(carry(admitted, start.recorder.clone(), inputs.clone()));
+        let recorder = start.recorder;
+        tokio::spawn(carry(admitted, recorder.clone(), inputs.clone()));
         let now = start.host.now().monotonic;
         let news = start.watcher.subscribe();
         let (frontier, frames_told, starts) = {
@@ -138,6 +142,8 @@ impl Machine {
             membership: Membership::new(me, starts, other_seed),
             endpoint: start.endpoint,
             watcher: start.watcher,
+            recorder,
+            members: BTreeSet::new(),
             blobs: start.blobs,
             host: start.host,
             join: start.join,

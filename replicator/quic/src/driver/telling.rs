@@ -118,6 +118,11 @@ impl Machine {
         }
         let members: BTreeSet<PeerId> = members.into_iter().filter(|peer| *peer != me).collect();
         self.book.keep_members(&members);
+        for removed in self.members.difference(&members) {
+            // what a former member brought and nobody can admit yet makes room; a writer that is gone needs none
+            let _ = self.recorder.forget_peer(*removed);
+        }
+        self.members.clone_from(&members);
         self.membership.set_members(members);
     }
 }
