@@ -1,12 +1,14 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
 mod overview;
+mod tasks;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use overview::OVERVIEW;
+pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 
 /// Heading of the options that every verb has.
 const EVERYWHERE: &str = "Options of every verb";
@@ -30,19 +32,6 @@ const SUBMIT_NEXT: &str = "\
 A run begins once a node serves on a host that may run it: `wfengine serve`
 starts one here. Until then the submission is kept. `wfengine run FILE` needs
 no node: it executes the file here and now.";
-
-/// How the verbs of `task` belong together.
-const TASK_NEXT: &str = "\
-A task goes from `submit` to one program, which takes it with `next` and ends
-it with `complete` or `fail`. A program that falls silent loses its task when
-the lease ends, and another may take it.
-
-  wfengine task submit --task-id report-7
-  wfengine task next --lease 10m
-  wfengine task complete report-7 --result '{\"pages\": 3}'
-  wfengine task result report-7
-
-`wfengine work -- COMMAND` does `next`, then `complete` or `fail`, in a loop.";
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
@@ -71,7 +60,7 @@ pub(crate) enum Verb {
     /// Hamming distance between two hashes (64 hexadecimal digits) or texts (hashed first)
     Distance(DistanceArgs),
     /// Tasks: work that programs of your own take, do and report
-    #[command(subcommand, after_help = TASK_NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    #[command(subcommand, after_help = tasks::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Task(TaskVerb),
     /// Take tasks in a loop and run a command for each
     Work(WorkArgs),
@@ -255,126 +244,6 @@ pub(crate) struct DistanceArgs {
     pub(crate) a: String,
     /// The other
     pub(crate) b: String,
-}
-
-/// Tasks for programs.
-#[derive(Subcommand, Debug)]
-pub(crate) enum TaskVerb {
-    /// Submit a task for a program to take
-    Submit(TaskSubmitArgs),
-    /// Take the next task this node may claim
-    Next(TaskNextArgs),
-    /// Record a task's result
-    Complete(TaskCompleteArgs),
-    /// Record that a task failed
-    Fail(TaskFailArgs),
-    /// Give a task back, for another program to take
-    Release(HeldTaskArgs),
-    /// Hold a task for longer
-    Extend(TaskExtendArgs),
-    /// Print a task's result
-    Result(IdArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct TaskSubmitArgs {
-    /// The task's id: the same id with the same content is the same task
-    #[arg(long, value_name = "ID")]
-    pub(crate) task_id: String,
-    /// What kind of work it is, for the program that takes it
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub(crate) workflow_id: String,
-    /// What people call it; the id by default
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Routing tags (`wfengine tags` lists them) and labels of your own
-    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
-    pub(crate) tags: Vec<String>,
-    /// Data for the program that takes it, a JSON object
-    #[arg(long, value_name = "JSON")]
-    pub(crate) metadata: Option<String>,
-    #[command(flatten)]
-    pub(crate) priority: PriorityChoice,
-    /// Submit again up to N times when it fails under `work`, or by `task fail --retry`
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) retries: u32,
-    #[command(flatten)]
-    pub(crate) backoff: BackoffChoice,
-    /// Return only once N other peers hold the submission
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) copies: u32,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct TaskNextArgs {
-    /// Wait until there is one
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// How long the task is held before it is offered again
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
-    pub(crate) lease: String,
-    /// Only tasks with all of these tags
-    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
-    pub(crate) tags: Vec<String>,
-}
-
-/// A task that was handed out.
-#[derive(Args, Debug)]
-pub(crate) struct HeldTaskArgs {
-    /// The task's id
-    pub(crate) id: String,
-    /// The fencing token it was handed out with: refused if it was handed to somebody else since
-    #[arg(long, env = "WFENGINE_FENCING_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct TaskCompleteArgs {
-    #[command(flatten)]
-    pub(crate) task: HeldTaskArgs,
-    /// Its result: a JSON text, or @FILE
-    #[arg(long, value_name = "JSON|@FILE")]
-    pub(crate) result: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct TaskFailArgs {
-    #[command(flatten)]
-    pub(crate) task: HeldTaskArgs,
-    /// What went wrong, for people to read
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) error: String,
-    /// Let it be submitted again if it has retries left
-    #[arg(long)]
-    pub(crate) retry: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct TaskExtendArgs {
-    #[command(flatten)]
-    pub(crate) task: HeldTaskArgs,
-    /// How long from now
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
-    pub(crate) lease: String,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct WorkArgs {
-    /// How long a task is held; extended while the command runs
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
-    pub(crate) lease: String,
-    /// Only tasks with all of these tags
-    #[arg(long, value_name = "TAG", num_args = 1.., value_delimiter = ',')]
-    pub(crate) tags: Vec<String>,
-    /// Stop after N tasks
-    #[arg(long, value_name = "N")]
-    pub(crate) count: Option<u64>,
-    /// Stop when there is no task instead of waiting
-    #[arg(long)]
-    pub(crate) until_empty: bool,
-    /// The command; the task comes as JSON on its standard input, what it prints is the result
-    #[arg(last = true, required = true)]
-    pub(crate) command: Vec<String>,
 }
 
 #[derive(Args, Debug)]

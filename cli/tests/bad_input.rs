@@ -59,8 +59,8 @@ fn a_file_that_is_no_workflow_at_all_is_refused() {
         ("utf16.yml", vec!["utf16.yml", "UTF-8"]),
         ("binary.yml", vec!["binary.yml"]),
         ("huge.yml", vec!["huge.yml", "512 KiB"]),
-        ("folder.yml", vec!["folder.yml", "directory"]),
-        ("missing.yml", vec!["missing.yml", "No such file"]),
+        ("folder.yml", vec!["folder.yml is a directory", ".github/workflows"]),
+        ("missing.yml", vec!["no such file: missing.yml", "wfengine example hello", ".github/workflows"]),
         // a device that never ends
         ("/dev/zero", vec!["/dev/zero", "512 KiB"]),
     ] {
@@ -69,6 +69,37 @@ fn a_file_that_is_no_workflow_at_all_is_refused() {
         }
     }
     assert!(!house.data().exists());
+}
+
+#[test]
+fn a_missing_file_comes_with_the_files_that_may_have_been_meant() {
+    let house = House::new();
+    for folder in [".github/workflows", ".wfengine/workflows"] {
+        std::fs::create_dir_all(house.desk().join(folder)).unwrap();
+    }
+    for file in ["hello.yml", ".github/workflows/build-and-test.yml", ".wfengine/workflows/build.yaml"] {
+        house.put(file, "");
+    }
+    house.put(".github/workflows/notes.txt", "");
+    let meant = |named: &str| -> Vec<String> {
+        let said = house.ask(&["run", named]).ends(2);
+        assert_eq!(house.ask(&["submit", named]).ends(2).err, said.err);
+        let candidates = said.err.lines().filter_map(|line| line.trim().strip_prefix("did you mean "));
+        candidates.map(|candidate| candidate.trim_end_matches('?').to_owned()).collect()
+    };
+    let both = [".github/workflows/build-and-test.yml", ".wfengine/workflows/build.yaml"];
+    assert_eq!(meant("build.yml"), both);
+    assert_eq!(meant("build"), both);
+    assert_eq!(meant("biuld.yml"), [".wfengine/workflows/build.yaml"]);
+    assert_eq!(meant("./helo.yml"), ["./hello.yml"]);
+    assert_eq!(meant(".github/workflows/build.yml"), both);
+    assert!(meant("notes.yml").is_empty());
+    // an example that was not written yet
+    house.ask(&["run", "scrape.yml"]).ends(2).complains(&["`wfengine example scrape` writes it"]);
+    // a directory is not guessed into
+    assert_eq!(meant(".github/workflows"), [".github/workflows/build-and-test.yml"]);
+    assert_eq!(meant("."), ["hello.yml", both[0], both[1]]);
+    assert!(!house.data().exists(), "a bad file opens nothing");
 }
 
 #[test]
@@ -105,6 +136,7 @@ fn wrong_options_end_with_status_2_and_say_which() {
         (vec!["submit", "w.yml", "--metadata", "{"], "not JSON"),
         (vec!["submit", "w.yml", "--backoff", "5s..1s"], "shorter"),
         (vec!["task", "submit", "--task-id", ""], "--task-id"),
+        (vec!["task", "submit", "--task-id", "one", "--backoff", "5s..1s"], "shorter"),
         (vec!["task", "submit", "--task-id", &long], "256"),
         (vec!["task", "next", "--lease", "soon"], "--lease soon"),
         (vec!["task", "next", "--lease", "0"], "--lease"),

@@ -185,6 +185,78 @@ fn a_failed_run_is_submitted_again_as_often_as_it_may_be() {
 }
 
 #[test]
+fn whoever_waits_for_a_run_with_retries_is_told_of_each_attempt_and_ends_as_the_last_one_does() {
+    let house = House::new();
+    house.put_script(
+        "flaky.yml",
+        "if [ -e {desk}/once ]; then echo second try; else touch {desk}/once; echo first try; exit 1; fi",
+    );
+    house.put_script("bad.yml", "exit 1");
+    let _node = house.serve();
+    let patient = ["--retries", "2", "--backoff", "50ms..100ms"];
+    let said = house.ask(&[&["submit", "flaky.yml", "--follow"], patient.as_slice()].concat()).ends(0);
+    for part in ["first try", "second try", "completed (attempt 2)"] {
+        assert!(said.out.contains(part), "`{part}` is not in {said:?}");
+    }
+    let said = said.complains(&["attempt 1 failed", "attempt 2 (of up to 3)"]);
+    assert!(!said.err.contains("attempt 2 failed"), "{said:?}");
+    // with --json the run as it ended is the one document all the same
+    let bad = [&["--json", "submit", "bad.yml", "--id", "bad", "--wait"], patient.as_slice()].concat();
+    let said = house.ask(&bad).ends(1).complains(&["attempt 1 failed", "attempt 2 failed", "attempt 3"]);
+    let documents = said.json();
+    assert_eq!(documents.len(), 1, "{documents:?}");
+    assert_eq!((text(&documents[0], "status"), documents[0].get("attempt").unwrap()), ("failed", &3.into()));
+    // whoever comes later goes through the same attempts
+    let again = house.ask(&["submit", "bad.yml", "--id", "bad", "--wait"]).ends(1);
+    let again = again.complains(&["going on with attempt 2 (of up to 3)", "going on with attempt 3"]);
+    assert!(again.out.contains("failed (attempt 3)"), "{again:?}");
+}
+
+#[test]
+fn an_attempt_that_is_cancelled_is_the_last_one() {
+    let house = House::new();
+    house.put_script(
+        "gated.yml",
+        "if [ -e {desk}/once ]; then echo $$ > {desk}/pid; sleep 600; else touch {desk}/once; exit 1; fi",
+    );
+    let _node = house.serve();
+    let follower = house.begin(&[
+        "submit",
+        "gated.yml",
+        "--id",
+        "one",
+        "--follow",
+        "--retries",
+        "5",
+        "--backoff",
+        "50ms",
+    ]);
+    pid_in(&house.desk().join("pid"));
+    house.ask(&["cancel", "one"]).ends(0);
+    let said = follower.end().ends(1);
+    assert!(said.out.contains("cancelled (attempt 2)") && !said.err.contains("attempt 3"), "{said:?}");
+}
+
+#[test]
+fn whoever_waits_for_the_next_attempt_may_leave_and_is_told_when_the_node_does() {
+    let house = House::new();
+    house.put_script("bad.yml", "exit 1");
+    let node = house.serve();
+    let submit =
+        ["submit", "bad.yml", "--id", "bad", "--wait", "--retries", "1", "--backoff", "1h"].as_slice();
+    let mut impatient = house.begin(submit);
+    impatient
+        .wait_for("attempt 1 failed, waiting for attempt 2 (of up to 2), which is submitted after 1h00m");
+    impatient.signal(Signal::INT);
+    impatient.end().ends(1).complains(&["the run goes on, and is submitted again if it fails"]);
+    let mut patient = house.begin(submit);
+    patient.wait_for("waiting for attempt 2");
+    node.stop().ends(0);
+    patient.end().ends(4).complains(&["the node stops", "once it is back"]);
+    house.ask(submit).ends(4).complains(&["attempt 2 (of up to 2) is to follow", "wfengine serve"]);
+}
+
+#[test]
 fn a_followed_log_shows_the_jobs_that_are_planned_later_too() {
     let house = House::new();
     house.put_script("unused.yml", "true");

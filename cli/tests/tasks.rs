@@ -80,14 +80,14 @@ fn without_a_node_a_result_after_the_lease_counts_while_nobody_else_took_the_tas
     const LEASE: Duration = Duration::from_millis(500);
     let house = House::new();
     submit(&house, "late", &[]);
-    let taken = Instant::now();
     next(&house, &["--lease", "500ms"]).unwrap();
+    let taken = Instant::now();
     until("the lease is over", || (taken.elapsed() > LEASE).then_some(()));
     house.ask(&["task", "extend", "late"]).ends(3).complains(&["the lease of task late is over"]);
     house.ask(&["task", "complete", "late", "--result", "1"]).ends(0);
     submit(&house, "lost", &[]);
-    let taken = Instant::now();
     let first = next(&house, &["--lease", "500ms"]).unwrap();
+    let taken = Instant::now();
     until("the lease is over", || (taken.elapsed() > LEASE).then_some(()));
     let second = next(&house, &[]).expect("the lease was over");
     assert_eq!((text(&second, "task_id"), text(&second, "run")), ("lost", text(&first, "run")));
@@ -208,6 +208,18 @@ fn only_tasks_with_the_tags_asked_for_are_handed_out() {
     }
     assert!(next(&house, &["--tags", "web-scraping"]).is_none());
     house.ask(&["task", "submit", "--task-id", "hub", "--tags", "github-api"]).ends(3).complains(&["GitHub"]);
+}
+
+#[test]
+fn a_task_that_failed_for_now_is_offered_again_after_its_backoff() {
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "one", &["--retries", "1", "--backoff", "50ms..100ms"]);
+    let first = next(&house, &["--wait"]).unwrap();
+    house.ask(&["task", "fail", "one", "--error", "no luck", "--retry"]).ends(0);
+    let second = next(&house, &["--wait"]).unwrap();
+    assert_eq!((text(&second, "task_id"), second.get("attempt").unwrap()), ("one", &2.into()));
+    assert_eq!(text(&second, "idempotency_key"), text(&first, "idempotency_key"));
 }
 
 #[test]

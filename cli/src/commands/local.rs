@@ -53,6 +53,9 @@ fn print_status(globals: &Globals, status: &StatusView) {
     terminal::line(&format!("Runs Here: {}", status.runs_here));
     terminal::line(&format!("Merkle Clock Hash: {}", status.clock_hash));
     terminal::line(&format!("Clock Height: {} ({} events)", status.height, status.events));
+    if let Some(documents) = &status.documents {
+        terminal::line(&format!("Documents: {documents}"));
+    }
     terminal::line(&format!("Runs Jobs Of: {}", whose(&status.allows)));
     if let Some(declines) = &status.declines {
         terminal::line(&format!("Claims Nothing: {declines}"));

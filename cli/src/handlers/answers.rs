@@ -1,6 +1,7 @@
 //! The values that answers are made of: what `--json` prints. Field names are stable; fields may be added.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wfengine_core::views::Views;
@@ -322,9 +323,58 @@ pub(crate) struct StatusView {
     pub(crate) clock_hash: String,
     pub(crate) height: u64,
     pub(crate) events: u64,
+    /// The automerge documents that follow the log, or null when not serving.
+    pub(crate) documents: Option<DocumentsView>,
     pub(crate) allows: AllowView,
     /// Why it claims nothing, if so.
     pub(crate) declines: Option<String>,
+}
+
+/// The automerge documents kept behind the log, in figures since the node started. They decide nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DocumentsView {
+    /// Documents that are open, one a chain.
+    pub(crate) open: u64,
+    /// Changes that automerge took one by one.
+    pub(crate) changes: u64,
+    /// Documents made from stored frames in one go.
+    pub(crate) rebuilt: u64,
+    /// How often automerge and this node did not come to the same; anything but 0 is a fault of the software.
+    pub(crate) disagreements: u64,
+    /// Chains without a document until the node starts anew.
+    pub(crate) given_up: u64,
+}
+
+impl fmt::Display for DocumentsView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} open, {} changes", grouped(self.open), grouped(self.changes))?;
+        if self.rebuilt > 0 {
+            write!(f, ", {} made from the log", grouped(self.rebuilt))?;
+        }
+        if self.disagreements > 0 {
+            write!(f, ", {} DISAGREEMENTS WITH THE LOG", grouped(self.disagreements))?;
+        }
+        if self.given_up > 0 {
+            write!(f, ", {} GIVEN UP", grouped(self.given_up))?;
+        }
+        if self.disagreements + self.given_up > 0 {
+            write!(f, ": please report what the node printed; the log itself is not touched")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The merkle clock.
@@ -421,4 +471,23 @@ pub(crate) struct DigestView {
     pub(crate) clock_hash: String,
     pub(crate) events: u64,
     pub(crate) frames: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_say_what_is_wrong_with_them_and_nothing_else() {
+        let well = DocumentsView { open: 3, changes: 1_204, rebuilt: 0, disagreements: 0, given_up: 0 };
+        assert_eq!(well.to_string(), "3 open, 1,204 changes");
+        let rebuilt = DocumentsView { rebuilt: 2, changes: 12_345_678, ..well.clone() };
+        assert_eq!(rebuilt.to_string(), "3 open, 12,345,678 changes, 2 made from the log");
+        let wrong = DocumentsView { disagreements: 2, given_up: 1, ..well };
+        assert_eq!(
+            wrong.to_string(),
+            "3 open, 1,204 changes, 2 DISAGREEMENTS WITH THE LOG, 1 GIVEN UP: please report what the node printed; \
+             the log itself is not touched"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use wfengine_core::command::Command;
 use wfengine_core::views::VIEWS_VERSION;
 use wfengine_core::views::job::Status;
 use wfengine_protocol::join::JoinLine;
+use wfengine_quic::driver::Documents;
 use wfengine_storage_format::limits::CUTS_MAX;
 use wfengine_storage_format::{
     BlobId, ChainCut, InviteKey, PeerDescribed, PeerInvited, PeerRevoked, Role, Roles, SignedFrame, Signer,
@@ -14,8 +15,8 @@ use wfengine_storage_format::{
 use wfengine_store::FrameOutcome;
 
 use super::answers::{
-    AllowView, ClockView, DigestView, Imported, InviteView, PeerView, PeersView, StatusView, SyncPeer,
-    SyncView,
+    AllowView, ClockView, DigestView, DocumentsView, Imported, InviteView, PeerView, PeersView, StatusView,
+    SyncPeer, SyncView,
 };
 use super::resolve;
 use crate::error::Failure;
@@ -65,8 +66,20 @@ pub(super) fn status(node: &Node) -> StatusView {
         clock_hash: hex(&frontier.clock_hash()),
         height: frontier.height(),
         events: frontier.events_len,
+        documents: node.network().map(|network| documents(&network.documents())),
         allows: allows(node, &settings),
         declines: declines.map(|reason| reason.text().to_owned()),
+    }
+}
+
+fn documents(documents: &Documents) -> DocumentsView {
+    let Documents { open, changes, rebuilt, disagreements, given_up } = documents;
+    DocumentsView {
+        open: open.len() as u64,
+        changes: *changes,
+        rebuilt: *rebuilt,
+        disagreements: *disagreements,
+        given_up: *given_up,
     }
 }
 

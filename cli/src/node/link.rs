@@ -8,7 +8,7 @@ use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::{Beat, Presence};
 use wfengine_core::time::Now;
 use wfengine_protocol::{JoinAnswer, JoinDecision, JoinLine, JoinRefusal, JoinRequest};
-use wfengine_quic::driver::{Driver, Host, HostFuture, Start};
+use wfengine_quic::driver::{Documents, Driver, Host, HostFuture, Start};
 use wfengine_quic::{Endpoint, Identity, Limits};
 use wfengine_storage_format::{BlobId, Body, EventId, Grant, JobId, PeerAdmitted, PeerId};
 use wfengine_store::AskError;
@@ -139,6 +139,10 @@ impl Network for Link {
                 standing: link.standing,
             })
             .collect()
+    }
+
+    fn documents(&self) -> Documents {
+        self.driver.documents()
     }
 
     fn add_address(&self, address: String) {

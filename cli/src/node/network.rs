@@ -1,6 +1,7 @@
 //! What the node needs of its network. Wired by `serve`; a short command has none.
 
 use wfengine_core::scheduler::Beat;
+use wfengine_quic::driver::Documents;
 use wfengine_storage_format::{BlobId, EventId, PeerId};
 use wfengine_store::port::{PeerAsk, PortFuture};
 
@@ -22,6 +23,8 @@ pub(crate) trait Network: PeerAsk {
     fn local_address(&self) -> String;
     /// Peers connected now.
     fn connected(&self) -> Vec<Connected>;
+    /// The automerge documents that follow the log.
+    fn documents(&self) -> Documents;
     /// Connects to an address, now and whenever the connection is lost.
     fn add_address(&self, address: String);
     /// Forgets an address.

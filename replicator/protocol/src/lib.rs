@@ -5,8 +5,8 @@
 //! first ([`filter`]). PROTOCOL.md beside this crate describes the bytes well enough for a second implementation.
 //!
 //! The way of a foreign chunk: [`ParsedChunk::parse`] → verify the frame inside → [`SegmentCursor::accept`] → admit and
-//! commit the frame → [`Projection::append`], off the critical path. The log holds frames; every document can be thrown away
-//! and made again from them.
+//! commit the frame → [`Projection::append`], in a thread of the driver that nothing waits for. The log holds frames; every
+//! document can be thrown away and made again from them.
 //!
 //! [`Exchange`] is the machine that a node drives: it greets, compares [`Frontier`]s, asks, answers, relays. [`Membership`] says who
 //! is alive. [`message`] has what they say, [`join`] the line that lets somebody in.

@@ -2,7 +2,8 @@
 //!
 //! One task owns both machines. Around it, small tasks carry: one reader and one sender a connection, one that hands verified
 //! frames to the writer, short ones that read frames and blobs. None of them decides anything. What the node has to say (who may
-//! join, what a beat means) comes through [`Host`].
+//! join, what a beat means) comes through [`Host`]. A thread beside it keeps the automerge documents of what was committed
+//! ([`Documents`]); neither waits for the other.
 //!
 //! Invariants: a frame goes to nobody before its commit · whatever a peer makes this process hold is bounded by the machines'
 //! limits and the transport's · losing a connection loses nothing but time.
@@ -10,6 +11,7 @@
 mod admitting;
 mod asking;
 mod book;
+mod documents;
 mod keeping;
 mod machine;
 mod serving;
@@ -24,16 +26,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use wfengine_core::time::Now;
+use wfengine_protocol::Standing;
 use wfengine_protocol::join::JoinLine;
 use wfengine_protocol::message::{JoinAnswer, JoinRequest};
-use wfengine_protocol::Standing;
 use wfengine_protocol::output::JoinDecision;
 use wfengine_storage_format::{BlobId, EventId, JobId, PeerId};
 use wfengine_store::port::PortError;
 use wfengine_store::{Blobs, Recorder, Watcher};
 
 use crate::Endpoint;
+use documents::DocumentKeeper;
 use machine::{Control, Machine};
+
+pub use documents::{Documents, OpenDocument};
 
 /// A future of the host.
 pub type HostFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -106,6 +111,7 @@ pub struct Driver {
     controls: mpsc::UnboundedSender<Control>,
     links: Arc<Mutex<Vec<Link>>>,
     endpoint: Endpoint,
+    documents: DocumentKeeper,
     stop: watch::Sender<bool>,
     stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -118,8 +124,10 @@ impl Driver {
         let (stop, stopping) = watch::channel(false);
         let endpoint = start.endpoint.clone();
         let machine = Machine::new(start, controls.clone(), Arc::clone(&links));
+        let (watcher, starts) = (machine.watcher.clone(), machine.starts.clone());
+        let documents = DocumentKeeper::start(watcher, starts, stopping.clone());
         let task = tokio::spawn(machine.run(controlled, stopping));
-        Self { controls, links, endpoint, stop, stopped: Mutex::new(Some(task)) }
+        Self { controls, links, endpoint, documents, stop, stopped: Mutex::new(Some(task)) }
     }
 
     /// The UDP address this node listens on.
@@ -130,6 +138,11 @@ impl Driver {
     /// The members connected now.
     pub fn links(&self) -> Vec<Link> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The automerge documents that follow the log. They decide nothing.
+    pub fn documents(&self) -> Documents {
+        self.documents.shown()
     }
 
     /// Sends beats to every connected member.
@@ -192,6 +205,7 @@ impl Driver {
         if let Some(task) = task {
             let _ = task.await;
         }
+        self.documents.ended().await;
     }
 }
 

@@ -152,7 +152,7 @@ pub struct ExportedFrame {
     pub number: u64,
     /// Where its bytes begin in the file.
     pub offset: u64,
-    /// Its bytes, at most [`FRAME_BYTES_MAX`].
+    /// Its bytes, at most [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX).
     pub bytes: Vec<u8>,
 }
 

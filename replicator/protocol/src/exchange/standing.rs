@@ -25,7 +25,8 @@ impl Exchange {
     pub fn standing(&self, peer: &PeerId) -> Option<Standing> {
         let session = self.sessions.get(self.connected.get(peer)?)?;
         let said = session.said.as_ref()?;
-        let lacks = |entry: ChainEntry| entry.length.saturating_sub(said.get(&entry.chain).copied().unwrap_or(0));
+        let lacks =
+            |entry: ChainEntry| entry.length.saturating_sub(said.get(&entry.chain).copied().unwrap_or(0));
         Some(Standing {
             lacks: self.frontier.open_entries().map(lacks).sum(),
             owes: session.offers.lowest_first().map(|(chain, offer)| self.owed(&chain, offer)).sum(),
@@ -52,7 +53,9 @@ impl Exchange {
     pub(super) fn note_seen_by(&mut self, frame: &VerifiedFrame) {
         let header = frame.header();
         let connection = self.connected.get(&header.chain.author);
-        let Some(session) = connection.and_then(|connection| self.sessions.get_mut(connection)) else { return };
+        let Some(session) = connection.and_then(|connection| self.sessions.get_mut(connection)) else {
+            return;
+        };
         session.note_said(header.chain, header.end_seq());
         for parent in frame.events().iter().flat_map(|(_, event)| &event.parents) {
             session.note_said(parent.chain, parent.seq.saturating_add(1));

@@ -81,7 +81,7 @@ pub(super) struct Machine {
     next_connection: u64,
     pub(super) book: Book,
     keeping: Keeping,
-    starts: SegmentStarts,
+    pub(super) starts: SegmentStarts,
     pub(super) asked: BTreeMap<AskId, Asked>,
     links: Arc<Mutex<Vec<Link>>>,
     links_due: Monotonic,

@@ -33,12 +33,7 @@ impl SegmentStarts {
 
     /// Walks towards a place, about a megabyte of frames further. Whether it was reached, or never will be: the log holds no such
     /// place.
-    pub(super) fn walk_part(
-        &self,
-        watcher: &Watcher,
-        chain: &ChainId,
-        seq: u64,
-    ) -> Result<bool, StoreError> {
+    pub(super) fn walk_part(&self, watcher: &Watcher, chain: &ChainId, seq: u64) -> Result<bool, StoreError> {
         let walked = self.walked(chain);
         let mut walked = walked.lock().unwrap_or_else(PoisonError::into_inner);
         if walked.next_seq > seq {
