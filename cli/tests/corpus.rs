@@ -12,23 +12,26 @@
 //!
 //! Needs the folder of the corpus in `WFENGINE_CORPUS`; without it the test says that it did not run.
 #![expect(
-    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test says what it covered, and stops at a broken table or corpus"
 )]
 
+#[path = "../../tests/tests/requirements/folder.rs"]
+mod folder;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
     sync::{Mutex, mpsc},
     thread,
     time::Duration,
 };
 
+use folder::folder;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -49,7 +52,7 @@ const AT_ONCE: usize = 2;
 
 #[test]
 fn every_file_of_the_corpus_ends_as_the_table_says() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = folder("WFENGINE_CORPUS") else { return };
     let (rows, files, valid) = (table(), files(&corpus), valid_for_github(&corpus));
     let problems = Mutex::new(Vec::new());
     let problem = |text: String| problems.lock().unwrap().push(text);
@@ -111,16 +114,6 @@ fn the_table_is_sorted_and_says_why_a_file_fails() {
             row.file
         );
     }
-}
-
-fn corpus() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("WFENGINE_CORPUS") else {
-        println!("not run: set WFENGINE_CORPUS to the folder of the GitHub corpus");
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(folder.is_dir(), "WFENGINE_CORPUS names no folder: {}", folder.display());
-    Some(folder)
 }
 
 fn files(corpus: &Path) -> BTreeSet<String> {

@@ -417,7 +417,7 @@ fn a_stop_signal_drains_and_a_second_one_stops_at_once() {
     assert_eq!(node.end(seconds(20)).code(), Some(0), "{}", node.said());
     let over = |id: &str| until("the run ends", seconds(40), || Some(a.show(id)).filter(is_over));
     let run = over(&running);
-    assert_eq!((&job(&run).unwrap()["peer"], &run["status"]), (&json!("b"), &json!("completed")));
+    assert_eq!((&job(&run).unwrap()["peer"], &run["status"]), (&json!("b"), &json!("completed")), "{run}");
     for id in &later {
         let run = over(id);
         let claims = job(&run).unwrap()["claims"].as_array().unwrap().clone();

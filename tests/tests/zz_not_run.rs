@@ -12,7 +12,7 @@ use requirements::{Requirement, record, require};
 
 /// What needs a part outside this package.
 const ELSEWHERE: [(Requirement, &str); 3] = [
-    (Requirement::Corpus, "wfengine-workflow: GitHub's own cases and the workflow files in use"),
+    (Requirement::Corpus, "GitHub's own cases, and the workflow files in use read and run"),
     (Requirement::Documents, "wfengine-workflow: the examples of the documents"),
     (Requirement::Python, "wfengine-executor: steps with `shell: python`"),
 ];

@@ -1,10 +1,13 @@
 //! GitHub's own cases for the expression language.
 //!
 //! Needs the folder of the corpus in `WFENGINE_CORPUS`; without it the tests say that they did not run.
-#![expect(clippy::print_stdout, reason = "a test says what it covered, and stops at a broken corpus")]
+
+#[path = "../../../tests/tests/requirements/folder.rs"]
+mod folder;
 
 use std::path::PathBuf;
 
+use folder::folder;
 use serde_json::Value as Json;
 use wfengine_workflow::{Contexts, Expression, Value};
 
@@ -13,13 +16,7 @@ const EXCEPTIONS: &[(&str, &str)] =
     &[("", "an empty `${{ }}` is refused when the file is read, so nothing empty is ever evaluated")];
 
 fn corpus() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("WFENGINE_CORPUS") else {
-        println!("not run: set WFENGINE_CORPUS to the folder of the GitHub corpus");
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(folder.is_dir(), "WFENGINE_CORPUS names no folder: {}", folder.display());
-    Some(folder.join("conformance"))
+    Some(folder("WFENGINE_CORPUS")?.join("conformance"))
 }
 
 /// A case: `Ok` when our answer is GitHub's, else what we answered.

@@ -8,11 +8,12 @@
     reason = "a test says what it covered, and stops at a broken corpus"
 )]
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+#[path = "../../../tests/tests/requirements/folder.rs"]
+mod folder;
 
+use std::{collections::BTreeMap, path::Path};
+
+use folder::folder;
 use serde_json::Value as Json;
 use wfengine_workflow::{Verdict, tags};
 
@@ -42,16 +43,6 @@ const DIFFERENCES_CASES: &[(&str, bool, &str)] = &[
 
 /// In real files there is no difference.
 const DIFFERENCES_WORKFLOWS: &[(&str, bool, &str)] = &[];
-
-fn corpus() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("WFENGINE_CORPUS") else {
-        println!("not run: set WFENGINE_CORPUS to the folder of the GitHub corpus");
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(folder.is_dir(), "WFENGINE_CORPUS names no folder: {}", folder.display());
-    Some(folder)
-}
 
 fn expected(folder: &Path) -> BTreeMap<String, Json> {
     let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
@@ -136,12 +127,12 @@ fn check_outline(
 
 #[test]
 fn real_workflows_are_judged_as_github_does() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = folder("WFENGINE_CORPUS") else { return };
     agree(&corpus.join("workflows"), DIFFERENCES_WORKFLOWS);
 }
 
 #[test]
 fn constructed_cases_are_judged_as_github_does() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = folder("WFENGINE_CORPUS") else { return };
     agree(&corpus.join("workflow-cases"), DIFFERENCES_CASES);
 }

@@ -4,8 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "a test says what it covered")]
 
+#[path = "../../../tests/tests/requirements/folder.rs"]
+mod folder;
+
 use std::path::PathBuf;
 
+use folder::folder;
 use wfengine_workflow::{
     Verdict,
     tags::{self, Routing},
@@ -22,16 +26,6 @@ const EXAMPLES: &[(&str, usize, bool, Routing)] = &[
     ("quick-start.md", 104, true, Routing::P2pOnly),
     ("scheduler.md", 282, true, Routing::P2pEligible),
 ];
-
-fn documents() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("WFENGINE_DOCUMENTS") else {
-        println!("not run: set WFENGINE_DOCUMENTS to the folder of the documents");
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(folder.is_dir(), "WFENGINE_DOCUMENTS names no folder: {}", folder.display());
-    Some(folder)
-}
 
 /// Blocks of YAML that hold jobs, each with the line of its first line.
 fn examples(text: &str) -> Vec<(usize, String)> {
@@ -54,7 +48,7 @@ fn examples(text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn examples_are_read_and_routed() {
-    let Some(folder) = documents() else { return };
+    let Some(folder) = folder("WFENGINE_DOCUMENTS") else { return };
     let mut seen = Vec::new();
     for name in
         ["discovery.md", "quick-reference.md", "quick-start.md", "runner-autoscaling.md", "scheduler.md"]

@@ -5,8 +5,12 @@
 //! Needs the folder of the corpus in `WFENGINE_CORPUS`; without it the test says that it did not run.
 #![expect(clippy::print_stdout, reason = "a test says what it covered, and stops at a broken corpus")]
 
+#[path = "../../../tests/tests/requirements/folder.rs"]
+mod folder;
+
 use std::path::PathBuf;
 
+use folder::folder;
 use serde_json::Value as Json;
 use wfengine_workflow::{StepAction, Verdict, Workflow};
 
@@ -66,13 +70,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 fn corpus() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("WFENGINE_CORPUS") else {
-        println!("not run: set WFENGINE_CORPUS to the folder of the GitHub corpus");
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(folder.is_dir(), "WFENGINE_CORPUS names no folder: {}", folder.display());
-    Some(folder.join("conformance").join("workflow-parser"))
+    Some(folder("WFENGINE_CORPUS")?.join("conformance/workflow-parser"))
 }
 
 /// The workflow and the answer of a case.

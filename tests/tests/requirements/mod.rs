@@ -7,6 +7,8 @@
 //! Invariants: a test that did not run is either named at the end or has failed; what was recorded by one `cargo test` is
 //! never shown by another, for the records are kept by the process that started the tests.
 
+mod folder;
+
 use std::{
     env,
     ffi::OsStr,
@@ -17,6 +19,8 @@ use std::{
     process::{Command, Stdio, id},
     sync::atomic::{AtomicU32, Ordering},
 };
+
+use folder::folder;
 
 static PROBES: AtomicU32 = AtomicU32::new(0);
 
@@ -148,13 +152,6 @@ fn is_required(requirement: Requirement) -> bool {
         is_required |= word == "all" || word == requirement.name();
     }
     is_required
-}
-
-/// A folder that was asked for and is not there is an error, not a missing part.
-fn folder(variable: &str) -> Option<PathBuf> {
-    let folder = PathBuf::from(env::var_os(variable)?);
-    assert!(folder.is_dir(), "{variable} names no folder: {}", folder.display());
-    Some(folder)
 }
 
 fn program(name: &str) -> Option<PathBuf> {

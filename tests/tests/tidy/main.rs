@@ -47,7 +47,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "the events of one history and the thousand orders they are admitted in",
     ),
     ("engine/core/tests/scheduler.rs", "one story for each rule of the scheduler, over one small cluster"),
-    ("storage-format/src/export.rs", "writer and reader of one container, which agree byte for byte"),
 ];
 
 /// Stems that hold no concept, and where their content belongs.

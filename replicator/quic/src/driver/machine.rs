@@ -284,15 +284,11 @@ impl Machine {
                     wire.connection.authenticated();
                 }
             }
-            Output::Disconnect { connection, peer, code, reason, score } => {
+            Output::Disconnect { connection, code, reason, score, .. } => {
                 self.turned_away(connection, CloseCode(code as u32), &reason);
                 if let Some(wire) = self.wires.remove(&connection) {
-                    let address = wire.connection.remote_addr();
-                    if wire.is_member || self.join.is_some() || code == ByeCode::Duplicate {
-                        tracing::info!(%peer, %address, reason, score, "disconnected");
-                    } else {
-                        tracing::warn!(%peer, %address, reason, score, "a stranger was turned away, or turns this node away");
-                    }
+                    let is_expected = self.join.is_some() || code == ByeCode::Duplicate;
+                    tell_end(&wire, is_expected, &format!("{reason} (score {score})"));
                     wire.connection.close(CloseCode(code as u32), &reason);
                     self.lost(&wire);
                 }
@@ -397,10 +393,18 @@ impl Machine {
             Input::Connected { connection, role, dialled } => self.connected(connection, &role, dialled),
             Input::DialFailed(address) => self.book.failed(&address, now),
             Input::Gone(id, closed) => {
-                if let Some(Closed::ByPeer { code, reason }) = closed {
-                    self.turned_away(id, code, &reason);
+                if let Some(Closed::ByPeer { code, reason }) = &closed {
+                    self.turned_away(id, *code, reason);
                 }
                 if let Some(wire) = self.wires.remove(&id) {
+                    // the end may overtake the message that says the same
+                    if let Some(closed) = closed {
+                        let refusals =
+                            [ByeCode::NotAMember, ByeCode::WrongCluster, ByeCode::Version, ByeCode::Banned];
+                        let is_refusal = matches!(&closed, Closed::ByPeer { code, .. }
+                            if refusals.iter().any(|refusal| *refusal as u32 == code.0));
+                        tell_end(&wire, self.join.is_some() || !is_refusal, &closed.to_string());
+                    }
                     self.exchange.disconnected(id, now);
                     self.lost(&wire);
                 }
@@ -548,5 +552,15 @@ impl Machine {
         shown.sort_by_key(|link| link.peer);
         shown.dedup_by_key(|link| link.peer);
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+}
+
+/// Says that a connection ended: in passing among members, and loudly when one side takes the other for a stranger.
+fn tell_end(wire: &Wire, is_expected: bool, reason: &str) {
+    let (peer, address) = (wire.peer, wire.connection.remote_addr());
+    if wire.is_member || is_expected {
+        tracing::info!(%peer, %address, reason, "disconnected");
+    } else {
+        tracing::warn!(%peer, %address, reason, "a stranger was turned away, or turns this node away");
     }
 }
