@@ -3,7 +3,6 @@
 //! A case is one file of several YAML documents: options, the workflow, called workflows, the answer as JSON. We do not call
 //! other workflows, so a case whose answer depends on one is listed below with the other exceptions.
 //! Needs the folder of the corpus in `WFENGINE_CORPUS`; without it the test says that it did not run.
-#![expect(clippy::print_stdout, reason = "a test says what it covered, and stops at a broken corpus")]
 
 #[path = "../../../tests/tests/requirements/folder.rs"]
 mod folder;
