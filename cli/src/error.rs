@@ -1,7 +1,7 @@
 //! What a command can end with: a text that says what, where and what to do, and an exit status.
 //!
 //! 0 success · 1 the run failed, or something asked for is not so · 2 bad input (file, arguments) · 3 refused ·
-//! 4 not reachable · 70 the disk failed and the outcome of the last commit is unknown.
+//! 4 not reachable · 70 the disk failed and what became of the last commit cannot be said.
 
 use serde::{Deserialize, Serialize};
 use wfengine_store::{AskError, DataDirError, StoreError};
@@ -81,9 +81,13 @@ impl From<StoreError> for Failure {
             return Self { not_begun: true, ..stopping };
         }
         let exit = match error {
-            StoreError::OutcomeUnknown { .. } => Exit::Disk,
+            StoreError::OutcomeUnknown { .. } | StoreError::Unfolded { .. } => Exit::Disk,
             StoreError::Locked { .. } => Exit::Refused,
-            _ => Exit::Failure,
+            StoreError::Version { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Io { .. }
+            | StoreError::OtherCluster { .. }
+            | StoreError::Closed => Exit::Failure,
         };
         Self::new(exit, error.to_string())
     }
@@ -107,5 +111,24 @@ impl From<DataDirError> for Failure {
 impl From<wfengine_store::BlobError> for Failure {
     fn from(error: wfengine_store::BlobError) -> Self {
         Self::new(Exit::Failure, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_have_been_heard_is_not_told_that_it_failed() {
+        let (path, at, detail) = (std::path::PathBuf::from("log.redb"), "index".to_owned(), "rot".to_owned());
+        let failure = |error: StoreError| Failure::from(AskError::from(error));
+        let unfolded =
+            failure(StoreError::Unfolded { path: path.clone(), at: at.clone(), detail: detail.clone() });
+        assert_eq!((unfolded.exit.code(), unfolded.not_begun), (70, false));
+        assert!(unfolded.message.contains("corrupt at index: rot"), "{unfolded}");
+        let unknown = StoreError::OutcomeUnknown { path: path.clone(), detail: detail.clone() };
+        assert_eq!(failure(unknown).exit, Exit::Disk);
+        // what cannot be read was not written to either
+        assert_eq!(failure(StoreError::Corrupt { path, at, detail }).exit, Exit::Failure);
     }
 }

@@ -26,6 +26,9 @@ pub(crate) struct HeldBy {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) token: Option<String>,
+    /// The run that the token is of, where it comes from the environment of a command: nobody says that this task is meant.
+    #[serde(default)]
+    pub(crate) token_of: Option<String>,
 }
 
 /// A question or an order.

@@ -12,6 +12,7 @@ pub(crate) mod link;
 pub(crate) mod network;
 mod planning;
 mod programs;
+mod relays;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use wfengine_core::command::{Command, Refusal};
-use wfengine_core::scheduler::{Allow, CommandId, Config, Scheduler};
+use wfengine_core::scheduler::{AUTHOR_SLOTS_DEFAULT, Allow, CommandId, Config, Scheduler};
 use wfengine_core::time::{Now, WallMs};
 use wfengine_core::views::Views;
 use wfengine_storage_format::{ClusterId, EventId, PeerId, RunId};
@@ -85,6 +86,8 @@ pub(crate) struct Node {
     ready: watch::Sender<bool>,
     /// Set when only what was begun is still awaited.
     leaving: watch::Sender<bool>,
+    /// Length of this node's chain when the process began: what is longer, this process wrote.
+    inherited_len: u64,
     _lock: DirLock,
 }
 
@@ -118,6 +121,8 @@ impl Node {
             let views = store.watcher().views();
             Scheduler::open(store.chain(), config(mode, &settings, &views, clock.now())?, &views, clock.now())
         };
+        let inherited_len =
+            store.watcher().frontier().chains.get(&store.chain()).map_or(0, |chain| chain.length);
         let (answers, answered) = mpsc::unbounded_channel();
         let (stopping, stopped) = watch::channel(false);
         let node = Arc::new(Self {
@@ -141,6 +146,7 @@ impl Node {
             told: watch::Sender::new(0),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
+            inherited_len,
             _lock: lock,
         });
         execute::clear_leftovers(&node);
@@ -302,6 +308,11 @@ impl Node {
     }
 }
 
+/// Processors that this process may use, at least 1.
+pub(crate) fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+}
+
 /// Whose jobs the operator lets this host run.
 fn allow(settings: &Settings) -> Allow {
     Allow {
@@ -324,7 +335,10 @@ fn config(mode: Mode, settings: &Settings, views: &Views, now: Now) -> Result<Co
     };
     let seen: BTreeSet<PeerId> = settings.seen.iter().filter_map(recent).collect();
     let seed = u64::from_le_bytes(crate::home::random()?);
-    let mut config = Config { slots, allow: allow(settings), seen, seed, ..Config::default() };
+    // a host with many processors runs more legs of `wfengine run` at once; fewer than the usual number would let runs that start
+    // runs wait for each other
+    let author_slots = AUTHOR_SLOTS_DEFAULT.max(processors().saturating_mul(2));
+    let mut config = Config { slots, author_slots, allow: allow(settings), seen, seed, ..Config::default() };
     if mode == Mode::Command {
         config.keeps_tasks = true;
         // a short command judges no peer, so it need not doubt itself on a slow host

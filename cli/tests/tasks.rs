@@ -223,6 +223,21 @@ fn a_task_that_failed_for_now_is_offered_again_after_its_backoff() {
 }
 
 #[test]
+fn a_failed_task_that_is_cancelled_is_not_tried_again() {
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "again", &["--retries", "3", "--backoff", "1h..1h"]);
+    submit(&house, "once", &[]);
+    for id in ["again", "once"] {
+        next(&house, &["--wait"]).unwrap();
+        house.ask(&["task", "fail", id, "--error", "no luck", "--retry"]).ends(0);
+    }
+    house.ask(&["cancel", "once"]).ends(3).complains(&["already failed"]);
+    house.ask(&["cancel", "again"]).ends(0);
+    assert_eq!(text(&house.show("again"), "status"), "cancelled");
+}
+
+#[test]
 fn work_runs_a_command_for_each_task_and_keeps_what_it_prints() {
     for serves in [false, true] {
         let house = House::new();
@@ -257,6 +272,83 @@ fn a_command_that_takes_longer_than_the_lease_keeps_its_task() {
         assert_eq!(house.show("long").pointer("/jobs/0/claims").unwrap().as_array().unwrap().len(), 1);
         drop(node);
     }
+}
+
+#[test]
+fn a_command_may_report_on_its_own_task_and_on_others() {
+    const WFENGINE: &str = env!("CARGO_BIN_EXE_wfengine");
+    for serves in [false, true] {
+        let house = House::new();
+        let node = serves.then(|| house.serve());
+        submit(&house, "other", &[]);
+        next(&house, &["--lease", "1h"]).unwrap();
+        submit(&house, "own", &[]);
+        submit(&house, "last", &[]);
+        // the token in the environment is of the command's own task
+        let script = format!(
+            r#"[ "$WFENGINE_TASK_ID" = own ] || exit 0
+            {WFENGINE} task extend other && {WFENGINE} task complete other --result 1 || exit 8
+            {WFENGINE} task complete own --result 2 || exit 9"#
+        );
+        let said = house.ask(&["work", "--until-empty", "--", "sh", "-c", &script]).ends(0);
+        assert_eq!(said.out, "last: completed\n", "with a node: {serves}: {said:?}");
+        assert!(said.err.contains("own: what its command said was not taken"), "{said:?}");
+        assert_eq!(house.ask(&["task", "result", "other"]).ends(0).out, "1\n");
+        assert_eq!(house.ask(&["task", "result", "own"]).ends(0).out, "2\n");
+        drop(node);
+    }
+}
+
+#[test]
+fn work_that_slept_through_its_lease_ends_the_command_and_goes_on() {
+    let house = House::new();
+    submit(&house, "one", &[]);
+    let work = house.begin(&[
+        "work",
+        "--lease",
+        "500ms",
+        "--count",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        "echo $$ > pid; exec sleep 600",
+    ]);
+    let child = pid_in(&house.desk().join("pid"));
+    let process = rustix::process::Pid::from_raw(work.pid()).unwrap();
+    rustix::process::kill_process(process, Signal::STOP).unwrap();
+    let stopped = Instant::now();
+    until("the lease is over", || (stopped.elapsed() > Duration::from_secs(1)).then_some(()));
+    rustix::process::kill_process(process, Signal::CONT).unwrap();
+    work.end().ends(0).complains(&["one: its command was stopped", "no longer held here"]);
+    until("the command is gone", || (!is_alive(child)).then_some(()));
+    assert_eq!(text(&next(&house, &[]).unwrap(), "task_id"), "one", "others may have it");
+}
+
+#[test]
+fn a_lease_that_was_extended_through_another_command_outlives_it() {
+    let house = House::new();
+    submit(&house, "first", &[]);
+    submit(&house, "second", &[]);
+    // it answers others while it works
+    let work = house.begin(&[
+        "work",
+        "--count",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done",
+    ]);
+    pid_in(&house.desk().join("pid"));
+    assert_eq!(text(&next(&house, &["--lease", "1s"]).unwrap(), "task_id"), "second");
+    let taken = Instant::now();
+    house.ask(&["task", "extend", "second", "--lease", "1h"]).ends(0);
+    std::fs::write(house.desk().join("go"), "").unwrap();
+    work.end().ends(0);
+    until("the first lease is over", || (taken.elapsed() > Duration::from_millis(1_100)).then_some(()));
+    assert!(next(&house, &[]).is_none(), "it was taken away");
+    house.ask(&["task", "complete", "second"]).ends(0);
 }
 
 #[test]

@@ -83,8 +83,9 @@ pub(crate) struct TaskNextArgs {
 pub(crate) struct HeldTaskArgs {
     /// The task's id
     pub(crate) id: String,
-    /// The fencing token it was handed out with: refused if it was handed to somebody else since
-    #[arg(long, env = "WFENGINE_FENCING_TOKEN", hide_env_values = true)]
+    /// The fencing token it was handed out with: refused if it was handed to somebody else since. A command
+    /// of `wfengine work` that reports on its own task need not give it
+    #[arg(long)]
     pub(crate) token: Option<String>,
 }
 

@@ -11,13 +11,13 @@ use wfengine_storage_format::{Origin, RunSpec, RunSubmitted};
 use wfengine_store::{Blobs, Purpose, Store};
 
 use super::Globals;
-use super::serve::{processors, serve_node};
+use super::serve::serve_node;
 use crate::args::JoinArgs;
 use crate::clock::Clock;
 use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
-use crate::node::{Mode, Node};
+use crate::node::{Mode, Node, processors};
 use crate::submission::{plan_keys, read_workflow};
 use crate::terminal;
 

@@ -99,13 +99,8 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         .peers
         .iter()
         .map(|peer| {
-            let share = |missing| match missing {
-                None => "not compared yet".to_owned(),
-                Some(0) => "everything".to_owned(),
-                Some(missing) => format!("all but {missing} events"),
-            };
-            let (lacks, owes) = (share(peer.lacks), share(peer.owes));
-            vec![peer.name.clone(), peer.address.clone(), lacks, owes, format!("{:.1} ms", peer.rtt_ms)]
+            let (theirs, ours) = (share(peer.lacks, peer.unconfirmed), share(peer.owes, None));
+            vec![peer.name.clone(), peer.address.clone(), theirs, ours, format!("{:.1} ms", peer.rtt_ms)]
         })
         .collect();
     if rows.is_empty() {
@@ -117,6 +112,19 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         terminal::line(&format!("held by {}", sync.copies.join(", ")));
     }
     Ok(Exit::Success)
+}
+
+/// How much of a log somebody holds who lacks so many events of it, and was sent so many more without having said that they came.
+fn share(missing: Option<u64>, unconfirmed: Option<u64>) -> String {
+    let share = match missing {
+        None => return "not compared yet".to_owned(),
+        Some(0) => "everything".to_owned(),
+        Some(missing) => format!("all but {missing} events"),
+    };
+    match unconfirmed {
+        None | Some(0) => share,
+        Some(sent) => format!("{share}, {sent} sent and not confirmed"),
+    }
 }
 
 pub(super) async fn pause(globals: &Globals, paused: bool) -> Result<Exit, Failure> {
@@ -148,4 +156,18 @@ pub(super) async fn clock(globals: &Globals) -> Result<Exit, Failure> {
         terminal::line(&format!("{author}: {events}"));
     }
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_sent_is_not_said_to_be_held() {
+        assert_eq!(share(None, None), "not compared yet");
+        assert_eq!(share(Some(0), Some(0)), "everything");
+        assert_eq!(share(Some(0), Some(3)), "everything, 3 sent and not confirmed");
+        assert_eq!(share(Some(9), Some(3)), "all but 9 events, 3 sent and not confirmed");
+        assert_eq!(share(Some(9), None), "all but 9 events");
+    }
 }

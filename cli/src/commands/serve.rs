@@ -16,7 +16,7 @@ use crate::handlers;
 use crate::home::Home;
 use crate::node::link::Link;
 use crate::node::network::Network;
-use crate::node::{Mode, Node};
+use crate::node::{Mode, Node, processors};
 use crate::submission::duration_ms;
 use crate::terminal;
 
@@ -32,10 +32,6 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
     let link = node.go_online(&args.listen, None, None)?;
     serve_node(globals, node, link, grace).await
-}
-
-pub(super) fn processors() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
 /// Starts the same command without `--background` in a process group of its own and waits until it answers.
@@ -143,8 +139,12 @@ pub(super) async fn serve_node(
     ));
     // programs that wait for a task are sent away
     node.leave();
+    let drained = async {
+        node.drain(grace).await;
+        link.hand_over().await;
+    };
     tokio::select! {
-        () = node.drain(grace) => {}
+        () = drained => {}
         // steps do not outlive the node
         _ = interrupts.next() => node.give_up().await,
     }

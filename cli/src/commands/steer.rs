@@ -1,5 +1,7 @@
 //! `cancel`, `rerun`, `priority`.
 
+use wfengine_core::views::job::Status;
+
 use super::Globals;
 use super::submit::print;
 use crate::args::{CancelArgs, IdArgs, PriorityArgs};
@@ -12,6 +14,9 @@ use crate::terminal;
 pub(super) async fn cancel(globals: &Globals, args: CancelArgs) -> Result<Exit, Failure> {
     let run: RunView = super::call(globals, Request::Cancel { id: args.id, reason: args.reason }).await?;
     said(globals, &run);
+    if run.status == Status::Failed.name() && !globals.json {
+        terminal::note("it had failed before; there will be no further attempt");
+    }
     Ok(Exit::Success)
 }
 

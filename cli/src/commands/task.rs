@@ -141,7 +141,13 @@ async fn ended(globals: &Globals, request: Request) -> Result<Exit, Failure> {
 }
 
 fn held_by(args: HeldTaskArgs) -> HeldBy {
-    HeldBy { id: args.id, token: args.token.filter(|token| !token.is_empty()) }
+    if let Some(token) = args.token.filter(|token| !token.is_empty()) {
+        return HeldBy { id: args.id, token: Some(token), token_of: None };
+    }
+    let told = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let own = told("WFENGINE_FENCING_TOKEN").zip(told("WFENGINE_RUN_ID"));
+    let (token, token_of) = own.unzip();
+    HeldBy { id: args.id, token, token_of }
 }
 
 fn result_text(args: &TaskCompleteArgs) -> Result<String, Failure> {

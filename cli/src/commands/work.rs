@@ -80,7 +80,7 @@ async fn one(
     task: &TaskView,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let held = || HeldBy { id: task.run.clone(), token: Some(task.fencing_token.clone()) };
+    let held = || HeldBy { id: task.run.clone(), token: Some(task.fencing_token.clone()), token_of: None };
     let outcome = tokio::select! {
         outcome = execute(command, task) => Outcome::Ended(outcome),
         failure = keep(door, held, task.lease_ms) => Outcome::Lost(failure),
@@ -107,7 +107,15 @@ async fn one(
             return Err(Failure::new(Exit::Failure, format!("{why}: the task was given back")));
         }
     };
-    let run: RunView = door.call(request).await?;
+    let run: RunView = match door.call(request).await {
+        Ok(run) => run,
+        // it was taken back just before the command ended, or the command reported by itself
+        Err(failure) if failure.exit == Exit::Refused => {
+            terminal::note(&format!("{}: what its command said was not taken: {failure}", task.task_id));
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
     if globals.json {
         terminal::json(&run);
     } else {
@@ -122,7 +130,7 @@ async fn keep(door: &Door, held: impl Fn() -> HeldBy, lease_ms: u64) -> Failure 
         tokio::time::sleep(Duration::from_millis((lease_ms / 3).max(100))).await;
         match door.call::<()>(Request::TaskExtend { task: held(), lease_ms }).await {
             Ok(()) => {}
-            Err(failure) if failure.exit == Exit::Refused && door.node().is_none() => return failure,
+            Err(failure) if failure.exit == Exit::Refused => return failure,
             // the node may be starting anew: asked again, it says whether the task is still held
             Err(_) => {}
         }

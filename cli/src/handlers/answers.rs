@@ -447,8 +447,10 @@ pub(crate) struct SyncPeer {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) rtt_ms: f64,
-    /// Events here that it lacks, as far as it said; null before it said anything.
+    /// Events here that it did not say it has and that were not sent to it; null before it said anything.
     pub(crate) lacks: Option<u64>,
+    /// Events that were sent to it and that it has not said yet that it has; null before it said anything.
+    pub(crate) unconfirmed: Option<u64>,
     /// Events there that this node lacks; null before it said anything.
     pub(crate) owes: Option<u64>,
 }

@@ -320,6 +320,7 @@ pub(super) async fn sync(node: &Arc<Node>, wait: bool, copies: u32) -> Result<Sy
             address: link.address,
             rtt_ms: link.rtt_ms,
             lacks: link.standing.map(|standing| standing.lacks),
+            unconfirmed: link.standing.map(|standing| standing.unconfirmed),
             owes: link.standing.map(|standing| standing.owes),
         })
         .collect();

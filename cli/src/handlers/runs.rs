@@ -7,11 +7,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wfengine_core::command::Command;
+use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::order_of;
 use wfengine_core::views::job::{Job, Status};
 use wfengine_core::views::run::Run;
 use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, RunSubmitted, ownership_key};
+use wfengine_store::AskError;
 use wfengine_workflow::tags::Tag;
 
 use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView, in_file_order};
@@ -41,6 +42,10 @@ pub(super) async fn run(
 ) -> Result<RunView, Failure> {
     let workflow = read_workflow(source.as_bytes(), &path)?;
     refuse_unsupported(&workflow, &path)?;
+    // it could be submitted, but nobody else may execute it
+    if let Some(kind) = node.watcher().views().must_upgrade() {
+        return Err(AskError::Refused(Refusal::MustUpgrade { kind }).into());
+    }
     let blob = node.blobs.put(source.as_bytes())?;
     let number = run_number(node, &path);
     let prepared = prepare(&workflow, &path, blob, &wishes, Placement::Author, number, random()?)?;

@@ -125,7 +125,10 @@ fn held(node: &Node, task: &HeldBy) -> Result<HeldTask, Failure> {
         let who = node.watcher().views().peer_name(&holder.peer());
         return Err(Failure::refused(format!("task {id} is held by {who}: ask there")));
     }
-    if task.token.as_ref().is_some_and(|token| *token != holder.token().text()) {
+    // a step or a command of `work` may report on other tasks than the one it was started for
+    let is_of_this = task.token_of.as_ref().is_none_or(|of| *of == run.id.to_string());
+    let token = task.token.as_ref().filter(|_| is_of_this);
+    if token.is_some_and(|token| *token != holder.token().text()) {
         return Err(Failure::refused(format!(
             "task {id} was handed to somebody else since: its lease had ended, and this result does not count"
         )));
@@ -225,6 +228,8 @@ pub(super) fn extend(node: &Node, task_ref: &HeldBy, lease_ms: u64) -> Result<()
     let task = held(node, task_ref)?;
     let length = Duration::from_millis(lease_ms);
     if node.schedule(|scheduler, _, now| scheduler.handle_extend(task.claim, length, now)) {
+        // as long after the end of this process, where it is only a command
+        node.keep_lease(task.claim, length);
         return Ok(());
     }
     if node.extend_kept_lease(&task.claim, length)? {

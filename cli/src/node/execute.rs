@@ -70,8 +70,9 @@ pub(super) fn begin(node: &Arc<Node>, run: RunId, job: JobId, claim: EventId, to
     let (control, controlled) = watch::channel(Control::Continue);
     let log_path = log_dir(node).join(format!("{claim}.log"));
     held(&node.running).insert(claim, Running { job, log_path: log_path.clone(), control });
-    let node = Arc::clone(node);
+    let executing = Arc::clone(node);
     let execution = async move {
+        let node = executing;
         let report = execute(&node, run, job, claim, token, log_path.clone(), controlled).await;
         if let Execution::Unable { why } | Execution::Faulted { why, .. } = &report {
             tracing::warn!(%run, %job, why, "the job was not executed");
@@ -81,9 +82,17 @@ pub(super) fn begin(node: &Arc<Node>, run: RunId, job: JobId, claim: EventId, to
         held(&node.running).remove(&claim);
         let _ = std::fs::remove_file(log_path);
     };
-    // on a thread of its own: hashing a workspace or a slow disk under the log must not make the node late
+    // on a thread of its own: hashing a workspace or a slow disk under the log must not make the node late. None of the pool for
+    // blocking calls, whose threads an execution waits for
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(execution));
+    let thread = std::thread::Builder::new().name("wfengine-job".to_owned());
+    if let Err(error) = thread.spawn(move || runtime.block_on(execution)) {
+        held(&node.running).remove(&claim);
+        let why = format!("no thread for it: {error}");
+        tracing::warn!(%run, %job, why, "the job was not executed");
+        node.news.tell(run, job, What::Ended { conclusion: format!("not executed: {why}") });
+        node.report(claim, Execution::Unable { why });
+    }
 }
 
 /// Tells an execution, or the program that holds a task, to stop.

@@ -3,10 +3,12 @@
 //!
 //! A lease is counted on the clock that goes on while the host sleeps; one from before the last boot is over.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wfengine_core::command::Command;
+use wfengine_core::views::job::Claim;
 use wfengine_storage_format::{EventId, JobReleased, ReleaseReason};
 
 use super::{Mode, Node, held};
@@ -40,7 +42,7 @@ impl Lease {
 
 impl Node {
     /// Writes down a lease that this process will not live to end. A node that serves counts its leases itself.
-    pub(super) fn keep_lease(&self, claim: EventId, length: Duration) {
+    pub(crate) fn keep_lease(&self, claim: EventId, length: Duration) {
         if self.mode == Mode::Command
             && let Err(error) =
                 self.keep(|settings| drop(settings.leases.insert(claim.to_string(), Lease::of(length))))
@@ -63,18 +65,19 @@ impl Node {
         Ok(extended)
     }
 
-    /// Gives back the tasks of earlier commands whose lease is over. Says when the next lease ends.
+    /// Gives back the tasks of earlier commands whose lease is over. Says when the next lease ends. What this process handed out is
+    /// its scheduler's, a claim included that is written and not answered yet.
     pub(super) async fn end_leases(&self) -> Option<Duration> {
+        let ours = self.look(|scheduler, _, _| scheduler.held_claims());
         let leased: Vec<JobReleased> = {
-            let ours = self.look(|scheduler, _, _| scheduler.held_claims());
             let views = self.watcher().views();
             let open = views.runs().all_live().filter(|run| run.is_task() && !run.status.is_terminal());
             let held = open.flat_map(|run| run.jobs.values().map(|job| (run.id, job)));
             let kept = held.filter_map(|(run, job)| {
-                let claim = job.holder().filter(|claim| claim.chain == self.store.chain())?;
-                let body =
-                    JobReleased { run, job: job.id, claim: claim.id, reason: ReleaseReason::LeaseEnded };
-                (!ours.contains(&claim.id)).then_some(body)
+                let is_inherited =
+                    |claim: &&Claim| claim.chain == self.store.chain() && claim.seq < self.inherited_len;
+                let claim = job.holder().filter(is_inherited)?;
+                Some(JobReleased { run, job: job.id, claim: claim.id, reason: ReleaseReason::LeaseEnded })
             });
             kept.collect()
         };
@@ -94,7 +97,9 @@ impl Node {
         if ended {
             self.all_told().await;
         }
-        let is_held = |claim: &str| leased.iter().any(|body| body.claim.to_string() == claim);
+        let still = leased.iter().map(|body| &body.claim).chain(&ours);
+        let still: BTreeSet<String> = still.map(EventId::to_string).collect();
+        let is_held = |claim: &str| still.contains(claim);
         if leases.keys().any(|claim| !is_held(claim)) {
             let kept = self.keep(|settings| {
                 settings.leases.retain(|claim, lease| is_held(claim) || !lease.rest().is_zero())

@@ -15,6 +15,7 @@ use wfengine_store::AskError;
 use wfengine_store::port::{PeerAsk, PortError, PortFuture};
 
 use super::network::{Connected, Network, reachable_addresses};
+use super::relays::Relays;
 use super::{Node, held};
 use crate::error::Failure;
 use crate::home::random;
@@ -23,18 +24,26 @@ use crate::home::random;
 const FURTHER_PORTS: u16 = 16;
 /// Bytes of a running log given in one answer.
 const LOG_PART_BYTES: u64 = 60 * 1024;
+/// How long a peer's answer about a log is waited for; one that has nothing new says so before.
+const LOG_WAIT: Duration = Duration::from_secs(10);
 /// How long copies are waited for.
 const COPIES_WAIT: Duration = Duration::from_secs(60);
 /// How often peers are asked again.
 const COPIES_LOOK: Duration = Duration::from_millis(200);
+
+/// How long a node that stops waits for a peer to hold its last event.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(5);
+/// How often it asks for that.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// Told what became of a request to join.
 pub(crate) type Answered = tokio::sync::oneshot::Sender<Result<(), Failure>>;
 
 /// The driver as the node's network.
 pub(crate) struct Link {
-    driver: Driver,
+    driver: Arc<Driver>,
     node: std::sync::Weak<Node>,
+    relays: Relays,
 }
 
 impl Node {
@@ -85,13 +94,33 @@ impl Node {
             join: request,
             seed: random()?,
         });
-        let link = Arc::new(Link { driver, node: Arc::downgrade(self) });
+        let (driver, node) = (Arc::new(driver), Arc::downgrade(self));
+        let link = Arc::new(Link { driver, node, relays: Relays::default() });
         self.connect_network(Arc::clone(&link) as Arc<dyn Network>);
         Ok(link)
     }
 }
 
 impl Link {
+    /// Waits a moment until a connected peer holds what this node wrote last, so that nobody begins again what ended here while its
+    /// end was on the way.
+    pub(crate) async fn hand_over(&self) {
+        let Some(node) = self.node.upgrade() else { return };
+        let chain = node.store.chain();
+        let tip = node.watcher().frontier().chains.get(&chain).map(|chain| chain.tip);
+        let Some(tip) = tip else { return };
+        let handed_over = async {
+            while !self.driver.links().is_empty() && self.driver.holders(tip, Vec::new()).await.is_empty() {
+                tokio::time::sleep(HAND_OVER_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_WAIT, handed_over).await.is_err() {
+            crate::terminal::note(
+                "no peer said that it holds what this host wrote last: it is on disk here and goes out when this node serves again",
+            );
+        }
+    }
+
     /// Leaves the network.
     pub(crate) async fn stop(&self) {
         self.driver.stop().await;
@@ -106,15 +135,15 @@ impl PeerAsk for Link {
         Box::pin(async move {
             let connected: Vec<PeerId> = self.driver.links().iter().map(|link| link.peer).collect();
             if connected.contains(&peer) {
-                return self.driver.follow_log(peer, job, offset).await;
+                return self.log_at(peer, job, offset).await;
             }
-            // two hosts that do not reach each other meet through any third
-            for through in connected {
-                if let Ok(bytes) = self.driver.follow_log(through, job, offset).await {
-                    return Ok(bytes);
-                }
-            }
-            Err(PortError::NobodyHas { what: format!("the log of job {}", job.short()) })
+            let Some(node) = self.node.upgrade() else { return Err(nobody_has_log(job)) };
+            let ask = |through| {
+                let driver = Arc::clone(&self.driver);
+                async move { driver.follow_log(through, job, offset).await.ok() }
+            };
+            let read = self.relays.ask(peer, connected, node.clock.monotonic(), ask).await;
+            read.ok_or_else(|| nobody_has_log(job))
         })
     }
 }
@@ -126,6 +155,13 @@ impl Network for Link {
 
     fn local_address(&self) -> String {
         self.driver.local_addr().map(|address| address.to_string()).unwrap_or_default()
+    }
+
+    fn log_at(&self, peer: PeerId, job: JobId, offset: u64) -> PortFuture<'_, Vec<u8>> {
+        Box::pin(async move {
+            let answer = tokio::time::timeout(LOG_WAIT, self.driver.follow_log(peer, job, offset)).await;
+            answer.unwrap_or_else(|_| Err(nobody_has_log(job)))
+        })
     }
 
     fn connected(&self) -> Vec<Connected> {
@@ -183,6 +219,10 @@ impl Network for Link {
             }
         })
     }
+}
+
+fn nobody_has_log(job: JobId) -> PortError {
+    PortError::NobodyHas { what: format!("the log of job {}", job.short()) }
 }
 
 /// What the driver asks of the node.
@@ -268,15 +308,12 @@ impl Host for NodeHost {
 /// between, so a question goes round in no circle.
 async fn relayed_log_part(node: &Arc<Node>, job: JobId, offset: u64) -> Option<(Vec<u8>, bool)> {
     let network = node.network()?;
-    let holder = {
-        let views = node.watcher().views();
-        let holders = views.runs().all_live().filter_map(|run| run.jobs.get(&job)?.holder());
-        holders.map(|claim| claim.peer()).next()?
-    };
-    if !network.connected().iter().any(|connected| connected.peer == holder) {
-        return None;
-    }
-    let bytes = network.follow_log(holder, job, offset).await.ok()?;
+    let holder = node.look(|scheduler, views, _| {
+        let run = scheduler.run_of(&job)?;
+        let (_, job) = views.runs().live_job(&run, &job)?;
+        job.holder().map(|claim| claim.peer())
+    })?;
+    let bytes = network.log_at(holder, job, offset).await.ok()?;
     Some((bytes, false))
 }
 
@@ -314,6 +351,10 @@ async fn admit(node: &Arc<Node>, peer: PeerId, request: JoinRequest) -> JoinDeci
         Err(AskError::Refused(Refusal::Invite { why, .. })) => {
             tracing::warn!(%peer, why, "an invite was refused");
             Err(JoinRefusal::Used)
+        }
+        Err(AskError::Refused(refusal @ Refusal::MustUpgrade { .. })) => {
+            tracing::warn!(%peer, %refusal, "a peer was not admitted");
+            Err(JoinRefusal::MustUpgrade)
         }
         Err(error) => {
             tracing::warn!(%peer, %error, "a peer was not admitted");

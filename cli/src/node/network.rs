@@ -2,7 +2,7 @@
 
 use wfengine_core::scheduler::Beat;
 use wfengine_quic::driver::Documents;
-use wfengine_storage_format::{BlobId, EventId, PeerId};
+use wfengine_storage_format::{BlobId, EventId, JobId, PeerId};
 use wfengine_store::port::{PeerAsk, PortFuture};
 
 /// A peer as the network sees it now.
@@ -21,6 +21,8 @@ pub(crate) trait Network: PeerAsk {
     fn send_beats(&self, beats: Vec<Beat>);
     /// UDP address this node listens on.
     fn local_address(&self) -> String;
+    /// The log of a job that runs at a connected peer, from `offset` on, asked of that peer and nobody else.
+    fn log_at(&self, peer: PeerId, job: JobId, offset: u64) -> PortFuture<'_, Vec<u8>>;
     /// Peers connected now.
     fn connected(&self) -> Vec<Connected>;
     /// The automerge documents that follow the log.

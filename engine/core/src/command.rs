@@ -445,7 +445,9 @@ impl Asking<'_> {
         if known.cancelled.is_some() {
             return Ok(Decision::AlreadySo);
         }
-        if known.status.is_terminal() {
+        // a failed run whose next attempt is still to come can be told that there is to be none
+        let comes_again = known.next_attempt().is_some_and(|next| !self.views.runs().contains(&next.run));
+        if known.status.is_terminal() && !comes_again {
             return Err(Refusal::Ended { what: format!("run {}", run.short()), status: known.status });
         }
         let body = wfengine_storage_format::RunCancelled { run: *run, submission, reason: reason.to_owned() };

@@ -17,6 +17,7 @@
 mod agenda;
 mod allow;
 mod beat;
+mod catching_up;
 mod config;
 mod duties;
 mod gates;
@@ -44,7 +45,7 @@ pub use allow::{Allow, Allowed};
 pub use beat::{
     BEAT_BYTES_MAX, Beat, BeatError, CLAIMS_PER_BEAT_MAX, DECLINES_PER_BEAT_MAX, Decline, NamedClaim,
 };
-pub use config::{Config, SLOTS_MAX, Timing};
+pub use config::{AUTHOR_SLOTS_DEFAULT, Config, SLOTS_MAX, Timing};
 pub use held::{Execution, StopReason};
 pub use outlook::{Place, order_of};
 pub use peers::Presence;
@@ -53,7 +54,7 @@ pub use why::{Standing, Why};
 
 use agenda::Agenda;
 use duties::Duties;
-use held::Held;
+use held::{Held, Room};
 use jobs::{Jobs, Stage};
 use peers::PeerTable;
 use programs::Programs;
@@ -123,7 +124,7 @@ pub enum Action {
 /// What an answer to a command is about.
 #[derive(Clone, Debug)]
 enum Purpose {
-    Claim { job: JobId, program: Option<ProgramId> },
+    Claim { job: JobId, room: Room },
     Fail { job: JobId },
     Orphan { job: JobId },
     Start { claim: EventId },
@@ -149,6 +150,7 @@ pub struct Scheduler {
     chain: ChainId,
     timing: Timing,
     slots: u32,
+    author_slots: u32,
     allow: Allow,
     keeps_tasks: bool,
     jobs: Jobs,
@@ -181,6 +183,7 @@ impl Scheduler {
             chain,
             timing: config.timing,
             slots: config.slots.min(SLOTS_MAX),
+            author_slots: config.author_slots.clamp(1, SLOTS_MAX),
             allow: config.allow,
             keeps_tasks: config.keeps_tasks,
             jobs: Jobs::new(config.ageing_period_ms),
@@ -241,8 +244,9 @@ impl Scheduler {
         self.settle(views, now.monotonic);
     }
 
-    /// Peers have so many events that this node lacks. What looks open here may have been done long ago, so while there are many,
-    /// and as long as they become fewer, nothing is claimed.
+    /// Peers have so many events, as they say, that this node lacks. What looks open here may have been done long ago, so while there
+    /// are many, and as long as they become fewer, nothing is claimed. A count that is made up holds this node up for
+    /// [`Timing::behind_max`] at a time and for half of the time at most.
     pub fn handle_behind(&mut self, views: &Views, events: u64, now: Now) {
         self.observe(now.monotonic);
         self.peers.set_behind(events, now.monotonic);
@@ -311,7 +315,7 @@ impl Scheduler {
         self.observe(now.monotonic);
         let at = now.monotonic;
         match self.in_flight.remove(&id) {
-            Some(Purpose::Claim { job, program }) => self.claim_answered(views, job, program, answer, at),
+            Some(Purpose::Claim { job, room }) => self.claim_answered(views, job, room, answer, at),
             Some(Purpose::Start { claim }) => self.look_at_held(views, &claim, at),
             Some(Purpose::End { claim }) => self.end_answered(views, claim, answer, at),
             Some(Purpose::Fail { job } | Purpose::Orphan { job }) => {
@@ -400,6 +404,10 @@ impl Scheduler {
     pub fn open_jobs(&self) -> usize {
         self.jobs.len()
     }
+    /// The run of an open job. In logarithmic time, for those who know nothing but the job.
+    pub fn run_of(&self, job: &JobId) -> Option<RunId> {
+        self.jobs.run_of(job)
+    }
     /// Jobs that wait for a slot here.
     pub fn ready_jobs(&self) -> usize {
         self.jobs.ready.len()
@@ -463,6 +471,7 @@ impl Scheduler {
             self.look(views, &job, now);
         }
         self.fill(views, now);
+        self.fill_at_author(views, now);
         self.serve_programs(views, now);
         let says = (self.free_slots(), self.programs.len(), self.declines_all(now));
         let notable = (says.0 == 0) != (self.said_last.0 == 0)

@@ -27,7 +27,8 @@ use crate::digest::DigestSum;
 use peers::Peers;
 use runs::{History, Runs, Sharing};
 
-/// Digests are compared only between nodes whose views have this version.
+/// What the views mean: digests are compared only between nodes whose views have this version. How a checkpoint lays them out has a
+/// version of its own, in the store.
 pub const VIEWS_VERSION: u32 = 1;
 
 /// What an event changed.

@@ -9,14 +9,19 @@
 mod building;
 mod oracle;
 
+use std::collections::BTreeSet;
+
 use building::*;
 use proptest::prelude::*;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wfengine_core::command::Command;
 use wfengine_core::pending::Pending;
+use wfengine_core::time::WallMs;
 use wfengine_core::views::job::Status;
+use wfengine_core::views::runs::NoHistory;
+use wfengine_core::{Admitted, Views};
 use wfengine_storage_format::*;
 
 struct Story {
@@ -316,8 +321,7 @@ fn shuffled(frames: &[VerifiedFrame], seed: u64) -> Vec<VerifiedFrame> {
 #[test]
 fn the_story_holds_what_it_is_told_for() {
     let story = story();
-    let chains: std::collections::BTreeSet<ChainId> =
-        story.frames.iter().map(|frame| frame.header().chain).collect();
+    let chains: BTreeSet<ChainId> = story.frames.iter().map(|frame| frame.header().chain).collect();
     assert!(chains.len() >= 12, "{} chains", chains.len());
     let (node, pending) = receiver(story.cluster, &story.frames);
     assert!(pending.is_empty(), "{:?}", pending.needs().collect::<Vec<_>>());
@@ -418,6 +422,147 @@ fn a_run_that_left_memory_comes_back_with_a_late_event() {
             let shows = !run.submissions.is_empty();
             assert!(!shows || again.as_ref() == Some(run), "seed {seed}");
         }
+    }
+}
+
+/// Tasks that several execute who are cut off below what they wrote: one forks, two are revoked. Then somebody new comes.
+fn story_of_cuts() -> Story {
+    let mut alice = Node::founding("alice");
+    let cluster = alice.log.cluster();
+    for name in ["bob", "carol", "dave"] {
+        alice.ask(Command::Admit(admitted(peer(name), Roles::MEMBER)));
+    }
+    let tasks: Vec<_> = (0..12).map(|n| alice.submit_task(&format!("task {n}"))).collect();
+    let joined = |name, from: &Node| {
+        let mut node = Node::joining(name, cluster);
+        node.sync_from(from);
+        node
+    };
+    let [mut bob, mut carol, mut dave] = ["bob", "carol", "dave"].map(|name| joined(name, &alice));
+    let execute = |node: &mut Node, tasks: &[(RunId, JobId)], result: &str| {
+        for (run, job) in tasks {
+            let claim = node.claim(*run, *job);
+            node.ask(Command::Complete(completed(*run, *job, claim, Conclusion::Success, result)));
+        }
+    };
+    execute(&mut bob, &tasks[..8], "bob's");
+    execute(&mut carol, &tasks[2..4], "carol's");
+    let mut twin = carol.clone();
+    execute(&mut carol, &tasks[4..10], "carol's");
+    execute(&mut twin, &tasks[4..], "the twin's");
+    execute(&mut dave, &tasks[6..], "dave's");
+    // whoever refuses the twin's branch knows no submission of this run
+    let refused = twin.submit_task("the twin's own");
+    dave.sync_from(&twin);
+    execute(&mut dave, &[refused], "dave's");
+    for node in [&bob, &carol, &dave, &twin] {
+        alice.sync_from(node);
+    }
+    let revoke_half = |alice: &mut Node, who: &Node| {
+        let mut cuts = alice.cuts_of(&who.peer());
+        cuts.iter_mut().for_each(|cut| cut.length /= 2);
+        alice.write(PeerRevoked { peer: who.peer(), reason: "half".into(), cuts });
+    };
+    revoke_half(&mut alice, &bob);
+    let proof = alice.proofs.remove(0);
+    alice.ask(Command::ProveFork(proof));
+    alice.ask(Command::Admit(admitted(peer("erin"), Roles::MEMBER)));
+    revoke_half(&mut alice, &dave);
+    let (mut erin, mut pending) = (Node::joining("erin", cluster), Pending::default());
+    all_frames(&[&alice, &twin]).into_iter().for_each(|frame| erin.receive(&mut pending, frame));
+    let (run, job) = erin.submit_task("erin's");
+    execute(&mut erin, &[tasks[9], tasks[11], (run, job)], "erin's");
+    Story { cluster, frames: all_frames(&[&alice, &bob, &carol, &twin, &dave, &erin]), runs: Vec::new() }
+}
+
+/// Folds frames as a store does, beside a fold of one event after the other: those that are committed in one go are stored, then
+/// folded in one go, and after each go the views are the same. Between them finished runs leave memory, and the views are restored
+/// from what a checkpoint keeps. Says how often an authority event stood between others of one go.
+fn fold_together(
+    cluster: ClusterId,
+    mut frames: &[VerifiedFrame],
+    rng: &mut ChaCha8Rng,
+    forgets: bool,
+) -> usize {
+    let (mut one, mut again) = (Node::joining("a reader", cluster), Node::joining("a store", cluster));
+    let (mut mixed, len_max) = (0, *[1, 4, 16, 64, usize::MAX].choose(rng).unwrap());
+    while !frames.is_empty() {
+        let (chunk, rest) = frames.split_at(rng.random_range(1..=frames.len().min(len_max)));
+        let mut events = Vec::new();
+        for frame in chunk {
+            let of_frame = Admitted::of_kept_frame(frame, WallMs(1));
+            again.stored.keep(frame, &of_frame);
+            events.extend(of_frame);
+        }
+        for event in &events {
+            one.views.apply(event, &NoHistory);
+        }
+        again.views.apply_all(&events, &again.stored);
+        let left = frames.len();
+        assert_eq!(one.views.digest(), again.views.digest(), "{} of the last {left} frames", chunk.len());
+        let mut kinds = events.iter().skip_while(|event| event.run().is_none());
+        let amid = kinds.any(|event| event.kind.is_authority()) && kinds.any(|event| event.run().is_some());
+        mixed += usize::from(amid);
+        if forgets {
+            again.views.runs_mut().let_go(rng.random_range(0..6));
+            if rest.is_empty() || rng.random_ratio(1, 4) {
+                again.views = restored(&again);
+            }
+        }
+        frames = rest;
+    }
+    assert_same_views(&mut one, &mut again);
+    mixed
+}
+
+/// Views as they come back from a checkpoint.
+fn restored(node: &Node) -> Views {
+    let mut events: Vec<_> = node.views.authority().events().values().collect();
+    events.extend(node.views.peers().events());
+    events.extend(node.views.runs().live_events());
+    events.sort_by_key(|event| (!event.kind.is_authority(), event.order()));
+    let mut views = Views::new(node.log.cluster());
+    views.apply_all(events, &NoHistory);
+    views.runs_mut().restore_finished(node.views.runs().finished().clone());
+    views.restore_leftovers(node.views.leftovers());
+    views
+}
+
+/// Whether two views of the same events are the same, byte for byte.
+fn assert_same_views(one: &mut Node, other: &mut Node) {
+    let run = |node: &Node, id: &RunId| {
+        let run = node.views.runs().run(id, node.views.authority(), &node.stored);
+        to_canonical(&run.unwrap())
+    };
+    let ids = |node: &Node| {
+        let runs = node.views.runs();
+        let ids = runs.all_live().map(|run| run.id).chain(runs.finished().keys().copied());
+        ids.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ids(one), ids(other));
+    for id in ids(one) {
+        assert!(run(one, &id) == run(other, &id), "run {id}");
+    }
+    assert_eq!(one.views.leftovers(), other.views.leftovers());
+    if other.views.runs().finished().is_empty() {
+        let (one, other) = (one.shown(), other.shown());
+        assert!(one == other, "{}", difference(&one, &other));
+    }
+}
+
+#[test]
+fn events_folded_together_give_the_views_of_one_after_the_other() {
+    for (name, story) in [("everything", story()), ("cuts", story_of_cuts())] {
+        let mut mixed = 0;
+        for seed in 0..40 {
+            println!("{name}, seed {seed}");
+            let (node, _) = receiver(story.cluster, &shuffled(&story.frames, seed));
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            for forgets in [false, true] {
+                mixed += fold_together(story.cluster, &node.stored.frames, &mut rng, forgets);
+            }
+        }
+        assert!(mixed >= 10, "{name}: an authority event stood amid others {mixed} times");
     }
 }
 
@@ -601,6 +746,10 @@ proptest! {
             let (mut node, _) = receiver(cluster, &shuffled(&frames, seed));
             let found = node.shown();
             prop_assert!(found == expected, "order {}: {}", seed, difference(&expected, &found));
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            for forgets in [false, true] {
+                fold_together(cluster, &node.stored.frames, &mut rng, forgets);
+            }
         }
     }
 }

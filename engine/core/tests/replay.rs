@@ -5,6 +5,7 @@
 mod building;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use building::*;
 use rand::{RngExt, SeedableRng};
@@ -16,16 +17,8 @@ use wfengine_core::replay::{
 };
 use wfengine_core::time::WallMs;
 use wfengine_core::views::job::Status;
+use wfengine_core::views::runs::Sharing;
 use wfengine_storage_format::*;
-
-/// Frames in memory, by number.
-struct Frames(Vec<Vec<u8>>);
-
-impl Reread for Frames {
-    fn reread(&self, handle: u64) -> Option<Vec<u8>> {
-        self.0.get(usize::try_from(handle).ok()?).cloned()
-    }
-}
 
 /// An export in memory, by offset.
 struct Export<'a>(&'a [u8]);
@@ -510,54 +503,94 @@ fn recorded_plans_are_made_again() {
     );
 }
 
-/// A log of one author with so many tasks, each submitted and cancelled.
-fn long_log(runs: usize) -> (ClusterId, Vec<Vec<u8>>) {
-    let alice = Node::founding("alice");
+/// Tasks of bob's that alice and carol both execute or alice ends, more than stay in memory; what carol wrote arrives when they
+/// ended long ago, and then half of it is revoked.
+fn busy_story() -> Node {
+    let mut alice = Node::founding("alice");
     let cluster = alice.log.cluster();
-    let chain = alice.author.chain;
-    let mut prev = alice.log.chain(&chain).unwrap().tip;
-    let mut frames = vec![alice.stored.frames[0].bytes().to_vec()];
-    let (mut seq, mut n) = (1, 0);
-    while n < runs {
-        let mut builder = FrameBuilder::new(Some(cluster), chain, seq, Some(prev), vec![]);
-        for _ in 0..32 {
-            let body = task(&format!("task {n}"));
-            let run = body.run();
-            let (kind, bytes) = Body::from(body).encode().unwrap();
-            let submission = builder.push(seq + 1, n as u64, vec![], vec![], kind, bytes);
-            let (kind, bytes) =
-                Body::from(RunCancelled { run, submission, reason: String::new() }).encode().unwrap();
-            prev = builder.push(seq + 2, n as u64, vec![submission], vec![], kind, bytes);
-            seq += 2;
-            n += 1;
-        }
-        frames.push(builder.sign(&alice.author.signer).unwrap().bytes().to_vec());
+    for name in ["bob", "carol"] {
+        alice.ask(Command::Admit(admitted(peer(name), Roles::MEMBER)));
     }
-    (cluster, frames)
+    let (mut bob, mut carol) = (Node::joining("bob", cluster), Node::joining("carol", cluster));
+    bob.sync_from(&alice);
+    let tasks: Vec<(RunId, JobId)> = (0..1_500).map(|n| bob.submit_task(&format!("task {n}"))).collect();
+    alice.sync_from(&bob);
+    carol.sync_from(&bob);
+    let (both, ended) = tasks.split_at(500);
+    let (ended, later) = ended.split_at(905);
+    let execute = |node: &mut Node, conclusion| {
+        for (n, (run, job)) in both.iter().enumerate() {
+            let claim = node.claim(*run, *job);
+            node.ask(Command::Complete(completed(*run, *job, claim, conclusion, &format!("{}", n % 3))));
+        }
+    };
+    let cancel = |node: &mut Node, runs: &[(RunId, JobId)]| {
+        for (run, _) in runs {
+            node.ask(Command::Cancel { run: *run, reason: String::new() });
+        }
+    };
+    execute(&mut carol, Conclusion::Failure);
+    execute(&mut alice, Conclusion::Success);
+    cancel(&mut alice, ended);
+    for n in 0..400 {
+        let task = alice.submit_task(&format!("task {n} of alice"));
+        cancel(&mut alice, &[task]);
+    }
+    alice.sync_from(&carol);
+    let mut cuts = alice.cuts_of(&carol.peer());
+    cuts.iter_mut().for_each(|cut| cut.length /= 2);
+    alice.write(PeerRevoked { peer: carol.peer(), reason: "half".into(), cuts });
+    cancel(&mut alice, later);
+    for n in 400..2_000 {
+        let task = alice.submit_task(&format!("task {n} of alice"));
+        cancel(&mut alice, &[task]);
+    }
+    alice
 }
 
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+/// How often the folding of many runs was shared.
+static SHARED: AtomicUsize = AtomicUsize::new(0);
+
+fn on_four_threads(work: &(dyn Fn() + Sync)) {
+    SHARED.fetch_add(1, Ordering::Relaxed);
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
 }
 
 #[test]
-fn a_hundred_thousand_events_fit_into_little_memory() {
-    let (cluster, frames) = long_log(50_000);
-    let before = resident_bytes();
-    let len = frames.len();
-    let mut replayer = Replayer::new(cluster, Frames(frames), 1_000);
-    for frame in 0..len {
-        let checked = check_frame(&replayer.source().0[frame], Checking::HashesOnly);
-        replayer.take(Place { frame: frame as u64, offset: None }, checked);
+fn several_threads_fold_to_the_same_views_as_one() {
+    let mut alice = busy_story();
+    let bytes: Vec<Vec<u8>> = alice.stored.frames.iter().map(|frame| frame.bytes().to_vec()).collect();
+    let checked: Vec<_> = bytes.iter().map(|bytes| check_frame(bytes, Checking::HashesOnly)).collect();
+    let replayed = |sharing: Option<&'static Sharing>, runs_kept| {
+        let replayer = Replayer::new(alice.log.cluster(), Frames(bytes.clone()), runs_kept);
+        let mut replayer = match sharing {
+            Some(sharing) => replayer.sharing(sharing),
+            None => replayer,
+        };
+        for (frame, checked) in (0..).zip(&checked) {
+            replayer.take(Place { frame, offset: None }, checked.clone());
+        }
+        let report = replayer.finish(&Expected::default());
+        (replayer, report)
+    };
+    let (alone, expected) = replayed(None, 300);
+    assert!(expected.is_clean(), "{:#?}", expected.findings);
+    assert_eq!(expected.views.1, alice.views.digest());
+    let is_as_expected = |replayer: &Replayer<Frames>| {
+        alice.views.runs().all_live().all(|run| replayer.run(&run.id).as_ref() == Some(run))
+    };
+    assert!(is_as_expected(&alone));
+    // shared with others, with nobody, and by somebody who leaves all of it to the caller
+    let ways: [&'static Sharing; 3] = [&on_four_threads, &|work| work(), &|_| ()];
+    for (way, sharing) in ways.into_iter().enumerate() {
+        for runs_kept in [300, usize::MAX] {
+            let (shared, report) = replayed(Some(sharing), runs_kept);
+            assert_eq!(report, expected, "way {way}");
+            let left = shared.views().runs().finished();
+            assert_eq!(left.len() > 1_000, runs_kept == 300, "{} runs left memory", left.len());
+            assert!(is_as_expected(&shared), "way {way}");
+        }
     }
-    let report = replayer.finish(&Expected::default());
-    assert!(report.is_clean());
-    assert_eq!((report.events, report.runs), (100_033, 50_016));
-    assert_eq!(report.events, 1 + 2 * report.runs as u64);
-    // 200 MB for a million events, with what other tests of this process hold at the same time
-    if let (Some(before), Some(after)) = (before, resident_bytes()) {
-        assert!(after - before < 100 << 20, "{} MiB", (after - before) >> 20);
-    }
+    // before and after carol's part of it arrived
+    assert_eq!(SHARED.load(Ordering::Relaxed), 4);
 }

@@ -705,6 +705,26 @@ fn a_failed_run_with_retries_is_submitted_again_by_another_if_its_submitter_does
 }
 
 #[test]
+fn a_failed_run_that_is_cancelled_before_its_retry_is_not_submitted_again() {
+    let mut cluster = Cluster::usual();
+    let retried = |name: &str| {
+        let (mut submission, plan) = workflow(name);
+        submission.retries = 1;
+        (submission, plan)
+    };
+    let run = cluster.submit_ranked(0, 0, retried);
+    let claim = cluster.executing(&run).unwrap();
+    let body = done(run, cluster.job(&run).id, claim, Conclusion::Failure);
+    cluster.reports(claim, Execution::Finished(Box::new(body)));
+    let cancel = || Command::Cancel { run, reason: "not needed".to_owned() };
+    assert_eq!(cluster.says(0, cancel()).unwrap().len(), 1);
+    cluster.pass(600_000);
+    assert!(!cluster.actions.contains(&Action::Resubmit { run, attempt: 2 }));
+    // there is nothing more to cancel
+    assert_eq!(cluster.says(0, cancel()), Ok(vec![]));
+}
+
+#[test]
 fn what_discovery_found_expires_after_a_day_without_an_eligible_peer() {
     let mut cluster = Cluster::usual();
     let found = |name: &str| {
@@ -780,6 +800,30 @@ fn max_parallel_holds_for_runs_placed_at_their_author() {
         cluster.pass(5_000);
         let held = cluster.scheduler.held_claims();
         assert_eq!(held.len(), 1);
+        let job = cluster.views.runs().live(&run).unwrap().jobs.values();
+        let job = job.filter(|job| job.claim(&held[0]).is_some()).map(|job| job.id).next().unwrap();
+        let body = done(run, job, held[0], Conclusion::Success);
+        cluster.reports(held[0], Execution::Finished(Box::new(body)));
+    }
+    let run = cluster.views.runs().live(&run).unwrap();
+    assert!(run.jobs.values().all(|job| job.claims.len() == 1 && job.status == Status::Completed));
+}
+
+/// A matrix of hundreds must not begin hundreds of jobs at once.
+#[test]
+fn runs_placed_at_their_author_share_their_own_slots() {
+    let mut cluster = Cluster::new(Config { slots: 0, author_slots: 2, ..Config::default() });
+    let (mut submission, mut plan) = workflow("mine");
+    submission.placement = Placement::Author;
+    plan[0].legs = (0..5)
+        .map(|n| PlannedLeg { matrix: [("n".to_owned(), n.to_string())].into(), ..leg(None, "linux") })
+        .collect();
+    let run = submission.run();
+    cluster.says(0, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
+    for left in (1..=5).rev() {
+        // no timer has to pass: the end of one begins the next
+        let held = cluster.scheduler.held_claims();
+        assert_eq!(held.len(), left.min(2));
         let job = cluster.views.runs().live(&run).unwrap().jobs.values();
         let job = job.filter(|job| job.claim(&held[0]).is_some()).map(|job| job.id).next().unwrap();
         let body = done(run, job, held[0], Conclusion::Success);

@@ -1,6 +1,6 @@
 //! What can go wrong with the disk, each variant with its consequence.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wfengine_core::command::Refusal;
 use wfengine_storage_format::ClusterId;
@@ -54,6 +54,17 @@ pub enum StoreError {
         /// What the database says.
         detail: String,
     },
+    /// A commit is on disk, but a run that it concerns cannot be read back, so the views stay behind the log. Whoever asked for
+    /// something at that time cannot be told what became of it; the process must exit with status 70 and be started anew.
+    #[error("{path} is corrupt at {at}: {detail}. What was asked for may be on disk and done all the same: look before asking again. The node stops; what was acknowledged is safe, and the next start reads the log anew", path = .path.display())]
+    Unfolded {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        at: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The log is of another cluster than asked for.
     #[error("{path} holds cluster {found}, not {expected}", path = .path.display())]
     OtherCluster {
@@ -64,9 +75,22 @@ pub enum StoreError {
         /// As asked.
         expected: ClusterId,
     },
-    /// The writer has stopped, after a failed commit or because the store was closed.
+    /// The writer has stopped because the store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// What a failure means once the commit before it is on disk: nobody may take it for a refusal.
+    pub(crate) fn after_commit(self, log: &Path) -> Self {
+        match self {
+            StoreError::Corrupt { path, at, detail } => StoreError::Unfolded { path, at, detail },
+            other => {
+                let (path, at) = (log.to_owned(), "folding".to_owned());
+                StoreError::Unfolded { path, at, detail: other.to_string() }
+            }
+        }
+    }
 }
 
 /// Why a command did not become durable events.

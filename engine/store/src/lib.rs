@@ -8,14 +8,18 @@
 //! (every request brings its time).
 //!
 //! Invariants: a commit error means that the outcome is unknown, so the writer stops for good ([`StoreError::OutcomeUnknown`]) and
-//! the process has to exit; the next start opens a new incarnation. Directories are 0700 and files 0600.
+//! the process has to exit; the next start opens a new incarnation. The same goes for a commit that cannot be folded
+//! ([`StoreError::Unfolded`]). Directories are 0700 and files 0600.
 
 pub mod blobs;
+mod checkpoint;
 mod checksum;
 pub mod data_dir;
 pub mod disk;
 pub mod embed;
 mod error;
+#[cfg(test)]
+mod home;
 mod index;
 mod log_file;
 mod open;

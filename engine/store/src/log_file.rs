@@ -112,6 +112,24 @@ impl LogFile {
         guarded(&self.path, "index", || drop().map_err(|error| corrupt(&self.path, "index", &error)))
     }
 
+    /// Marks the index on disk as one that cannot be read: look-ups say so from here on, and the next opening builds it again from
+    /// the frames. Nothing is answered from an index that is gone.
+    pub(crate) fn distrust_index(&self) {
+        let distrust = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_quick_repair(true);
+            // no checksum holds over nothing
+            transaction.open_table(META)?.insert("index", [].as_slice())?;
+            transaction.commit()?;
+            Ok(())
+        };
+        let marked =
+            guarded(&self.path, "index", || distrust().map_err(|error| corrupt(&self.path, "index", &error)));
+        if let Err(error) = marked {
+            tracing::error!(%error, "the index is damaged and could not be marked so");
+        }
+    }
+
     /// Runs a read transaction. A database that panics on damaged pages is reported as corrupt.
     pub(crate) fn read<T>(
         &self,
@@ -281,11 +299,10 @@ impl KnownEvents for LogFile {
 }
 
 impl History for LogFile {
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
-        self.events_of(run.as_bytes()).unwrap_or_else(|error| {
-            tracing::error!(%error, run = %run, "reading a finished run back failed");
-            Vec::new()
-        })
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>> {
+        let read = self.events_of(run.as_bytes());
+        read.inspect_err(|error| tracing::error!(%error, run = %run, "reading a finished run back failed"))
+            .ok()
     }
 }
 
@@ -300,23 +317,22 @@ impl<'a> Recalling<'a> {
         Self { file, failed: RefCell::default() }
     }
 
-    /// Whether everything that was asked for could be read. If not, what was folded is wrong and this process must end; the index is
-    /// dropped, so that the next opening builds it again from the frames.
-    pub(crate) fn outcome(self) -> Result<(), StoreError> {
-        let Some(error) = self.failed.into_inner() else { return Ok(()) };
-        if let Err(other) = self.file.drop_index() {
-            tracing::error!(error = %other, "the index could not be dropped either");
-        }
-        Err(error)
+    /// Whether everything that was asked for could be read. If not, the runs that could not are as they were before the fold, the
+    /// views are behind the log for good, and this process must end.
+    pub(crate) fn outcome(&self) -> Result<(), StoreError> {
+        self.failed.borrow_mut().take().map_or(Ok(()), Err)
     }
 }
 
 impl History for Recalling<'_> {
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
-        self.file.events_of(run.as_bytes()).unwrap_or_else(|error| {
-            self.failed.borrow_mut().get_or_insert(error);
-            Vec::new()
-        })
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>> {
+        match self.file.events_of(run.as_bytes()) {
+            Ok(events) => Some(events),
+            Err(error) => {
+                self.failed.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
     }
 }
 

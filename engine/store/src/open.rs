@@ -10,15 +10,13 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use wfengine_core::admitted::Admitted;
-use wfengine_core::log::{Admission, Chain, Log, LogParts};
+use wfengine_core::log::{Admission, Log};
 use wfengine_core::seal::{Author, found};
 use wfengine_core::time::WallMs;
-use wfengine_core::views::runs::FinishedRuns;
-use wfengine_core::views::{Leftovers, VIEWS_VERSION, Views};
-use wfengine_storage_format::{
-    ChainId, ClusterFounded, ClusterId, Event, Incarnation, Signer, Tip, VerifiedFrame, to_canonical,
-};
+use wfengine_core::views::Views;
+use wfengine_storage_format::{ChainId, ClusterFounded, ClusterId, Incarnation, Signer, VerifiedFrame};
 
+use crate::checkpoint::StoredCheckpoint;
 use crate::checksum::sealed;
 use crate::data_dir::DataDir;
 use crate::error::StoreError;
@@ -91,77 +89,6 @@ impl FileIdentity {
         let birth = metadata.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
         let birth_ns = u64::try_from(birth.as_nanos()).ok()?;
         Some(Self { device: metadata.dev(), inode: metadata.ino(), birth_ns })
-    }
-}
-
-/// The views as a checkpoint keeps them: events of what is still open, digests of what is finished.
-#[derive(Deserialize)]
-struct StoredCheckpoint {
-    views_version: u32,
-    frames_len: u64,
-    chains: Vec<(ChainId, Chain)>,
-    heads: Vec<Tip>,
-    events_len: u64,
-    events: Vec<(u64, Event)>,
-    finished: FinishedRuns,
-    leftovers: Leftovers,
-}
-
-/// What a [`StoredCheckpoint`] is made of. Taken from the views in a moment; written down without them.
-pub(crate) struct Checkpoint {
-    frames_len: u64,
-    log: LogParts,
-    events: Vec<Arc<Admitted>>,
-    finished: FinishedRuns,
-    leftovers: Leftovers,
-}
-
-impl Checkpoint {
-    pub(crate) fn of(views: &Views, log: &Log, frames_len: u64) -> Self {
-        let mut events: Vec<Arc<Admitted>> = views.authority().events().values().cloned().collect();
-        events.extend(views.peers().events().cloned());
-        events.extend(views.runs().live_events().cloned());
-        Self {
-            frames_len,
-            log: log.to_parts(),
-            events,
-            finished: views.runs().finished().clone(),
-            leftovers: views.leftovers(),
-        }
-    }
-
-    /// The bytes of the [`StoredCheckpoint`].
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let (chains, heads, events_len) = &self.log;
-        let events: Vec<(u64, Event)> =
-            self.events.iter().filter_map(|event| Some((event.first_seen.0, event.to_event()?))).collect();
-        to_canonical(&(
-            VIEWS_VERSION,
-            self.frames_len,
-            chains,
-            heads,
-            events_len,
-            events,
-            &self.finished,
-            &self.leftovers,
-        ))
-    }
-}
-
-impl StoredCheckpoint {
-    fn restore(self, cluster: ClusterId, file: &LogFile) -> (Log, Views) {
-        let log = Log::from_parts(cluster, (self.chains, self.heads, self.events_len));
-        let mut views = Views::new(cluster);
-        let mut events: Vec<Arc<Admitted>> = self
-            .events
-            .into_iter()
-            .map(|(first_seen, event)| Arc::new(Admitted::new(event.id(), event, WallMs(first_seen))))
-            .collect();
-        events.sort_by_key(|event| (!event.kind.is_authority(), event.order()));
-        views.apply_all(&events, file);
-        views.runs_mut().restore_finished(self.finished);
-        views.restore_leftovers(self.leftovers);
-        (log, views)
     }
 }
 
@@ -330,9 +257,9 @@ impl Store {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
         let (reply, answer) = sync_channel(1);
-        let sent = self.recorder.requests.send(Request::Close(reply)).map_err(|_| StoreError::Closed);
+        let sent = self.recorder.requests.send(Request::Close(reply)).map_err(|_| self.recorder.stopped());
         // the reply comes when everything queued before is durable; joining cannot wait for anything else
-        let closed = sent.and_then(|()| answer.recv().unwrap_or(Err(StoreError::Closed)));
+        let closed = sent.and_then(|()| answer.recv().unwrap_or_else(|_| Err(self.recorder.stopped())));
         let _ = thread.join();
         closed
     }
@@ -384,8 +311,11 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
             None
         }
         Ok(Some(bytes)) => {
-            let read: Result<StoredCheckpoint, _> = postcard::from_bytes(&bytes);
-            read.ok().filter(|kept| kept.views_version == VIEWS_VERSION && kept.frames_len <= frames_len)
+            let read = StoredCheckpoint::read(&bytes).filter(|kept| kept.frames_len <= frames_len);
+            if read.is_none() {
+                tracing::warn!("the checkpoint is not one of this version; every frame is folded again");
+            }
+            read
         }
     };
     let indexed = file.index.read().unwrap_or_else(PoisonError::into_inner).0.frames_indexed;
@@ -416,7 +346,7 @@ fn restore(file: &LogFile, cluster: ClusterId, opened: &mut Opened) -> Result<(L
         }
         let recalling = Recalling::of(file);
         views.apply_all(&events, &recalling);
-        recalling.outcome()?;
+        recalling.outcome().inspect_err(|_| file.distrust_index())?;
     }
     opened.frames_replayed = frames_len - folded;
     Ok((log, views, frames_len))

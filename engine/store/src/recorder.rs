@@ -82,11 +82,12 @@ impl Recorder {
     }
 
     /// Why the writer takes nothing more.
-    fn stopped(&self) -> StoreError {
+    pub(crate) fn stopped(&self) -> StoreError {
         self.fatal.get().cloned().unwrap_or(StoreError::Closed)
     }
 
-    /// The error that stopped the writer for good, if one did: the process must exit with status 70.
+    /// The error that stopped the writer for good, if one did: the process must exit with status 70. It is known before the views
+    /// can be seen that the writer left behind.
     pub fn fatal(&self) -> Option<&StoreError> {
         self.fatal.get()
     }

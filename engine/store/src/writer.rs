@@ -4,6 +4,7 @@
 //! apply, publish, answer. A command about a run that the batch already touched waits for the next batch, so every decision
 //! sees the views of everything before it.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -17,11 +18,12 @@ use wfengine_core::seal::{Author, seal_with_bodies};
 use wfengine_core::time::WallMs;
 use wfengine_storage_format::{ChainId, EventId, PeerId, RunId, VerifiedFrame};
 
+use crate::checkpoint::Checkpoint;
 use crate::checksum::sealed;
 use crate::error::{AskError, StoreError};
 use crate::index::{TAIL_ENTRIES_MAX, flush, place_key};
 use crate::log_file::{FRAMES, META, Recalling, guarded, join_value};
-use crate::open::{Checkpoint, Closing};
+use crate::open::Closing;
 use crate::recorder::{Committed, FrameOutcome, Receipt, Request};
 use crate::watcher::Shared;
 
@@ -376,6 +378,7 @@ impl Writer {
             index.1.len() >= TAIL_ENTRIES_MAX
         };
         let closing = (!self.closing_written).then(|| postcard::to_stdvec(&self.closing).unwrap_or_default());
+        let rotten = Cell::new(false);
         let write = || -> Result<(), redb::Error> {
             let mut transaction = self.shared.file.database.begin_write()?;
             transaction.set_quick_repair(true);
@@ -391,7 +394,9 @@ impl Writer {
             if flush_due {
                 let mut index = self.shared.file.index.write().unwrap_or_else(PoisonError::into_inner);
                 let (state, tail) = &mut *index;
-                flush(&transaction, state, tail, frames_len)?;
+                let flushed = flush(&transaction, state, tail, frames_len);
+                rotten.set(matches!(flushed, Err(redb::Error::Corrupted(_))));
+                flushed?;
                 let bytes = postcard::to_stdvec(state).unwrap_or_default();
                 transaction.open_table(META)?.insert("index", sealed(&bytes).as_slice())?;
             }
@@ -399,12 +404,15 @@ impl Writer {
             Ok(())
         };
         let unknown = |detail: String| StoreError::OutcomeUnknown { path: path.clone(), detail };
-        guarded(&path, "committing", || write().map_err(|error| unknown(error.to_string()))).map_err(
-            |error| match error {
-                StoreError::Corrupt { detail, .. } => unknown(detail),
-                other => other,
-            },
-        )?;
+        let committed = guarded(&path, "committing", || write().map_err(|error| unknown(error.to_string())));
+        if rotten.get() {
+            // nothing was written; the next start would end at the same place
+            self.shared.file.distrust_index();
+        }
+        committed.map_err(|error| match error {
+            StoreError::Corrupt { detail, .. } => unknown(detail),
+            other => other,
+        })?;
         if flush_due {
             self.shared.file.index.write().unwrap_or_else(PoisonError::into_inner).1.clear();
         }
@@ -433,17 +441,8 @@ impl Writer {
     /// Folds what is durable, then tells everybody, then answers.
     fn publish(&mut self, batch: Batch) -> Result<(), StoreError> {
         if !batch.frames.is_empty() {
-            let folded = {
-                let recalling = Recalling::of(&self.shared.file);
-                let mut views = self.shared.views.write().unwrap_or_else(PoisonError::into_inner);
-                views.apply_all(&batch.events, &recalling);
-                recalling.outcome()
-            };
-            if let Err(error) = folded {
-                // before the batch is dropped: whoever waits for an answer finds the reason
-                self.fail(&error);
-                return Err(error);
-            }
+            // the batch is dropped after this: whoever waits for an answer finds the reason
+            self.fold(&batch.events)?;
             {
                 let mut frontier = self.shared.frontier.write().unwrap_or_else(PoisonError::into_inner);
                 for (_, frame, _) in &batch.frames {
@@ -491,6 +490,22 @@ impl Writer {
             tracing::warn!(%error, "the views were not checkpointed; the next opening takes longer");
         }
         Ok(())
+    }
+
+    /// Folds events that are durable. When it fails, the reason is known before anybody sees the views.
+    fn fold(&mut self, events: &[Arc<Admitted>]) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let path = shared.file.path.as_path();
+        let folded = {
+            let mut views = shared.views.write().unwrap_or_else(PoisonError::into_inner);
+            let folded = guarded(path, "folding", || {
+                let recalling = Recalling::of(&shared.file);
+                views.apply_all(events, &recalling);
+                recalling.outcome()
+            });
+            folded.map_err(|error| error.after_commit(path)).inspect_err(|error| self.fail(error))
+        };
+        folded.inspect_err(|_| shared.file.distrust_index())
     }
 
     /// Begins a checkpoint when enough happened, and stores one that is ready. Writing the bytes down takes as long as admitting
@@ -579,3 +594,6 @@ impl Writer {
         self.work.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

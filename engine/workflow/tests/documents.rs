@@ -2,12 +2,8 @@
 //!
 //! Needs the folder of the documents in `WFENGINE_DOCUMENTS`; without it the test says that it did not run.
 
-#![expect(clippy::print_stdout, reason = "a test says what it covered")]
-
 #[path = "../../../tests/tests/requirements/folder.rs"]
 mod folder;
-
-use std::path::PathBuf;
 
 use folder::folder;
 use wfengine_workflow::{

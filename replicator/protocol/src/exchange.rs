@@ -15,7 +15,7 @@ mod blobs;
 mod branches;
 mod receiving;
 pub(crate) mod serving;
-mod standing;
+pub(crate) mod standing;
 mod wanting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -296,6 +296,9 @@ impl Exchange {
         self.now = now;
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         session.unsent_bytes = session.unsent_bytes.saturating_sub(bytes);
+        if session.unsent_bytes == 0 {
+            session.sent.note_taken();
+        }
         if session.unsent_bytes <= UNSENT_BYTES_MAX / 2 {
             self.send_notices(connection);
             self.go_on_serving(connection);
@@ -440,7 +443,7 @@ impl Exchange {
                 self.learn_cursor(&chain);
             }
         }
-        self.compare_own_chains(connection, &hello.held);
+        self.compare_own_chains(connection, &hello.held)?;
         if !dialled_here {
             self.hear_digest(connection, hello.digest);
         }
@@ -505,13 +508,15 @@ impl Exchange {
     fn hear_member(&mut self, connection: ConnectionId, message: Message) -> Result<(), Breach> {
         match message {
             Message::Compare(digest) => self.hear_digest(connection, digest),
-            Message::Frontier(frontier) => self.hear_frontier(connection, &frontier),
+            Message::Frontier(frontier) => self.hear_frontier(connection, &frontier)?,
             Message::RangeAsk(asks) => self.hear_range_asks(connection, &asks)?,
             Message::RangeAnswer(answers) => self.hear_range_answers(connection, answers.into_inner())?,
             Message::Need(need) => self.hear_need(connection, need)?,
             Message::Chunks(chunks) => self.hear_chunks(connection, chunks)?,
             Message::Push(push) => self.hear_push(connection, push)?,
-            Message::Notice(entries) => entries.iter().for_each(|entry| self.hear_offer(connection, entry)),
+            Message::Notice(entries) => {
+                entries.iter().try_for_each(|entry| self.hear_offer(connection, entry))?;
+            }
             Message::BlobWanted(blob) => self.hear_blob_wanted(connection, blob)?,
             Message::BlobHave(blob, len) => self.hear_blob_have(connection, blob, len),
             Message::BlobAsk(blob, offset, len) => self.hear_blob_ask(connection, blob, offset, len)?,

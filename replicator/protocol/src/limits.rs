@@ -3,6 +3,8 @@
 //! What is said to be *shared* is part of the protocol: a peer that passes it broke the rules. The rest is this node's own
 //! affair and only decides how much it asks for and keeps.
 
+use wfengine_storage_format::limits::HEIGHT_MAX;
+
 use crate::chunk::CHUNK_LEN_MAX;
 
 /// Bytes of a message before the hello was accepted (shared): a hello or an invite fits, little else does.
@@ -27,6 +29,8 @@ pub const REASON_BYTES_MAX: usize = 256;
 pub const HELD_MAX: usize = 16;
 /// Chains in a frontier or a notice (shared): 1 024 members with 8 open chains each.
 pub const ENTRIES_MAX: usize = 8_192;
+/// Events of a chain, as an entry or a push may say (shared): each is higher than the one before.
+pub const CHAIN_EVENTS_MAX: u64 = HEIGHT_MAX;
 /// Ranges in one question about closed chains (shared).
 pub const RANGES_MAX: usize = 64;
 /// Closed chains below which a range is listed and not divided further (shared: it shapes the fingerprints).

@@ -143,6 +143,9 @@ pub enum JoinRefusal {
     /// The node cannot write at the moment.
     #[error("the node that was asked cannot admit anybody at the moment; try again")]
     Busy,
+    /// The node must be upgraded before it may say who is a member.
+    #[error("the node that was asked must be upgraded before it can admit anybody; ask one that is")]
+    MustUpgrade,
 }
 
 /// What becomes of a join request.

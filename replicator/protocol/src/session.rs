@@ -17,6 +17,7 @@ use wfengine_core::time::Monotonic;
 use wfengine_storage_format::{BlobId, ChainId, PeerId};
 
 use crate::exchange::serving::{ServedTo, Serving};
+use crate::exchange::standing::Sent;
 use crate::limits::{OFFERS_MAX, PUSHED_BYTES_MAX};
 use crate::message::{Bye, ByeCode, Hello, JoinAnswer, JoinRequest, Message, MessageError};
 use crate::output::{AskId, RequestId};
@@ -187,6 +188,8 @@ pub(crate) struct Session {
     pub(crate) offers: Offers,
     /// How much the peer has of open chains, as far as it said; `None` before its first word about that.
     pub(crate) said: Option<BTreeMap<ChainId, u64>>,
+    /// What the peer was sent and may not have counted yet.
+    pub(crate) sent: Sent,
     /// Chains of which the peer is known to have more than this node has committed.
     pub(crate) has: BTreeMap<ChainId, u64>,
     /// Chains that end otherwise there than here, as the peer said once.
@@ -228,6 +231,7 @@ impl Session {
             window_used: 0,
             offers: Offers::default(),
             said: None,
+            sent: Sent::default(),
             has: BTreeMap::new(),
             differing: BTreeSet::new(),
             branches: BTreeMap::new(),

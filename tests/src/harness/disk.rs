@@ -83,7 +83,7 @@ impl KnownEvents for Disk {
 }
 
 impl History for Disk {
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
-        self.by_run.get(run).cloned().unwrap_or_default()
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>> {
+        Some(self.by_run.get(run).cloned().unwrap_or_default())
     }
 }

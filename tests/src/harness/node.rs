@@ -100,6 +100,8 @@ const TICK_MS: u64 = 1_000;
 /// Every so many ticks a node compares frontiers with a random peer.
 const FRONTIER_TICKS: u64 = 4;
 const FRAMES_PER_MESSAGE_MAX: usize = 64;
+/// Frames folded in one go at a start.
+const FRAMES_AT_ONCE: usize = 256;
 
 impl Node {
     /// A node that never ran.
@@ -142,18 +144,19 @@ impl Node {
     pub fn start(&mut self, at_ms: u64, setup: &Setup, seed: u64, checker: &mut Checker) -> Vec<Wish> {
         self.starts += 1;
         let (mut log, mut views) = (Log::new(self.cluster), Views::new(self.cluster));
-        for frame in self.disk.frames() {
-            let roster = Arc::clone(views.authority().roster());
-            match log.admit(&**frame, |peer| roster.was_ever_member(peer), &self.disk) {
-                Ok(Admission::Admitted) => {}
-                other => {
-                    let what = format!("a committed frame is not admitted again: {other:?}");
-                    checker.report(Violation::Broken { node: self.index, what });
+        for frames in self.disk.frames().chunks(FRAMES_AT_ONCE) {
+            let mut events = Vec::new();
+            for frame in frames {
+                match log.readmit(&**frame, &self.disk) {
+                    Ok(Admission::Admitted) => {}
+                    other => {
+                        let what = format!("a committed frame is not admitted again: {other:?}");
+                        checker.report(Violation::Broken { node: self.index, what });
+                    }
                 }
+                events.extend(Admitted::of_kept_frame(frame, WallMs(self.wall_offset_ms + at_ms)));
             }
-            for event in Admitted::of_frame((**frame).clone(), WallMs(self.wall_offset_ms + at_ms)) {
-                views.apply(&event, &self.disk);
-            }
+            views.apply_all(&events, &self.disk);
         }
         let incarnation = Incarnation::from_bytes(self.chance.bytes16());
         let chain = ChainId { author: self.peer(), incarnation };

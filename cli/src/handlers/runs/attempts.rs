@@ -1,14 +1,13 @@
 //! The attempts of a run: which one follows a failed one, and waiting for it.
 //!
 //! A further attempt is a submission of its own under the same trigger key. The scheduler writes it once the backoff is over, at the
-//! submitter's node first; nothing is submitted here. [`Next::of`] asks what the scheduler asks, of the same views.
+//! submitter's node first; nothing is submitted here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wfengine_core::views::job::Status;
-use wfengine_core::views::run::Run;
-use wfengine_storage_format::{RunId, run_id};
+use wfengine_core::views::run::NextAttempt;
+use wfengine_storage_format::RunId;
 
 use super::item;
 use crate::clock::show_duration;
@@ -24,41 +23,8 @@ const LATE_MAX: Duration = Duration::from_secs(300);
 /// How often lines of other runs, which pile up meanwhile, are forgotten.
 const FORGET_LINES: Duration = Duration::from_secs(1);
 
-/// The attempt that follows a failed one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Next {
-    run: RunId,
-    /// From 2.
-    attempt: u32,
-    attempts_max: u32,
-    /// From the failure to the submission.
-    backoff: Duration,
-}
-
-impl Next {
-    /// The attempt that a run's retries ask for, whether it was submitted or not.
-    fn of(run: &Run) -> Option<Self> {
-        let submitted = run.submitted.as_ref()?;
-        let for_good =
-            run.jobs.values().any(|job| job.failed.is_some() && job.result.is_none() && !job.failed_retry);
-        let wanted = run.status == Status::Failed
-            && run.cancelled.is_none()
-            && submitted.attempt <= submitted.retries
-            && !for_good;
-        let attempt = submitted.attempt.checked_add(1).filter(|_| wanted)?;
-        let (shortest, longest) = submitted.backoff_ms;
-        let doubled = shortest.saturating_mul(1 << (submitted.attempt.saturating_sub(1)).min(20));
-        Some(Self {
-            run: run_id(&submitted.trigger_key, attempt),
-            attempt,
-            attempts_max: submitted.retries.saturating_add(1),
-            backoff: Duration::from_millis(doubled.max(shortest).min(longest)),
-        })
-    }
-
-    fn is_submitted(&self, node: &Node) -> bool {
-        node.watcher().run(&self.run).is_some_and(|run| run.submitted.is_some())
-    }
+fn is_submitted(node: &Node, next: &NextAttempt) -> bool {
+    node.watcher().run(&next.run).is_some_and(|run| run.submitted.is_some())
 }
 
 /// Waits until the attempt after a failed run is submitted, and says so; `None` if there is none to come. What happens to it is
@@ -68,11 +34,11 @@ pub(super) async fn next_submitted(
     run: &RunId,
     items: &Items,
 ) -> Result<Option<(RunId, Follower)>, Failure> {
-    let wanted = || node.watcher().run(run).and_then(|run| Next::of(&run));
+    let wanted = || node.watcher().run(run).and_then(|run| run.next_attempt());
     let Some(next) = wanted().filter(|_| !items.is_closed()) else { return Ok(None) };
     let (before, short) = (next.attempt - 1, run.short());
     let which = format!("attempt {} (of up to {})", next.attempt, next.attempts_max);
-    let text = if next.is_submitted(node) {
+    let text = if is_submitted(node, &next) {
         format!("attempt {before} failed, going on with {which}")
     } else if node.mode == Mode::Command {
         return Err(Failure::unreachable(format!(
@@ -89,7 +55,7 @@ pub(super) async fn next_submitted(
     let mut earlier: Option<Follower> = None;
     loop {
         let follower = Follower::new(node, next.run);
-        if next.is_submitted(node) {
+        if is_submitted(node, &next) {
             let _ = items.send(item(&Progress::Submitted { run: next.run.to_string() })).await;
             // the one that listened before the submission was seen has missed nothing
             return Ok(Some((next.run, earlier.unwrap_or(follower))));
@@ -126,6 +92,8 @@ mod tests {
     use wfengine_core::command::Command;
     use wfengine_core::seal::Author;
     use wfengine_core::time::WallMs;
+    use wfengine_core::views::job::Status;
+    use wfengine_core::views::run::Run;
     use wfengine_storage_format::{
         ChainId, ClusterFounded, EventId, Incarnation, JobClaimed, JobFailed, RunSubmitted, Signer,
     };
@@ -189,24 +157,24 @@ mod tests {
         let mut waits = Vec::new();
         for attempt in 1..=2 {
             let failed = host.failed(submission("one", attempt), true);
-            let next = Next::of(&failed).unwrap();
+            let next = failed.next_attempt().unwrap();
             assert_eq!((next.attempt, next.attempts_max), (attempt + 1, 3));
             assert_eq!(next.run, submission("one", attempt + 1).run());
             waits.push(next.backoff);
         }
         assert_eq!(waits, [50, 100].map(Duration::from_millis));
-        assert_eq!(Next::of(&host.failed(submission("one", 3), true)), None);
+        assert_eq!(host.failed(submission("one", 3), true).next_attempt(), None);
     }
 
     #[test]
     fn nothing_follows_an_attempt_that_is_open_or_cancelled_or_failed_for_good() {
         let host = Host::new();
         let (open, _) = host.submit(submission("open", 1));
-        assert_eq!(Next::of(&open), None);
+        assert_eq!(open.next_attempt(), None);
         host.ask(Command::Cancel { run: open.id, reason: "not needed".to_owned() });
-        assert_eq!(Next::of(&host.store.watcher().run(&open.id).unwrap()), None);
+        assert_eq!(host.store.watcher().run(&open.id).unwrap().next_attempt(), None);
         let failed = host.failed(submission("hopeless", 1), false);
         assert_eq!(failed.status, Status::Failed);
-        assert_eq!(Next::of(&failed), None);
+        assert_eq!(failed.next_attempt(), None);
     }
 }

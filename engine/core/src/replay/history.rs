@@ -22,14 +22,15 @@ pub(super) struct Recall<'a, S> {
 }
 
 impl<S: Reread> History for Recall<'_, S> {
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>> {
         let handles = self.known.frames_of_run(run).into_iter();
+        // a frame that cannot be read again leaves a gap; whoever reads it says so
         let frames = handles.filter_map(|handle| read(self.source, handle));
-        frames
+        let events = frames
             .flatten()
             .filter(|event| event.run() == Some(*run))
-            .filter(|event| self.selection.is_none_or(|selection| selection.covers(event)))
-            .collect()
+            .filter(|event| self.selection.is_none_or(|selection| selection.covers(event)));
+        Some(events.collect())
     }
 }
 
@@ -72,7 +73,7 @@ impl<S: Reread> Replayer<S> {
     /// All events of a run, in canonical order.
     pub fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
         let recall = Recall { known: &self.known, source: &self.source, selection: None };
-        let mut events = recall.events_of_run(run);
+        let mut events = recall.events_of_run(run).unwrap_or_default();
         events.sort_by_key(|event| event.order());
         events
     }

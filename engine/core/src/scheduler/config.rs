@@ -37,6 +37,8 @@ pub struct Timing {
     pub unnamed_max: Duration,
     /// How long a node that lacks events of its peers claims nothing while it comes no nearer to having them.
     pub behind_max: Duration,
+    /// How long it claims nothing for that reason in all, before it claims for as long whatever it lacks.
+    pub behind_total: Duration,
     /// How long a run that discovery submitted waits without an eligible peer.
     pub expiry: Duration,
     /// How long a peer that was seen counts when majority and minority are told apart.
@@ -62,6 +64,7 @@ impl Default for Timing {
             grace_max: Duration::from_secs(120),
             unnamed_max: Duration::from_secs(15),
             behind_max: Duration::from_secs(30),
+            behind_total: Duration::from_secs(600),
             expiry: Duration::from_secs(24 * 3600),
             seen: Duration::from_secs(24 * 3600),
             backoff: Duration::from_secs(1),
@@ -75,6 +78,9 @@ impl Default for Timing {
 pub struct Config {
     /// Jobs executed at once. Jobs of outside programs and of `placement: author` do not count. At most [`SLOTS_MAX`].
     pub slots: u32,
+    /// Jobs of `placement: author` executed at once: so many that none waits for a slot in practice, and not so many that a matrix of
+    /// thousands takes the host down. From 1 to [`SLOTS_MAX`].
+    pub author_slots: u32,
     /// Whose jobs this node executes besides its own.
     pub allow: Allow,
     /// Waiting for so long counts as one level of priority; 0 turns ageing off.
@@ -90,6 +96,9 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// [`Config::author_slots`] unless told otherwise.
+pub const AUTHOR_SLOTS_DEFAULT: u32 = 32;
+
 /// Greatest number of slots: every claim is named in beats.
 pub const SLOTS_MAX: u32 = 1024;
 
@@ -97,6 +106,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             slots: 2,
+            author_slots: AUTHOR_SLOTS_DEFAULT,
             allow: Allow::default(),
             ageing_period_ms: AGEING_PERIOD_MS_DEFAULT,
             timing: Timing::default(),

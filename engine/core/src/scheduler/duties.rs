@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use wfengine_storage_format::{Body, Origin, PeerId, RunId, duty_key, run_id};
+use wfengine_storage_format::{Body, Origin, PeerId, RunId, duty_key};
 
 use super::{Action, Purpose, Scheduler, Timer};
 use crate::admitted::Admitted;
@@ -15,8 +15,7 @@ use crate::command::Command;
 use crate::ownership::ranking;
 use crate::time::{Monotonic, Now};
 use crate::views::Views;
-use crate::views::job::Status;
-use crate::views::run::Run;
+use crate::views::run::{NextAttempt, Run};
 
 /// How often a run that may expire is looked at.
 const EXPIRY_LOOK: Duration = Duration::from_secs(600);
@@ -110,7 +109,7 @@ impl Scheduler {
 
     /// A failed run with attempts left is submitted again, by its submitter's node first.
     fn watch_retry(&mut self, views: &Views, run: &Run, now: Monotonic) {
-        let Some((attempt, next)) = next_attempt(views, run) else {
+        let Some(next) = missing_attempt(views, run) else {
             self.duties.retrying.remove(&run.id);
             self.agenda.cancel(&Timer::Retry(run.id));
             return;
@@ -118,15 +117,13 @@ impl Scheduler {
         if self.duties.retrying.contains_key(&run.id) {
             return;
         }
-        let (Some(submitted), Some(submission)) = (&run.submitted, run.submission()) else { return };
-        let (shortest, longest) = submitted.backoff_ms;
-        let doubled = shortest.saturating_mul(1 << (submitted.attempt - 1).min(20));
-        let backoff = Duration::from_millis(doubled.clamp(shortest, longest));
+        let Some(submission) = run.submission() else { return };
         let turns = match submission.author == self.chain.author {
             true => Duration::ZERO,
             false => self.turns_for(views, "retry", &run.id, Some(submission.author)),
         };
-        self.duties.retrying.insert(run.id, Retrying { attempt, next, asks: 0 });
+        let NextAttempt { run: id, attempt, backoff, .. } = next;
+        self.duties.retrying.insert(run.id, Retrying { attempt, next: id, asks: 0 });
         self.agenda.set(Timer::Retry(run.id), now + backoff + turns);
     }
 
@@ -135,7 +132,7 @@ impl Scheduler {
         let known = views.runs().live(id);
         let over = retrying.asks >= RETRY_ASKS_MAX
             || views.runs().contains(&retrying.next)
-            || known.is_some_and(|run| next_attempt(views, run).is_none());
+            || known.is_some_and(|run| run.next_attempt().is_none());
         if over {
             self.duties.retrying.remove(id);
             return;
@@ -220,13 +217,6 @@ impl Scheduler {
 }
 
 /// The attempt that should follow a run, if one should and nobody submitted it.
-fn next_attempt(views: &Views, run: &Run) -> Option<(u32, RunId)> {
-    let submitted = run.submitted.as_ref()?;
-    let wanted = run.status == Status::Failed
-        && run.cancelled.is_none()
-        && submitted.attempt <= submitted.retries
-        && !run.jobs.values().any(|job| job.failed.is_some() && job.result.is_none() && !job.failed_retry);
-    let attempt = submitted.attempt.checked_add(1)?;
-    let next = run_id(&submitted.trigger_key, attempt);
-    (wanted && !views.runs().contains(&next)).then_some((attempt, next))
+fn missing_attempt(views: &Views, run: &Run) -> Option<NextAttempt> {
+    run.next_attempt().filter(|next| !views.runs().contains(&next.run))
 }

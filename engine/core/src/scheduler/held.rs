@@ -89,6 +89,17 @@ pub(super) enum HeldStage {
     Ending(Box<Command>),
 }
 
+/// What a claim takes up on its node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Room {
+    /// One of the slots.
+    Slot,
+    /// One of the slots for jobs of `placement: author`.
+    AtAuthor,
+    /// A program's attention.
+    Program(ProgramId),
+}
+
 /// A claim of this incarnation.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
@@ -96,7 +107,7 @@ pub(super) struct Held {
     pub(super) job: JobId,
     pub(super) stage: HeldStage,
     pub(super) lease: Option<Lease>,
-    pub(super) takes_slot: bool,
+    pub(super) room: Room,
     step: u32,
     percent: Option<u8>,
 }
@@ -186,13 +197,13 @@ impl Scheduler {
         self.held.iter().map(named).collect()
     }
 
-    pub(super) fn claim(&mut self, claim: JobClaimed, program: Option<ProgramId>, now: Monotonic) {
+    pub(super) fn claim(&mut self, claim: JobClaimed, room: Room, now: Monotonic) {
         let job = claim.job;
         let base_ms = self.jobs.get(&job).map_or(0, |entry| entry.base_ms);
         self.jobs.set_stage(&job, Stage::Asked, base_ms);
         self.jobs.set_holder(&job, None, true, now);
         self.agenda.cancel(&Timer::Job(job));
-        self.ask(Command::Claim(claim), Purpose::Claim { job, program });
+        self.ask(Command::Claim(claim), Purpose::Claim { job, room });
     }
 
     pub(super) fn release_orphan(&mut self, job: &JobId, claim: EventId) {
@@ -206,7 +217,7 @@ impl Scheduler {
         &mut self,
         views: &Views,
         job: JobId,
-        program: Option<ProgramId>,
+        room: Room,
         answer: Result<Vec<EventId>, Refusal>,
         now: Monotonic,
     ) {
@@ -223,7 +234,9 @@ impl Scheduler {
         let Some((run, known, claim)) = own(&ids) else {
             self.set_back(&job, now);
             self.look(views, &job, now);
-            self.programs.put_back(program);
+            if let Room::Program(program) = room {
+                self.programs.put_back(program);
+            }
             return;
         };
         let nearest_first = claim.epoch == 1 && claim.band == 0 && claim.rank == 0;
@@ -231,12 +244,16 @@ impl Scheduler {
         let at_author = is_placed_at_author(run);
         let starts = (nearest_first || at_author) && !gated;
         let until = now + if starts { Duration::ZERO } else { self.timing.settle };
+        let lease = match room {
+            Room::Program(program) => self.programs.lease_of(program),
+            Room::Slot | Room::AtAuthor => None,
+        };
         let held = Held {
             run: run.id,
             job: known.id,
             stage: HeldStage::Settling { until },
-            lease: program.and_then(|program| self.programs.lease_of(program)),
-            takes_slot: program.is_none() && !at_author,
+            lease,
+            room,
             step: 0,
             percent: None,
         };
@@ -284,7 +301,7 @@ impl Scheduler {
 
     fn begin(&mut self, views: &Views, id: EventId, now: Monotonic) {
         let Some(held) = self.held.get(&id) else { return };
-        let (run, job, lease) = (held.run, held.job, held.lease);
+        let (run, job, lease, room) = (held.run, held.job, held.lease, held.room);
         let full = self.jobs.get(&job).is_some_and(|entry| {
             self.jobs.gates.is_filled_before(views, entry, |other| self.jobs.run_of(other))
         });
@@ -297,7 +314,6 @@ impl Scheduler {
         else {
             return self.forget(&id);
         };
-        let takes_slot = self.held.get(&id).is_some_and(|held| held.takes_slot);
         let Some(held) = self.held.get_mut(&id) else { return };
         held.stage = HeldStage::Executing { start_asked: false };
         match lease {
@@ -319,7 +335,7 @@ impl Scheduler {
                 }
             }
             // a task without a lease: its program left while the claim settled
-            None if !takes_slot && views.runs().live(&run).is_some_and(Run::is_task) => {
+            None if room != Room::Slot && views.runs().live(&run).is_some_and(Run::is_task) => {
                 self.give_back(id, ReleaseReason::GivenBack);
             }
             None => self.actions.push_back(Action::Execute { run, job, claim: id, token }),
@@ -364,8 +380,9 @@ impl Scheduler {
     fn give_back(&mut self, id: EventId, reason: ReleaseReason) {
         let Some(held) = self.held.get(&id) else { return };
         let body = JobReleased { run: held.run, job: held.job, claim: id, reason };
-        let program = held.lease.map(|lease| lease.program);
-        self.programs.put_back(program);
+        if let Some(lease) = held.lease {
+            self.programs.put_back(lease.program);
+        }
         self.end(id, Command::Release(body));
     }
 
@@ -379,8 +396,8 @@ impl Scheduler {
 
     fn forget(&mut self, id: &EventId) {
         self.agenda.cancel(&Timer::Held(*id));
-        if let Some(held) = self.held.remove(id) {
-            self.programs.put_back(held.lease.map(|lease| lease.program));
+        if let Some(lease) = self.held.remove(id).and_then(|held| held.lease) {
+            self.programs.put_back(lease.program);
         }
     }
 

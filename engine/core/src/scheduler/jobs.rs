@@ -1,10 +1,10 @@
 //! The open jobs as this node keeps them: where each one waits, and the queue of those it may claim.
 //!
-//! Every open, planned job of the log has one entry here. It waits for its turn in the agenda, for a slot in the queue (the
+//! Every open, planned job of the log has one entry here. It waits for its turn in the agenda, for a slot in a queue (the
 //! Fibonacci heap with ageing), for a program in the queue of tasks, before a full gate, or for somebody else's claim to end.
 //! Nothing of this reaches a view.
 //!
-//! Invariant: a job is in at most one of the two queues, and only in the stage that says so.
+//! Invariant: a job is in at most one of the three queues, and only in the stage that says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub(super) enum Stage {
     Waiting,
     /// For a slot.
     Ready,
+    /// For one of the slots of jobs that run where their run was started.
+    ReadyAtAuthor,
     /// For a program.
     Task,
     /// For room in its concurrency group.
@@ -68,6 +70,7 @@ pub(super) struct Jobs {
     by_claim: BTreeMap<EventId, (JobId, PeerId)>,
     declined: BTreeSet<JobId>,
     pub(super) ready: Queue<JobId>,
+    pub(super) ready_at_author: Queue<JobId>,
     pub(super) tasks: Queue<JobId>,
     pub(super) gates: Gates,
 }
@@ -81,6 +84,7 @@ impl Jobs {
             by_claim: BTreeMap::new(),
             declined: BTreeSet::new(),
             ready: Queue::new(ageing_period_ms),
+            ready_at_author: Queue::new(ageing_period_ms),
             tasks: Queue::new(ageing_period_ms),
             gates: Gates::default(),
         }
@@ -137,6 +141,7 @@ impl Jobs {
         let priority = entry.priority_milli;
         let queue = match stage {
             Stage::Ready => Some(&mut self.ready),
+            Stage::ReadyAtAuthor => Some(&mut self.ready_at_author),
             Stage::Task => Some(&mut self.tasks),
             _ => None,
         };
@@ -150,6 +155,7 @@ impl Jobs {
         self.leave_stage(job);
         match stage {
             Stage::Ready => drop(self.ready.push(*job, priority, base_ms)),
+            Stage::ReadyAtAuthor => drop(self.ready_at_author.push(*job, priority, base_ms)),
             Stage::Task => drop(self.tasks.push(*job, priority, base_ms)),
             Stage::Declined(_) => drop(self.declined.insert(*job)),
             Stage::Waiting | Stage::Gated | Stage::Asked | Stage::Held => {}
@@ -162,6 +168,7 @@ impl Jobs {
     fn leave_stage(&mut self, job: &JobId) {
         match self.entries.get(job).map(|entry| entry.stage) {
             Some(Stage::Ready) => drop(self.ready.remove(job)),
+            Some(Stage::ReadyAtAuthor) => drop(self.ready_at_author.remove(job)),
             Some(Stage::Task) => drop(self.tasks.remove(job)),
             Some(Stage::Declined(_)) => drop(self.declined.remove(job)),
             _ => {}
@@ -214,6 +221,7 @@ impl Jobs {
         self.gates.remove(&gates, before, now);
         self.gates.place(&gates, precedence, claimed, now);
         self.ready.reprioritise(job, priority_milli);
+        self.ready_at_author.reprioritise(job, priority_milli);
         self.tasks.reprioritise(job, priority_milli);
     }
 }

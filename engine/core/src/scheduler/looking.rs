@@ -6,6 +6,7 @@
 use wfengine_storage_format::{Body, EventId, JobId, PeerId, RunId};
 
 use super::gates::gates_of;
+use super::held::Room;
 use super::jobs::{Entry, Stage};
 use super::outlook::{Outlook, Verdict};
 use super::{Purpose, Scheduler, Timer};
@@ -179,7 +180,11 @@ impl Scheduler {
             Verdict::Claim(_) => (Stage::Ready, None),
             Verdict::ClaimNow(claim) => {
                 if self.must_upgrade.is_none() && self.drain_until.is_none() {
-                    self.claim(claim, None, now);
+                    if self.free(Room::AtAuthor) > 0 {
+                        self.claim(claim, Room::AtAuthor, now);
+                    } else {
+                        self.jobs.set_stage(job, Stage::ReadyAtAuthor, base_ms);
+                    }
                 } else {
                     self.jobs.set_stage(job, Stage::Waiting, base_ms);
                     self.agenda.set(Timer::Job(*job), now + self.timing.backoff_max);
@@ -212,10 +217,27 @@ impl Scheduler {
 
     /// Slots for jobs this node executes itself.
     pub(super) fn free_slots(&self) -> u32 {
-        let taken = self.held.values().filter(|held| held.takes_slot).count();
-        let asked =
-            self.in_flight.values().filter(|purpose| matches!(purpose, Purpose::Claim { program: None, .. }));
-        self.slots.saturating_sub(u32::try_from(taken + asked.count()).unwrap_or(u32::MAX))
+        self.free(Room::Slot)
+    }
+
+    fn free(&self, room: Room) -> u32 {
+        let slots = if room == Room::AtAuthor { self.author_slots } else { self.slots };
+        let taken = self.held.values().filter(|held| held.room == room).count();
+        let is_asked = |purpose: &&Purpose| matches!(purpose, Purpose::Claim { room: of, .. } if *of == room);
+        let asked = self.in_flight.values().filter(is_asked).count();
+        slots.saturating_sub(u32::try_from(taken + asked).unwrap_or(u32::MAX))
+    }
+
+    /// Claims jobs of `placement: author`, which wait only when very many of them run.
+    pub(super) fn fill_at_author(&mut self, views: &Views, now: Monotonic) {
+        while !self.jobs.ready_at_author.is_empty() && self.free(Room::AtAuthor) > 0 {
+            let Some(next) = self.jobs.ready_at_author.pop() else { return };
+            if let Some(entry) = self.jobs.get_mut(&next.job) {
+                entry.stage = Stage::Waiting;
+            }
+            let verdict = self.verdict(views, &next.job, now);
+            self.put(views, &next.job, verdict, now);
+        }
     }
 
     /// Claims ready jobs while slots are free.
@@ -229,7 +251,7 @@ impl Scheduler {
                 entry.stage = Stage::Waiting;
             }
             match self.verdict(views, &next.job, now) {
-                Verdict::Claim(claim) => self.claim(claim, None, now),
+                Verdict::Claim(claim) => self.claim(claim, Room::Slot, now),
                 other => self.put(views, &next.job, other, now),
             }
         }

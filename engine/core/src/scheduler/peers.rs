@@ -12,6 +12,7 @@ use wfengine_storage_format::{ChainId, EventId, Incarnation, JobId, PeerId};
 
 use super::allow::Allowed;
 use super::beat::{Beat, Decline};
+use super::catching_up::CatchingUp;
 use super::config::Timing;
 use crate::admitted::Admitted;
 use crate::authority::Roster;
@@ -66,18 +67,6 @@ impl Peer {
     }
 }
 
-/// How far this node is behind its peers' logs.
-#[derive(Clone, Copy, Debug)]
-struct Behind {
-    /// The fewest events it ever lacked since it fell behind.
-    least: u64,
-    /// Until when it waits for that to become fewer.
-    until: Monotonic,
-}
-
-/// Events that this node lacks before it counts as behind. Fewer are on their way at any time.
-const BEHIND_EVENTS_MIN: u64 = 64;
-
 #[derive(Clone, Debug)]
 pub(super) struct PeerTable {
     own: PeerId,
@@ -90,7 +79,7 @@ pub(super) struct PeerTable {
     judging_since: Monotonic,
     unhealthy_until: Option<Monotonic>,
     minority_since: Option<Monotonic>,
-    behind: Option<Behind>,
+    catching_up: CatchingUp,
     reported: BTreeSet<PeerId>,
 }
 
@@ -106,7 +95,7 @@ impl PeerTable {
             judging_since: now,
             unhealthy_until: None,
             minority_since: None,
-            behind: None,
+            catching_up: CatchingUp::new(now),
             reported: seen.clone(),
         }
     }
@@ -233,19 +222,13 @@ impl PeerTable {
         self.judging_since = healthy_at;
     }
 
-    /// Takes in how many events this node lacks. A peer that promises more than it gives holds this node up for a while only.
+    /// Takes in how many events peers have, as they say, that this node lacks.
     pub(super) fn set_behind(&mut self, events: u64, now: Monotonic) {
-        let until = now + self.timing.behind_max;
-        self.behind = match self.behind {
-            _ if events == 0 => None,
-            None => (events >= BEHIND_EVENTS_MIN).then_some(Behind { least: events, until }),
-            Some(before) if events < before.least => Some(Behind { least: events, until }),
-            same => same,
-        };
+        self.catching_up.set_lacking(events, &self.timing, now);
     }
 
     pub(super) fn is_behind(&self, now: Monotonic) -> bool {
-        self.behind.is_some_and(|behind| now < behind.until)
+        self.catching_up.holds_back(now)
     }
 
     /// Whether others were seen within a day: a node alone has nobody to wait for.

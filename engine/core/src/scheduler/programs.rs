@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wfengine_storage_format::EventId;
 
-use super::held::HeldStage;
+use super::held::{HeldStage, Room};
 use super::jobs::Stage;
 use super::outlook::Verdict;
 use super::{Action, Scheduler, Timer};
@@ -70,8 +70,8 @@ impl Programs {
     }
 
     /// The claim for a question came to nothing: it waits again.
-    pub(super) fn put_back(&mut self, program: Option<ProgramId>) {
-        if let Some(asked) = program.and_then(|program| self.asked.get_mut(&program)) {
+    pub(super) fn put_back(&mut self, program: ProgramId) {
+        if let Some(asked) = self.asked.get_mut(&program) {
             asked.claiming = false;
         }
     }
@@ -115,6 +115,10 @@ impl Scheduler {
         let (HeldStage::Executing { .. }, Some(lease)) = (&held.stage, held.lease.as_mut()) else {
             return false;
         };
+        // over is over, also when nobody has looked since
+        if now.monotonic >= lease.until {
+            return false;
+        }
         lease.until = now.monotonic + length;
         self.agenda.set(Timer::Held(claim), lease.until);
         true
@@ -158,7 +162,7 @@ impl Scheduler {
             }
             match self.verdict(views, &next.job, now) {
                 Verdict::Task(claim) => {
-                    self.claim(claim, Some(program), now);
+                    self.claim(claim, Room::Program(program), now);
                     served = true;
                     break;
                 }

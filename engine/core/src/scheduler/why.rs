@@ -92,7 +92,9 @@ impl Scheduler {
         let stage = self.jobs.get(job).map(|entry| entry.stage);
         match stage {
             Some(Stage::Declined(reason)) => Some(reason),
-            Some(Stage::Ready) => Some(self.declines_all(now.monotonic).unwrap_or(Decline::Full)),
+            Some(Stage::Ready | Stage::ReadyAtAuthor) => {
+                Some(self.declines_all(now.monotonic).unwrap_or(Decline::Full))
+            }
             Some(Stage::Task) => Some(self.declines_all(now.monotonic).unwrap_or(Decline::NoProgram)),
             _ => self.declines_all(now.monotonic),
         }
@@ -155,7 +157,7 @@ impl Scheduler {
                 let group = job.leg.group.as_deref().unwrap_or("its max-parallel limit");
                 format!(" It waits until there is room in {group}.")
             }
-            (Some(Stage::Ready | Stage::Task), _) => {
+            (Some(Stage::Ready | Stage::ReadyAtAuthor | Stage::Task), _) => {
                 let reason = why.declined_here.unwrap_or(Decline::Full);
                 format!(" It may run here, but this node {}.", reason.text())
             }

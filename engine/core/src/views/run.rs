@@ -1,9 +1,10 @@
 //! One run as the views show it: submissions, the canonical one, planned keys, jobs, status.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted};
+use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted, run_id};
 
 use super::job::{Job, Status};
 use super::sorted_map::SortedMap;
@@ -79,6 +80,19 @@ pub struct Run {
     pub void: Vec<EventId>,
 }
 
+/// The attempt that should follow a failed run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextAttempt {
+    /// Its run.
+    pub run: RunId,
+    /// From 2 to [`Self::attempts_max`].
+    pub attempt: u32,
+    /// How many attempts there may be.
+    pub attempts_max: u32,
+    /// From the failure to the submission: the shortest wait, doubled with every attempt, at most the longest.
+    pub backoff: Duration,
+}
+
 impl Run {
     /// A run of which nothing is known but its id.
     pub(crate) fn unknown(id: RunId) -> Self {
@@ -141,6 +155,26 @@ impl Run {
             return Vec::new();
         }
         self.job_keys().into_iter().filter(|key| !self.parts.contains_key(key)).collect()
+    }
+    /// The attempt that the run's retries ask for, whether it was submitted or not. None while the run may still succeed, after a
+    /// cancel, and when a job failed for good.
+    pub fn next_attempt(&self) -> Option<NextAttempt> {
+        let submitted = self.submitted.as_ref()?;
+        let failed_for_good =
+            self.jobs.values().any(|job| job.failed.is_some() && job.result.is_none() && !job.failed_retry);
+        let is_wanted = self.status == Status::Failed
+            && self.cancelled.is_none()
+            && submitted.attempt <= submitted.retries
+            && !failed_for_good;
+        let attempt = submitted.attempt.checked_add(1).filter(|_| is_wanted)?;
+        let (shortest, longest) = submitted.backoff_ms;
+        let doubled = shortest.saturating_mul(1 << submitted.attempt.saturating_sub(1).min(20));
+        Some(NextAttempt {
+            run: run_id(&submitted.trigger_key, attempt),
+            attempt,
+            attempts_max: submitted.retries.saturating_add(1),
+            backoff: Duration::from_millis(doubled.max(shortest).min(longest)),
+        })
     }
     /// Planned job keys all of whose legs have ended.
     pub fn finished_keys(&self) -> Vec<&str> {

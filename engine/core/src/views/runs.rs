@@ -20,8 +20,9 @@ use crate::digest::DigestSum;
 
 /// The stored events of an entity, for entities that are no longer in memory.
 pub trait History {
-    /// Every admitted event of a run that was folded before, in any order.
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>>;
+    /// Every admitted event of a run that was folded before, in any order; `None` when they cannot be read. A fold then leaves the
+    /// run as it was, and whoever keeps the history has to say that the views are behind the log.
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>>;
 }
 
 /// No history: everything is in memory. For folds that let nothing leave it.
@@ -29,8 +30,8 @@ pub trait History {
 pub struct NoHistory;
 
 impl History for NoHistory {
-    fn events_of_run(&self, _run: &RunId) -> Vec<Arc<Admitted>> {
-        Vec::new()
+    fn events_of_run(&self, _run: &RunId) -> Option<Vec<Arc<Admitted>>> {
+        Some(Vec::new())
     }
 }
 
@@ -122,19 +123,20 @@ impl Entity {
             run_events: Vec::new(),
             job_events: SortedMap::new(),
             run: Run::unknown(id),
-            stale: Stale::NOTHING,
+            // also one whose submission is missing says so, whichever of its events comes first
+            stale: Stale::Whole,
             digest: None,
         }
     }
 
-    /// The entity with all its events, to be folded.
-    fn recalled(id: RunId, history: &impl History) -> Self {
+    /// The entity with all its events, to be folded; `None` when they cannot be read.
+    fn recalled(id: RunId, history: &impl History) -> Option<Self> {
+        let events = history.events_of_run(&id)?;
         let mut entity = Self::new(id);
-        for event in history.events_of_run(&id) {
-            entity.insert(&event);
+        for event in &events {
+            entity.insert(event);
         }
-        entity.stale = Stale::Whole;
-        entity
+        Some(entity)
     }
 
     /// Puts an event in its canonical place, unless it stands there already, and notes what is to be folded again.
@@ -274,16 +276,22 @@ impl Runs {
             return;
         }
         // of the finished there may be millions: they are looked through only when a run is not at hand
-        let mut entity = self.recall(&id, history).unwrap_or_else(|| Box::new(Entity::new(id)));
+        let mut entity = if self.finished.contains_key(&id) {
+            let Some(entity) = self.recall(&id, history) else { return };
+            entity
+        } else {
+            Box::new(Entity::new(id))
+        };
         entity.insert(event);
         self.stale.push(id);
         self.live.insert(id, entity);
     }
 
-    /// A finished run with its events, to be folded.
+    /// A finished run with its events, to be folded; `None` when it cannot be read and stays as it was.
     fn recall(&mut self, id: &RunId, history: &impl History) -> Option<Box<Entity>> {
-        self.finished.swap_remove(id)?;
-        Some(Box::new(Entity::recalled(*id, history)))
+        let entity = Entity::recalled(*id, history)?;
+        self.finished.swap_remove(id);
+        Some(Box::new(entity))
     }
 
     /// Folds what events were taken for.
@@ -389,13 +397,13 @@ impl Runs {
             self.authors.share(&mut finished.authors);
         }
     }
-    /// A run, in memory or folded again from the log.
+    /// A run, in memory or folded again from the log; `None` if there is none or its events cannot be read.
     pub fn run(&self, id: &RunId, authority: &Authority, history: &impl History) -> Option<Run> {
         if let Some(run) = self.live(id) {
             return Some(run.clone());
         }
         self.finished.get(id)?;
-        let mut entity = Entity::recalled(*id, history);
+        let mut entity = Entity::recalled(*id, history)?;
         entity.fold(authority);
         Some(entity.run)
     }

@@ -13,6 +13,7 @@ use wfengine_core::admitted::Admitted;
 use wfengine_core::command::{Command, Decision, Draft, DraftBody, Refusal, decide};
 use wfengine_core::log::{Admission, KnownEvents, Location, Rejected};
 use wfengine_core::pending::Pending;
+use wfengine_core::replay::Reread;
 use wfengine_core::seal::{Author, found, seal};
 use wfengine_core::time::WallMs;
 use wfengine_core::views::run::Run;
@@ -30,7 +31,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    fn keep(&mut self, frame: &VerifiedFrame, events: &[Arc<Admitted>]) {
+    pub fn keep(&mut self, frame: &VerifiedFrame, events: &[Arc<Admitted>]) {
         let header = frame.header();
         self.headers.insert((header.chain, header.first_seq), frame.signed_header());
         for event in events {
@@ -55,8 +56,17 @@ impl KnownEvents for Stored {
 }
 
 impl History for Stored {
-    fn events_of_run(&self, run: &RunId) -> Vec<Arc<Admitted>> {
-        self.by_run.get(run).cloned().unwrap_or_default()
+    fn events_of_run(&self, run: &RunId) -> Option<Vec<Arc<Admitted>>> {
+        Some(self.by_run.get(run).cloned().unwrap_or_default())
+    }
+}
+
+/// Frames in memory, by number, for a replay.
+pub struct Frames(pub Vec<Vec<u8>>);
+
+impl Reread for Frames {
+    fn reread(&self, handle: u64) -> Option<Vec<u8>> {
+        self.0.get(usize::try_from(handle).ok()?).cloned()
     }
 }
 

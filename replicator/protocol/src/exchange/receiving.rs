@@ -14,7 +14,7 @@ use super::Exchange;
 use crate::chunk::CHUNK_LEN_MAX;
 use crate::filter::ParsedChunk;
 use crate::frontier::ChainEntry;
-use crate::limits::{AHEAD_CHAIN_BYTES_MAX, CHUNK_LEN_MIN, UNSENT_BYTES_MAX};
+use crate::limits::{AHEAD_CHAIN_BYTES_MAX, CHAIN_EVENTS_MAX, CHUNK_LEN_MIN, UNSENT_BYTES_MAX};
 use crate::message::{Bytes, ChunksMessage, List, Message, PushMessage};
 use crate::output::{Class, ConnectionId, Outcome, Output};
 use crate::scores::{INVALID_SIGNATURE, USELESS};
@@ -108,9 +108,13 @@ impl Exchange {
         if chunk.len() < CHUNK_LEN_MIN || first_seq >= end_seq {
             return Err(Breach::violation("a push of nothing"));
         }
+        if end_seq > CHAIN_EVENTS_MAX {
+            return Err(Breach::violation("more events than a chain can have"));
+        }
         let (position, committed) = (self.position(&chain), self.frontier.length(&chain));
         if let Some(session) = self.sessions.get_mut(&connection) {
             session.note_has(chain, end_seq, committed);
+            session.note_said(chain, end_seq);
             if end_seq <= position.next_seq {
                 return Ok(());
             }
@@ -123,8 +127,7 @@ impl Exchange {
         }
         // does not continue what is here, or there is no room: as good as a notice
         let (tip, height) = (EventId::from_bytes([0; 32]), 0);
-        self.hear_offer(connection, &ChainEntry { chain, length: end_seq, tip, height });
-        Ok(())
+        self.hear_offer(connection, &ChainEntry { chain, length: end_seq, tip, height })
     }
 
     /// Verifies what one peer sent, for one turn. Says whether there was anything to do.
@@ -219,6 +222,7 @@ impl Exchange {
             if let Some(session) = self.sessions.get_mut(&connection) {
                 session.note_has(chain, frame.header().end_seq(), committed);
             }
+            self.note_held(connection, &frame);
         }
         self.outputs.push_back(Output::Admit { frame, from });
         if !connects && kind == NeedKind::Range {
@@ -307,7 +311,9 @@ impl Exchange {
         if end_seq <= self.frontier.length(&chain) {
             return;
         }
-        self.note_seen_by(frame);
+        if let Some(author) = self.connected.get(&chain.author).copied() {
+            self.note_held(author, frame);
+        }
         let before = self.cursor(&chain);
         let mut after = self.settle_incoming(&chain, end_seq);
         self.frontier.committed(frame);
@@ -331,7 +337,10 @@ impl Exchange {
             let slow =
                 self.sessions.get(&target).is_some_and(|session| session.unsent_bytes > UNSENT_BYTES_MAX);
             match &push {
-                Some(push) if !slow => self.send_encoded(target, push.clone(), Class::High),
+                Some(push) if !slow => {
+                    self.send_encoded(target, push.clone(), Class::High);
+                    self.note_sent(target, chain, header.first_seq, end_seq);
+                }
                 _ => {
                     if let Some(session) = self.sessions.get_mut(&target) {
                         session.notices.insert(chain);

@@ -108,6 +108,7 @@ impl Exchange {
         if done && count == 0 {
             self.send_chunks(connection, need, Vec::new(), true);
         }
+        self.note_sent(connection, serving.chain, before, serving.next_seq);
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         if !done {
             session.serving.insert(need, serving);

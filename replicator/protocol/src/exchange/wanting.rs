@@ -15,8 +15,8 @@ use super::receiving::Incoming;
 use super::{Exchange, ReadFor};
 use crate::frontier::{ChainEntry, Comparison, RangePrefix};
 use crate::limits::{
-    AHEAD_BYTES_MAX, NEED_BYTES_MAX, NEED_BYTES_MIN, NEEDS_MAX, OFFERS_MAX, RANGES_MAX, UNSENT_BYTES_MAX,
-    WINDOW_BYTES,
+    AHEAD_BYTES_MAX, CHAIN_EVENTS_MAX, NEED_BYTES_MAX, NEED_BYTES_MIN, NEEDS_MAX, OFFERS_MAX, RANGES_MAX,
+    UNSENT_BYTES_MAX, WINDOW_BYTES,
 };
 use crate::message::{FrontierMessage, Held, List, Message, NeedMessage, RangeAnswer, RangeAsk};
 use crate::output::{Class, ConnectionId, FramesRead, Output, RequestId};
@@ -42,6 +42,7 @@ impl Exchange {
         if same && let Some(session) = self.sessions.get_mut(&connection) {
             let open = self.frontier.open_entries().take(OFFERS_MAX);
             session.said = Some(open.map(|entry| (entry.chain, entry.length)).collect());
+            session.sent.clear();
         }
         if !slow && !same {
             let frontier = self.frontier.message(true);
@@ -49,7 +50,11 @@ impl Exchange {
         }
     }
 
-    pub(super) fn hear_frontier(&mut self, connection: ConnectionId, theirs: &FrontierMessage) {
+    pub(super) fn hear_frontier(
+        &mut self,
+        connection: ConnectionId,
+        theirs: &FrontierMessage,
+    ) -> Result<(), Breach> {
         if theirs.answer {
             let frontier = self.frontier.message(false);
             self.send(connection, &Message::Frontier(frontier), Class::High);
@@ -57,9 +62,10 @@ impl Exchange {
         let waiting = self.waits_for_others();
         if let Some(session) = self.sessions.get_mut(&connection) {
             session.said = Some(BTreeMap::new());
+            session.sent.note_word();
         }
         for entry in theirs.open.iter() {
-            self.hear_offer(connection, entry);
+            self.hear_offer(connection, entry)?;
             // what waits may name events of another branch, of which the peer has less than there is of the one here
             if waiting && entry.length > 0 && entry.length < self.frontier.length(&entry.chain) {
                 self.suspect_fork(connection, entry.chain, entry.length);
@@ -75,6 +81,7 @@ impl Exchange {
             session.ranges.push_back(RangeAsk { prefix: RangePrefix::ALL, fingerprint });
             self.ask_ranges(connection);
         }
+        Ok(())
     }
 
     fn ask_ranges(&mut self, connection: ConnectionId) {
@@ -121,7 +128,7 @@ impl Exchange {
                 }
                 RangeAnswer::Parts(..) => return Err(Breach::violation("a range that is none")),
                 RangeAnswer::Entries(_, entries) => {
-                    entries.iter().for_each(|entry| self.hear_offer(connection, entry));
+                    entries.iter().try_for_each(|entry| self.hear_offer(connection, entry))?;
                 }
             }
         }
@@ -130,18 +137,25 @@ impl Exchange {
     }
 
     /// A peer holds events of this node's own key: they should be known here.
-    pub(super) fn compare_own_chains(&mut self, connection: ConnectionId, held: &[Held]) {
-        for Held { incarnation, length, tip } in held.iter().copied() {
+    pub(super) fn compare_own_chains(
+        &mut self,
+        connection: ConnectionId,
+        held: &[Held],
+    ) -> Result<(), Breach> {
+        held.iter().copied().try_for_each(|Held { incarnation, length, tip }| {
             let chain = ChainId { author: self.config.me, incarnation };
-            self.hear_offer(connection, &ChainEntry { chain, length, tip, height: 0 });
-        }
+            self.hear_offer(connection, &ChainEntry { chain, length, tip, height: 0 })
+        })
     }
 
     /// A peer says how much it has of a chain.
-    pub(super) fn hear_offer(&mut self, connection: ConnectionId, theirs: &ChainEntry) {
+    pub(super) fn hear_offer(&mut self, connection: ConnectionId, theirs: &ChainEntry) -> Result<(), Breach> {
         let ChainEntry { chain, length, height, .. } = *theirs;
+        if length > CHAIN_EVENTS_MAX {
+            return Err(Breach::violation("more events than a chain can have"));
+        }
         let committed = self.frontier.length(&chain);
-        let Some(session) = self.sessions.get_mut(&connection) else { return };
+        let Some(session) = self.sessions.get_mut(&connection) else { return Ok(()) };
         session.note_has(chain, length, committed);
         session.note_said(chain, length);
         if chain.author == self.config.me && length > committed && self.rollbacks.insert(chain) {
@@ -149,7 +163,7 @@ impl Exchange {
             self.outputs.push_back(Output::SelfRollback { peer, theirs, ours });
         }
         if self.refused.contains(&chain) || self.forked.contains_key(&chain) {
-            return;
+            return Ok(());
         }
         match self.frontier.compare(theirs) {
             Comparison::Behind { .. } => {
@@ -165,6 +179,7 @@ impl Exchange {
             }
             Comparison::Nothing => {}
         }
+        Ok(())
     }
 
     /// Asks for as much as the windows allow.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wfengine_core::time::Monotonic;
-use wfengine_protocol::limits::{ENTRIES_MAX, FIRST_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX};
+use wfengine_protocol::limits::{CHAIN_EVENTS_MAX, ENTRIES_MAX, FIRST_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use wfengine_protocol::message::{
     ChunksMessage, FrontierMessage, Hello, List, Message, NeedMessage, PushMessage, Text,
 };
@@ -354,6 +354,36 @@ fn a_peer_that_offers_without_end_is_kept_within_bounds() {
         node.drive(NOW);
     }
     assert!(rounds < 10 && node.exchange.is_quiet());
+}
+
+#[test]
+fn numbers_of_events_that_are_made_up_neither_overflow_nor_go_unpunished() {
+    let entry = |incarnation: u32, length: u64| {
+        let mut bytes = [4; 16];
+        bytes[..4].copy_from_slice(&incarnation.to_le_bytes());
+        let chain = ChainId { author: key(66), incarnation: Incarnation::from_bytes(bytes) };
+        ChainEntry { chain, length, tip: EventId::from_bytes([1; 32]), height: u64::from(incarnation) }
+    };
+    let frontier = |entries: Vec<ChainEntry>| {
+        Message::Frontier(FrontierMessage { open: List::truncated(entries), closed: [0; 32], answer: false })
+    };
+    // as long as a chain can be: believed as far as it goes
+    let mut node = greeted();
+    let most = frontier((0..8_000).map(|n| entry(n, CHAIN_EVENTS_MAX)).collect());
+    assert!(!ended_with(&say(&mut node, &most.encode()), ByeCode::Violation));
+    assert_eq!(node.exchange.behind(), 8_000 * CHAIN_EVENTS_MAX);
+    assert_eq!(node.exchange.standing(&key(66)).unwrap().owes, 8_000 * CHAIN_EVENTS_MAX);
+
+    let far = frame_of(node.cluster, &signer(66), u64::MAX - 1, Some(EventId::from_bytes([1; 32])), 1);
+    for message in [
+        frontier(vec![entry(1, u64::MAX), entry(2, u64::MAX)]),
+        Message::Notice(List::truncated(vec![entry(1, u64::MAX), entry(2, CHAIN_EVENTS_MAX + 1)])),
+        push_of(&far, vec![0; 200]),
+    ] {
+        let mut node = greeted();
+        assert!(ended_with(&say(&mut node, &message.encode()), ByeCode::Violation), "{}", message.name());
+        assert_eq!((node.exchange.behind(), node.admits), (0, 0));
+    }
 }
 
 fn any_message() -> impl Strategy<Value = Vec<u8>> {

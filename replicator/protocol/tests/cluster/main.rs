@@ -6,6 +6,8 @@ mod hostile;
 mod network;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod standing;
 
 use std::time::Duration;
 
@@ -47,34 +49,6 @@ fn two_nodes_converge_after_a_thousand_frames_each() {
     assert_eq!(network.nodes[0].log.events_len(), 2_002);
     assert_eq!(network.nodes[0].admits, 1_000, "nothing is verified twice");
     assert!(network.messages < 40, "{} messages", network.messages);
-}
-
-#[test]
-fn who_lacks_what_is_known_from_what_peers_said() {
-    let mut network = Network::of_members(3, 2);
-    network.nodes[0].write(1_000);
-    let standing = |network: &Network, of: usize, with: usize| {
-        network.nodes[of].exchange.standing(&network.nodes[with].me())
-    };
-    let link = network.connect(0, 1);
-    assert_eq!(standing(&network, 1, 0), None, "nothing was said yet");
-    let mut most = 0;
-    while network.step() {
-        most = network.nodes[1].exchange.behind().max(most);
-    }
-    assert_eq!(most, 1_000);
-    assert_eq!(network.nodes[1].exchange.behind(), 0);
-    assert_eq!(standing(&network, 1, 0).map(|standing| standing.owes), Some(0));
-    // the next comparison says that both have the same
-    network.pass(Duration::from_secs(20));
-    let same = Some(wfengine_protocol::Standing::default());
-    assert_eq!((standing(&network, 0, 1), standing(&network, 1, 0)), (same, same));
-    network.cut(link);
-    network.nodes[1].write(7);
-    network.connect(0, 1);
-    network.settle();
-    assert_eq!(standing(&network, 0, 2), None);
-    assert_eq!(standing(&network, 0, 1).map(|standing| standing.lacks), Some(0));
 }
 
 #[test]

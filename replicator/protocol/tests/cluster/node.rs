@@ -11,6 +11,7 @@ use wfengine_core::seal::{Author, found, seal};
 use wfengine_core::time::{Monotonic, WallMs};
 use wfengine_core::{Admitted, Log};
 use wfengine_protocol::limits::MESSAGE_BYTES_MAX;
+use wfengine_protocol::message::Message;
 use wfengine_protocol::{
     Config, Exchange, FramesRead, Frontier, IngestBudget, Outcome, Output, RequestId, SegmentCursor,
     SegmentNumber, StoredFrame,
@@ -318,6 +319,11 @@ impl Node {
             }
         }
         sends
+    }
+
+    /// What it says when it is asked what it has.
+    pub(crate) fn frontier_message(&self) -> Vec<u8> {
+        Message::Frontier(Frontier::of(self.log.chains()).message(false)).encode()
     }
 
     pub(crate) fn was_told(&self, which: impl Fn(&Output) -> bool) -> bool {

@@ -140,7 +140,7 @@ impl Node {
         }
     }
 
-    /// A commit came back: now it is true, is folded, told to the scheduler, and leaves the node.
+    /// A commit came back: now it is true, is folded in one go, told to the scheduler, and leaves the node.
     pub(super) fn committed(
         &mut self,
         at_ms: u64,
@@ -151,19 +151,20 @@ impl Node {
         let now = self.now(at_ms);
         let Some(live) = &mut self.live else { return };
         let Some(batch) = live.committing.take() else { return };
-        let mut own = Vec::new();
+        let (mut own, mut events) = (Vec::new(), Vec::new());
         for (frame, is_own) in batch.frames {
-            let events = Admitted::of_frame((*frame).clone(), now.wall);
-            self.disk.commit(Arc::clone(&frame), &events);
-            for event in &events {
-                live.views.apply(event, &self.disk);
-                live.scheduler.handle_event(&live.views, event, now);
-                if is_own && let Some(what) = void(&live.views, event) {
-                    checker.report(Violation::WroteVoid { node: self.index, what });
-                }
-            }
+            let of_frame = Admitted::of_kept_frame(&frame, now.wall);
+            self.disk.commit(Arc::clone(&frame), &of_frame);
+            events.extend(of_frame.into_iter().map(|event| (event, is_own)));
             if is_own {
                 own.push(frame);
+            }
+        }
+        live.views.apply_all(events.iter().map(|(event, _)| event), &self.disk);
+        for (event, is_own) in &events {
+            live.scheduler.handle_event(&live.views, event, now);
+            if *is_own && let Some(what) = void(&live.views, event) {
+                checker.report(Violation::WroteVoid { node: self.index, what });
             }
         }
         for (id, answer) in batch.answers {
