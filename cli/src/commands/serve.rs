@@ -88,6 +88,9 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
     }
 }
 
+/// How long a node whose log failed goes on answering what it was asked.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// Serves until a signal: the first drains, the second stops at once.
 pub(super) async fn serve_node(
     globals: &Globals,
@@ -123,6 +126,10 @@ pub(super) async fn serve_node(
         ended = &mut server => Some(ended),
     };
     if let Some(error) = node.store.recorder().fatal() {
+        // whoever waits for an answer is told what is known of it
+        if ended.is_none() {
+            let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        }
         return Err(error.clone().into());
     }
     if let Some(ended) = ended {

@@ -70,7 +70,7 @@ impl Client {
                     None => {
                         return Err(Failure::new(
                             Exit::Unreachable,
-                            "the node stopped before it answered; ask again",
+                            "the node stopped before it answered, and what was asked for may be done all the same: look with `wfengine list` before asking again",
                         ));
                     }
                 }
