@@ -279,6 +279,9 @@ pub(crate) struct ServeArgs {
     /// How long running jobs may go on after a stop signal
     #[arg(long, default_value = "5m")]
     pub(crate) grace: String,
+    /// Neither announce this node on the local network nor look for members there
+    #[arg(long)]
+    pub(crate) no_lan: bool,
 }
 
 /// Members and addresses.
@@ -336,6 +339,9 @@ pub(crate) struct JoinArgs {
     /// UDP address to listen on when serving
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
     pub(crate) listen: String,
+    /// Neither announce this node on the local network nor look for members there
+    #[arg(long)]
+    pub(crate) no_lan: bool,
 }
 
 #[derive(Args, Debug)]

@@ -186,6 +186,25 @@ fn hosts_that_were_apart_agree_within_seconds() {
 }
 
 #[test]
+fn members_that_moved_find_each_other_on_the_local_network() {
+    let Some((_turn, mut network)) = network("members on one local network") else { return };
+    let (a, b) = (network.host("a"), network.host("b"));
+    network.connect(&[&a, &b]);
+    let (mut first, mut second) = (a.start(&["serve"]), join(&b, &a));
+    for process in [&mut first, &mut second] {
+        process.signal(Signal::TERM);
+        assert_eq!(process.end(seconds(20)).code(), Some(0));
+    }
+    // neither is where the other one knows it
+    let begun = Instant::now();
+    let _moved = (a.start(&["serve", "--listen", "[::]:5001"]), b.start(&["serve", "--listen", "[::]:5002"]));
+    until("they are connected", seconds(30), || {
+        (a.is_connected(&[&b]) && b.is_connected(&[&a])).then_some(())
+    });
+    println!("found after {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+#[test]
 fn two_hosts_that_only_meet_a_third_are_one_cluster() {
     // longer than a claim may go unnamed by beats (15 s)
     const LONG: u64 = 17;

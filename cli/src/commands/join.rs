@@ -91,7 +91,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
     said(globals, &node, &args, count);
     if args.serve {
         node.set_slots(processors());
-        return serve_node(globals, node, link, GRACE).await;
+        return serve_node(globals, node, link, GRACE, !args.no_lan).await;
     }
     handlers::describe(&node, node.home.name()?).await?;
     link.stop().await;

@@ -31,7 +31,7 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     let slots = args.slots.unwrap_or_else(processors);
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
     let link = node.go_online(&args.listen, None, None)?;
-    serve_node(globals, node, link, grace).await
+    serve_node(globals, node, link, grace, !args.no_lan).await
 }
 
 /// Starts the same command without `--background` in a process group of its own and waits until it answers.
@@ -54,6 +54,9 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
         "--grace",
         &args.grace,
     ]);
+    if args.no_lan {
+        command.arg("--no-lan");
+    }
     if let Some(slots) = args.slots {
         command.args(["--slots", &slots.to_string()]);
     }
@@ -97,6 +100,7 @@ pub(super) async fn serve_node(
     node: Arc<Node>,
     link: Arc<Link>,
     grace: Duration,
+    on_lan: bool,
 ) -> Result<Exit, Failure> {
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
@@ -111,6 +115,7 @@ pub(super) async fn serve_node(
     if is_member {
         handlers::describe(&node, name.clone()).await?;
     }
+    let _lan = on_lan.then(|| link.go_on_lan()).flatten();
     let listen = link.local_address();
     if globals.json {
         terminal::json(&json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen }));

@@ -9,7 +9,7 @@ use wfengine_core::scheduler::{Beat, Presence};
 use wfengine_core::time::Now;
 use wfengine_protocol::{JoinAnswer, JoinDecision, JoinLine, JoinRefusal, JoinRequest};
 use wfengine_quic::driver::{Documents, Driver, Host, HostFuture, Start};
-use wfengine_quic::{Endpoint, Identity, Limits};
+use wfengine_quic::{Endpoint, Identity, Lan, LanError, Limits};
 use wfengine_storage_format::{BlobId, Body, EventId, Grant, JobId, PeerAdmitted, PeerId};
 use wfengine_store::AskError;
 use wfengine_store::port::{PeerAsk, PortError, PortFuture};
@@ -119,6 +119,24 @@ impl Link {
                 "no peer said that it holds what this host wrote last: it is on disk here and goes out when this node serves again",
             );
         }
+    }
+
+    /// Announces this node on the local network and looks for members there. Not for a node that only this host can reach, and not a
+    /// reason to stop where it is impossible.
+    pub(crate) fn go_on_lan(&self) -> Option<Lan> {
+        let node = self.node.upgrade()?;
+        if self.driver.local_addr().is_ok_and(|local| local.ip().is_loopback()) {
+            return None;
+        }
+        let watcher = node.watcher().clone();
+        let is_member = move |peer: &PeerId| watcher.views().authority().roster().member(peer).is_some();
+        let lan = self.driver.go_on_lan(node.cluster, node.peer_id(), is_member);
+        let say = |error: &LanError| {
+            crate::terminal::note(&format!(
+                "members on the local network are not found by themselves: {error}; `wfengine peer add` names addresses"
+            ));
+        };
+        lan.inspect_err(say).ok()
     }
 
     /// Leaves the network.

@@ -30,11 +30,11 @@ use wfengine_protocol::Standing;
 use wfengine_protocol::join::JoinLine;
 use wfengine_protocol::message::{JoinAnswer, JoinRequest};
 use wfengine_protocol::output::JoinDecision;
-use wfengine_storage_format::{BlobId, EventId, JobId, PeerId};
+use wfengine_storage_format::{BlobId, ClusterId, EventId, JobId, PeerId};
 use wfengine_store::port::PortError;
 use wfengine_store::{Blobs, Recorder, Watcher};
 
-use crate::Endpoint;
+use crate::{Endpoint, Lan, LanError};
 use documents::DocumentKeeper;
 use machine::{Control, Machine};
 
@@ -153,6 +153,23 @@ impl Driver {
     /// Dials an address, now and whenever it is not connected.
     pub fn add_address(&self, address: String) {
         let _ = self.controls.send(Control::AddAddress(address));
+    }
+
+    /// Makes this node known on the local network and looks for members there, until what it gives is dropped.
+    ///
+    /// # Errors
+    /// [`LanError`] when multicast DNS does not start.
+    pub fn go_on_lan(
+        &self,
+        cluster: ClusterId,
+        me: PeerId,
+        is_member: impl Fn(&PeerId) -> bool + Send + 'static,
+    ) -> Result<Lan, LanError> {
+        let port = self.endpoint.local_addr().map_err(LanError::Socket)?.port();
+        let controls = self.controls.clone();
+        Lan::start(cluster, me, port, is_member, move |peer, addresses| {
+            let _ = controls.send(Control::Seen(peer, addresses));
+        })
     }
 
     /// Dials it no more.

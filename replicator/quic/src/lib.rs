@@ -41,6 +41,7 @@ mod endpoint;
 mod endpoint_error;
 pub mod framing;
 mod identity;
+mod lan;
 mod limits;
 mod send_queue;
 
@@ -52,5 +53,6 @@ pub use endpoint::{Endpoint, Incoming};
 pub use endpoint_error::{ConnectError, EstablishError, TlsSetup, TransportError};
 pub use framing::FramingError;
 pub use identity::{Identity, KeyRefused};
+pub use lan::{Lan, LanError};
 pub use limits::Limits;
 pub use send_queue::Priority;

@@ -12,15 +12,27 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// Longest such wait of a node that is connected with nobody: it was cut off itself, and the way back may open at any moment.
 const AGAIN_ALONE_MAX: Duration = Duration::from_secs(3);
+/// Addresses remembered of one member and one source.
+const ADDRESSES_OF_PEER_MAX: usize = 8;
 /// Addresses remembered in all.
 const ADDRESSES_MAX: usize = 4_096;
+
+/// Where an address comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    /// Told by the operator: stays until the operator takes it back.
+    Hand,
+    /// Told by the member itself, in the log or in its greeting.
+    Told,
+    /// Seen on the local network, where anybody may say anything.
+    Lan,
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
     /// Whose it is said to be; whoever answers, if unknown.
     peer: Option<PeerId>,
-    /// Told by the operator: stays until the operator takes it back.
-    by_hand: bool,
+    source: Source,
     /// The last attempt ended here, or there was none.
     ended: Monotonic,
     /// How long to wait from then on.
@@ -31,8 +43,8 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(peer: Option<PeerId>, by_hand: bool, now: Monotonic) -> Self {
-        Self { peer, by_hand, ended: now, wait: Duration::ZERO, next_wait: AGAIN, dialling: false }
+    fn new(peer: Option<PeerId>, source: Source, now: Monotonic) -> Self {
+        Self { peer, source, ended: now, wait: Duration::ZERO, next_wait: AGAIN, dialling: false }
     }
 
     fn due(&self, is_alone: bool) -> Monotonic {
@@ -54,8 +66,8 @@ pub(super) struct Book {
 impl Book {
     /// An address told by the operator or an invite.
     pub(super) fn add_by_hand(&mut self, address: String, now: Monotonic) {
-        let entry = Entry::new(None, true, now);
-        self.entries.entry(address).and_modify(|known| known.by_hand = true).or_insert(entry);
+        let entry = Entry::new(None, Source::Hand, now);
+        self.entries.entry(address).and_modify(|known| known.source = Source::Hand).or_insert(entry);
     }
 
     /// The operator takes an address back.
@@ -65,21 +77,31 @@ impl Book {
 
     /// The addresses a member tells of itself. Others it told before are forgotten.
     pub(super) fn set_of(&mut self, peer: PeerId, addresses: &[String], now: Monotonic) {
+        self.replace(peer, addresses, Source::Told, now);
+    }
+
+    /// Where a member was seen on the local network. Where it was seen there before is forgotten; what it told itself is not.
+    pub(super) fn set_seen(&mut self, peer: PeerId, addresses: &[String], now: Monotonic) {
+        self.replace(peer, addresses, Source::Lan, now);
+    }
+
+    fn replace(&mut self, peer: PeerId, addresses: &[String], source: Source, now: Monotonic) {
         self.entries.retain(|address, entry| {
-            entry.peer != Some(peer) || entry.by_hand || addresses.contains(address)
+            entry.peer != Some(peer) || entry.source != source || addresses.contains(address)
         });
-        for address in addresses.iter().take(8) {
+        for address in addresses.iter().take(ADDRESSES_OF_PEER_MAX) {
             if self.entries.len() >= ADDRESSES_MAX {
                 return;
             }
-            self.entries.entry(address.clone()).or_insert(Entry::new(Some(peer), false, now));
+            self.entries.entry(address.clone()).or_insert(Entry::new(Some(peer), source, now));
         }
     }
 
     /// Those who are members no more are not dialled, unless the operator said so.
     pub(super) fn keep_members(&mut self, members: &BTreeSet<PeerId>) {
-        self.entries
-            .retain(|_, entry| entry.by_hand || entry.peer.is_none_or(|peer| members.contains(&peer)));
+        self.entries.retain(|_, entry| {
+            entry.source == Source::Hand || entry.peer.is_none_or(|peer| members.contains(&peer))
+        });
     }
 
     /// What is to be dialled now: address and the key that has to answer. Nobody who is connected is dialled.
@@ -212,6 +234,29 @@ mod tests {
             }
         }
         assert_eq!(times, [0, 1, 3, 7, 15, 31]);
+    }
+
+    #[test]
+    fn what_is_seen_on_the_local_network_displaces_nothing_that_was_told() {
+        let mut book = Book::default();
+        let all = |book: &mut Book| {
+            let due = book.due(&BTreeSet::new(), at(9)).into_iter().map(|(address, _)| address);
+            book.entries.values_mut().for_each(|entry| entry.dialling = false);
+            due.collect::<Vec<String>>()
+        };
+        book.add_by_hand("hand:1".to_owned(), at(0));
+        book.set_of(peer(1), &["told:1".to_owned()], at(0));
+        let many: Vec<String> = (0..20).map(|n| format!("lan:{n}")).collect();
+        book.set_seen(peer(1), &many, at(0));
+        assert_eq!(book.entries.len(), 2 + ADDRESSES_OF_PEER_MAX);
+        book.set_seen(peer(1), &["moved:1".to_owned(), "told:1".to_owned()], at(0));
+        assert_eq!(book.entries.keys().collect::<Vec<_>>(), ["hand:1", "moved:1", "told:1"]);
+        book.set_of(peer(1), &["new:1".to_owned()], at(0));
+        assert_eq!(book.entries.keys().collect::<Vec<_>>(), ["hand:1", "moved:1", "new:1"]);
+        // one address of a member is dialled at a time
+        assert_eq!(all(&mut book).len(), 2);
+        book.keep_members(&BTreeSet::new());
+        assert_eq!(book.entries.keys().collect::<Vec<_>>(), ["hand:1"]);
     }
 
     #[test]

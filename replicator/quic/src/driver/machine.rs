@@ -58,6 +58,7 @@ pub(super) enum Input {
 pub(super) enum Control {
     Beats(Vec<Vec<u8>>),
     AddAddress(String),
+    Seen(PeerId, Vec<String>),
     RemoveAddress(String),
     FetchBlob(BlobId, oneshot::Sender<bool>),
     FollowLog { peer: PeerId, job: JobId, offset: u64, done: oneshot::Sender<Option<Vec<u8>>> },
@@ -479,6 +480,11 @@ impl Machine {
                 }
             }
             Control::AddAddress(address) => self.book.add_by_hand(address, now),
+            Control::Seen(peer, addresses) => {
+                if self.members.contains(&peer) {
+                    self.book.set_seen(peer, &addresses, now);
+                }
+            }
             Control::RemoveAddress(address) => self.book.remove(&address),
             Control::FetchBlob(blob, done) => {
                 if self.blobs.has(&blob) {
