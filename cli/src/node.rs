@@ -301,6 +301,12 @@ impl Node {
         Ok(self.store.close()?)
     }
 
+    /// What to say to whoever still waits when the node has stopped: that its log failed, if that is why, else `kindly`.
+    pub(crate) fn stopped_with(&self, kindly: &str) -> Failure {
+        let fatal = self.store.recorder().fatal().cloned();
+        fatal.map_or_else(|| Failure::unreachable(kindly), Failure::from)
+    }
+
     /// Done once the node stops, for whatever reason.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();

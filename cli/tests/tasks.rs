@@ -300,6 +300,26 @@ fn a_command_may_report_on_its_own_task_and_on_others() {
 }
 
 #[test]
+fn a_command_of_an_earlier_attempt_cannot_end_a_later_one() {
+    const WFENGINE: &str = env!("CARGO_BIN_EXE_wfengine");
+    let house = House::new();
+    let _node = house.serve();
+    submit(&house, "one", &["--retries", "1", "--backoff", "10ms..20ms"]);
+    let script = format!(
+        "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done; {WFENGINE} task complete one; echo $? > code"
+    );
+    let work = house.begin(&["work", "--count", "1", "--", "sh", "-c", &script]);
+    pid_in(&house.desk().join("pid"));
+    house.ask(&["task", "fail", "one", "--error", "an operator says so", "--retry"]).ends(0);
+    let second = next(&house, &["--wait"]).unwrap();
+    assert_eq!(second.get("attempt").unwrap(), 2);
+    house.put("go", "");
+    work.end().ends(0);
+    assert_eq!(std::fs::read_to_string(house.desk().join("code")).unwrap().trim(), "3");
+    assert_eq!(text(&house.show("one"), "status"), "in_progress");
+}
+
+#[test]
 fn work_that_slept_through_its_lease_ends_the_command_and_goes_on() {
     let house = House::new();
     submit(&house, "one", &[]);

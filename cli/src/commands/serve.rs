@@ -130,12 +130,12 @@ pub(super) async fn serve_node(
         () = node.stopped() => None,
         ended = &mut server => Some(ended),
     };
-    if let Some(error) = node.store.recorder().fatal() {
+    if let Some(error) = node.store.recorder().fatal().cloned() {
         // whoever waits for an answer is told what is known of it
         if ended.is_none() {
             let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
         }
-        return Err(error.clone().into());
+        return Err(error.into());
     }
     if let Some(ended) = ended {
         // without its control socket nobody could ask this node for anything, or stop it kindly
@@ -157,8 +157,13 @@ pub(super) async fn serve_node(
     };
     tokio::select! {
         () = drained => {}
+        () = node.stopped() => {}
         // steps do not outlive the node
         _ = interrupts.next() => node.give_up().await,
+    }
+    if let Some(error) = node.store.recorder().fatal().cloned() {
+        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        return Err(error.into());
     }
     link.stop().await;
     node.close()?;

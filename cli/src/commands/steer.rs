@@ -15,7 +15,7 @@ pub(super) async fn cancel(globals: &Globals, args: CancelArgs) -> Result<Exit, 
     let run: RunView = super::call(globals, Request::Cancel { id: args.id, reason: args.reason }).await?;
     said(globals, &run);
     if run.status == Status::Failed.name() && !globals.json {
-        terminal::note("it had failed before; there will be no further attempt");
+        terminal::note("it had failed before; this host submits no further attempt of it");
     }
     Ok(Exit::Success)
 }

@@ -145,8 +145,8 @@ fn held_by(args: HeldTaskArgs) -> HeldBy {
         return HeldBy { id: args.id, token: Some(token), token_of: None };
     }
     let told = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let own = told("WFENGINE_FENCING_TOKEN").zip(told("WFENGINE_RUN_ID"));
-    let (token, token_of) = own.unzip();
+    let token = told("WFENGINE_FENCING_TOKEN");
+    let token_of = token.as_ref().and_then(|_| told("WFENGINE_RUN_ID"));
     HeldBy { id: args.id, token, token_of }
 }
 

@@ -78,7 +78,7 @@ impl Follower {
                 _ = self.changes.changed() => {}
                 () = items.closed() => return Ok(()),
                 () = node.stopped() => {
-                    return Err(Failure::new(Exit::Unreachable, "the node stops; ask again once it is back"));
+                    return Err(node.stopped_with("the node stops; ask again once it is back"));
                 }
             }
         }

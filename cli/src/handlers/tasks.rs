@@ -125,8 +125,13 @@ fn held(node: &Node, task: &HeldBy) -> Result<HeldTask, Failure> {
         let who = node.watcher().views().peer_name(&holder.peer());
         return Err(Failure::refused(format!("task {id} is held by {who}: ask there")));
     }
-    // a step or a command of `work` may report on other tasks than the one it was started for
-    let is_of_this = task.token_of.as_ref().is_none_or(|of| *of == run.id.to_string());
+    // a step or a command of `work` may report on other tasks than the one it was started for, but on no later attempt of its own
+    let told_for: Option<RunId> = task.token_of.as_ref().and_then(|of| of.parse().ok());
+    let trigger = run.submitted.as_ref().map(|submitted| &submitted.trigger_key);
+    let is_of_this = told_for.is_none_or(|of| {
+        let told_for = node.watcher().run(&of).and_then(|told_for| told_for.submitted);
+        of == run.id || told_for.is_some_and(|submitted| Some(&submitted.trigger_key) == trigger)
+    });
     let token = task.token.as_ref().filter(|_| is_of_this);
     if token.is_some_and(|token| *token != holder.token().text()) {
         return Err(Failure::refused(format!(
@@ -161,7 +166,9 @@ async fn settled(
             }
             tokio::select! {
                 _ = commits.recv() => {}
-                () = node.stopped() => return Err(Failure::unreachable("the node stops; ask again once it is back")),
+                () = node.stopped() => {
+                    return Err(node.stopped_with("the node stops: look with `wfengine show` before asking again"));
+                }
             }
         }
     } else {

@@ -88,10 +88,10 @@ pub(super) fn begin(node: &Arc<Node>, run: RunId, job: JobId, claim: EventId, to
     let thread = std::thread::Builder::new().name("wfengine-job".to_owned());
     if let Err(error) = thread.spawn(move || runtime.block_on(execution)) {
         held(&node.running).remove(&claim);
+        // there may be one later
         let why = format!("no thread for it: {error}");
         tracing::warn!(%run, %job, why, "the job was not executed");
-        node.news.tell(run, job, What::Ended { conclusion: format!("not executed: {why}") });
-        node.report(claim, Execution::Unable { why });
+        node.report(claim, Execution::Faulted { why, steps_done: 0 });
     }
 }
 

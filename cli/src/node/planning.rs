@@ -147,13 +147,31 @@ pub(crate) fn results_of(run: &Run) -> (BTreeMap<String, NeedsResult>, Vec<Event
 
 /// Submits a run again as a further attempt, on the scheduler's behalf.
 pub(super) async fn submit_again(node: Arc<Node>, id: RunId, attempt: u32) {
-    if let Err(failure) = rerun(&node, id, attempt).await {
+    let submitted = async {
+        let (submission, plan, blobs) = next_of(&node, id, attempt).await?;
+        let submission = Box::new(submission);
+        node.ask(Command::Retry { of: id, submission, plan, blobs }).await?;
+        Ok::<(), Failure>(())
+    };
+    if let Err(failure) = submitted.await {
         tracing::warn!(run = %id, attempt, %failure, "the run was not submitted again");
     }
 }
 
 /// Submits a run again with the same content; says the new run's id.
 pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<RunId, Failure> {
+    let (submission, plan, blobs) = next_of(node, id, attempt).await?;
+    let again = submission.run();
+    node.ask(Command::Submit { submission: Box::new(submission), plan, blobs }).await?;
+    Ok(again)
+}
+
+/// A further attempt of a run: its submission, what of it can be planned at once, and the blobs it needs.
+async fn next_of(
+    node: &Arc<Node>,
+    id: RunId,
+    attempt: u32,
+) -> Result<(RunSubmitted, Vec<PlannedKey>, Vec<BlobId>), Failure> {
     let run =
         node.watcher().run(&id).ok_or_else(|| Failure::bad_input(format!("no run {id} is known here")))?;
     let (Some(before), Some(canonical)) = (run.submitted.clone(), run.canonical) else {
@@ -165,7 +183,6 @@ pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<R
         placement: Placement::Rule,
         ..RunSubmitted::clone(&before)
     };
-    let again = submission.run();
     let (plan, blobs) = match &submission.spec {
         RunSpec::Task { .. } => (Vec::new(), Vec::new()),
         RunSpec::Workflow(spec) => {
@@ -173,6 +190,5 @@ pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<R
             (plan_keys(&workflow, &submission, &BTreeMap::new())?, vec![spec.source])
         }
     };
-    node.ask(Command::Submit { submission: Box::new(submission), plan, blobs }).await?;
-    Ok(again)
+    Ok((submission, plan, blobs))
 }

@@ -37,6 +37,17 @@ pub enum Command {
         /// Why, for people.
         reason: String,
     },
+    /// Submit the next attempt of a failed run, unless it was cancelled or somebody did.
+    Retry {
+        /// The failed run.
+        of: RunId,
+        /// The next attempt.
+        submission: Box<RunSubmitted>,
+        /// The jobs that can be planned at once.
+        plan: Vec<PlannedKey>,
+        /// Blobs it needs.
+        blobs: Vec<BlobId>,
+    },
     /// Give a run up after nobody eligible was found.
     Expire {
         /// Which.
@@ -86,6 +97,8 @@ impl Command {
     pub fn run(&self) -> Option<RunId> {
         match self {
             Command::Submit { submission, .. } => Some(submission.run()),
+            // decided in no batch with a cancel of the failed run
+            Command::Retry { of, .. } => Some(*of),
             Command::Plan(body) => Some(body.run),
             Command::Cancel { run, .. } | Command::Expire { run, .. } | Command::Prioritise { run, .. } => {
                 Some(*run)
@@ -262,6 +275,7 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
     let asking = Asking { views, chain };
     match command {
         Command::Submit { submission, plan, blobs } => asking.submit(submission, plan, blobs),
+        Command::Retry { of, submission, plan, blobs } => asking.retry(of, submission, plan, blobs),
         Command::Plan(body) => asking.plan(body),
         Command::Cancel { run, reason } => asking.cancel(run, reason),
         Command::Expire { run, waited_ms } => asking.expire(run, *waited_ms),
@@ -414,6 +428,22 @@ impl Asking<'_> {
             });
         }
         Ok(Decision::Write(drafts))
+    }
+
+    fn retry(
+        &self,
+        of: &RunId,
+        submission: &RunSubmitted,
+        plan: &[PlannedKey],
+        blobs: &[BlobId],
+    ) -> Result<Decision, Refusal> {
+        // a run that left memory can be cancelled no more
+        let known = self.views.runs().live(of);
+        let next = known.map(|known| known.next_attempt().map(|next| next.run));
+        if next.is_some_and(|next| next != Some(submission.run())) {
+            return Err(Refusal::Pointless("the run is not to be tried again"));
+        }
+        self.submit(submission, plan, blobs)
     }
 
     fn plan(&self, body: &JobsPlanned) -> Result<Decision, Refusal> {

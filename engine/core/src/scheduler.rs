@@ -30,7 +30,7 @@ mod programs;
 mod telling;
 mod why;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use wfengine_storage_format::{ChainId, EventId, JobId, Kind, PeerId, RunId};
@@ -151,6 +151,8 @@ pub struct Scheduler {
     timing: Timing,
     slots: u32,
     author_slots: u32,
+    /// Runs of `placement: author` of which a job has ended since the last look at them.
+    ended_at_author: BTreeSet<RunId>,
     allow: Allow,
     keeps_tasks: bool,
     jobs: Jobs,
@@ -183,6 +185,7 @@ impl Scheduler {
             chain,
             timing: config.timing,
             slots: config.slots.min(SLOTS_MAX),
+            ended_at_author: BTreeSet::new(),
             author_slots: config.author_slots.clamp(1, SLOTS_MAX),
             allow: config.allow,
             keeps_tasks: config.keeps_tasks,

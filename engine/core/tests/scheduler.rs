@@ -833,6 +833,69 @@ fn runs_placed_at_their_author_share_their_own_slots() {
     assert!(run.jobs.values().all(|job| job.claims.len() == 1 && job.status == Status::Completed));
 }
 
+/// A job may wait for a run that it started, and all jobs that take the slots may.
+#[test]
+fn each_run_placed_at_its_author_goes_on_when_their_slots_are_taken() {
+    let mut cluster = Cluster::new(Config { slots: 0, author_slots: 1, ..Config::default() });
+    let runs: Vec<RunId> = ["outer", "inner", "innermost"]
+        .map(|name| {
+            let (mut submission, mut plan) = workflow(name);
+            submission.placement = Placement::Author;
+            plan[0].legs = (0..2)
+                .map(|n| PlannedLeg {
+                    matrix: [("n".to_owned(), n.to_string())].into(),
+                    ..leg(None, "linux")
+                })
+                .collect();
+            let run = submission.run();
+            let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
+            cluster.says(0, command).unwrap();
+            run
+        })
+        .into();
+    // the first one's jobs end last, as if they waited for the others
+    for run in runs.iter().rev() {
+        for _ in 0..2 {
+            let known = cluster.views.runs().live(run).unwrap();
+            let held = cluster.scheduler.held_claims();
+            let under_way: Vec<(JobId, EventId)> = known
+                .jobs
+                .values()
+                .filter_map(|job| {
+                    held.iter().find(|claim| job.claim(claim).is_some()).map(|claim| (job.id, *claim))
+                })
+                .collect();
+            assert_eq!(under_way.len(), 1, "{run}");
+            let body = done(*run, under_way[0].0, under_way[0].1, Conclusion::Success);
+            cluster.reports(under_way[0].1, Execution::Finished(Box::new(body)));
+        }
+        assert_eq!(cluster.views.runs().live(run).unwrap().status, Status::Completed);
+    }
+}
+
+#[test]
+fn a_retry_that_was_under_way_when_the_run_was_cancelled_is_not_written() {
+    let mut cluster = Cluster::usual();
+    let (mut first, plan) = workflow("again");
+    first.retries = 1;
+    let run = first.run();
+    let retried = RunSubmitted { attempt: 2, ..first.clone() };
+    let retry = |of| Command::Retry {
+        of,
+        submission: Box::new(retried.clone()),
+        plan: workflow("again").1,
+        blobs: vec![],
+    };
+    cluster.says(0, Command::Submit { submission: Box::new(first), plan, blobs: vec![] }).unwrap();
+    assert!(matches!(cluster.says(0, retry(run)), Err(Refusal::Pointless(_))), "it has not failed");
+    cluster.pass(60_000);
+    let (claim, job) = (cluster.executing(&run).unwrap(), cluster.job(&run).id);
+    cluster.reports(claim, Execution::Finished(Box::new(done(run, job, claim, Conclusion::Failure))));
+    assert_eq!(retry(run).run(), Some(run), "never in one batch with a cancel");
+    cluster.says(0, Command::Cancel { run, reason: "not needed".to_owned() }).unwrap();
+    assert!(matches!(cluster.says(0, retry(run)), Err(Refusal::Pointless(_))), "it was cancelled");
+}
+
 #[test]
 fn a_result_after_a_cancel_is_written_as_cancelled() {
     let mut cluster = Cluster::usual();

@@ -301,7 +301,7 @@ impl Writer {
     /// Decides a command in the light of the views, and of what left memory.
     fn decide(&self, command: &Command) -> Result<Decision, Refusal> {
         let views = self.shared.views.read().unwrap_or_else(PoisonError::into_inner);
-        if let Command::Submit { submission, .. } = command
+        if let Command::Submit { submission, .. } | Command::Retry { submission, .. } = command
             && views.runs().finished().contains_key(&submission.run())
         {
             let before = views.runs().run(&submission.run(), views.authority(), &self.shared.file);

@@ -431,7 +431,8 @@ impl Node {
                 let failed = live.views.runs().run(&run, live.views.authority(), &self.disk);
                 let next = failed.and_then(|run| workflows::resubmission(&run, attempt));
                 if let Some((submission, plan)) = next {
-                    let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
+                    let submission = Box::new(submission);
+                    let command = Command::Retry { of: run, submission, plan, blobs: vec![] };
                     live.requests.push_back(Request::Command { id: None, command: Box::new(command) });
                 }
             }

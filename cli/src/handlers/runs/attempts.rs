@@ -70,9 +70,7 @@ pub(super) async fn next_submitted(
             () = tokio::time::sleep(FORGET_LINES) => {}
             () = items.closed() => return Ok(None),
             () = node.stopped() => {
-                return Err(Failure::unreachable(format!(
-                    "the node stops; it submits {which} once it is back"
-                )));
+                return Err(node.stopped_with(&format!("the node stops; it submits {which} once it is back")));
             }
             () = &mut late => {
                 let text = format!("{which} was not submitted in time: `wfengine rerun {short}` submits it");

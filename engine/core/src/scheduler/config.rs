@@ -79,7 +79,7 @@ pub struct Config {
     /// Jobs executed at once. Jobs of outside programs and of `placement: author` do not count. At most [`SLOTS_MAX`].
     pub slots: u32,
     /// Jobs of `placement: author` executed at once: so many that none waits for a slot in practice, and not so many that a matrix of
-    /// thousands takes the host down. From 1 to [`SLOTS_MAX`].
+    /// thousands takes the host down. Each run may have one beyond them. From 1 to [`SLOTS_MAX`].
     pub author_slots: u32,
     /// Whose jobs this node executes besides its own.
     pub allow: Allow,

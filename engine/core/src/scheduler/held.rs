@@ -396,7 +396,11 @@ impl Scheduler {
 
     fn forget(&mut self, id: &EventId) {
         self.agenda.cancel(&Timer::Held(*id));
-        if let Some(lease) = self.held.remove(id).and_then(|held| held.lease) {
+        let Some(held) = self.held.remove(id) else { return };
+        if held.room == Room::AtAuthor {
+            self.ended_at_author.insert(held.run);
+        }
+        if let Some(lease) = held.lease {
             self.programs.put_back(lease.program);
         }
     }

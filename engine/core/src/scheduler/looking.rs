@@ -180,7 +180,7 @@ impl Scheduler {
             Verdict::Claim(_) => (Stage::Ready, None),
             Verdict::ClaimNow(claim) => {
                 if self.must_upgrade.is_none() && self.drain_until.is_none() {
-                    if self.free(Room::AtAuthor) > 0 {
+                    if self.free(Room::AtAuthor) > 0 || !self.goes_on_at_author(&claim.run) {
                         self.claim(claim, Room::AtAuthor, now);
                     } else {
                         self.jobs.set_stage(job, Stage::ReadyAtAuthor, base_ms);
@@ -228,8 +228,29 @@ impl Scheduler {
         slots.saturating_sub(u32::try_from(taken + asked).unwrap_or(u32::MAX))
     }
 
+    /// Whether a job of a run of `placement: author` is under way. Each run may have one whatever else goes on: a job may wait for a
+    /// run that it started, and so may all of them.
+    fn goes_on_at_author(&self, run: &RunId) -> bool {
+        let is_asked = |purpose: &Purpose| match purpose {
+            Purpose::Claim { job, room: Room::AtAuthor } => self.jobs.run_of(job) == Some(*run),
+            _ => false,
+        };
+        self.held.values().any(|held| held.room == Room::AtAuthor && held.run == *run)
+            || self.in_flight.values().any(is_asked)
+    }
+
     /// Claims jobs of `placement: author`, which wait only when very many of them run.
     pub(super) fn fill_at_author(&mut self, views: &Views, now: Monotonic) {
+        for run in std::mem::take(&mut self.ended_at_author) {
+            let waits =
+                |job: &JobId| self.jobs.get(job).is_some_and(|entry| entry.stage == Stage::ReadyAtAuthor);
+            if !self.goes_on_at_author(&run)
+                && let Some(job) = self.jobs.of_run(&run).into_iter().find(waits)
+            {
+                let verdict = self.verdict(views, &job, now);
+                self.put(views, &job, verdict, now);
+            }
+        }
         while !self.jobs.ready_at_author.is_empty() && self.free(Room::AtAuthor) > 0 {
             let Some(next) = self.jobs.ready_at_author.pop() else { return };
             if let Some(entry) = self.jobs.get_mut(&next.job) {
