@@ -34,8 +34,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(commands::run(cli));
-    // an execution that was told to stop is not waited for
-    runtime.shutdown_background();
+    // an execution that was told to stop is not waited for: it ends with the process, and needs the event loop until then
+    std::mem::forget(runtime);
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
