@@ -257,13 +257,14 @@ impl Node {
         held(&self.lent).remove(run);
     }
 
-    /// Claims nothing more, finishes what runs for up to `grace`, gives the rest back.
+    /// Claims nothing more, finishes what runs for up to `grace`, gives the rest back. No step is left when it returns.
     pub(crate) async fn drain(&self, grace: Duration) {
         self.schedule(|scheduler, views, now| scheduler.handle_drain(views, grace, now));
         let mut news = self.watcher().subscribe();
-        while !self.look(|scheduler, _, _| scheduler.is_drained()) {
-            // every claim that ends is a commit; the timer covers one that ended without
-            let _ = tokio::time::timeout(Duration::from_millis(100), news.recv()).await;
+        // the claim of a cancelled job ends before its step does
+        while !(self.look(|scheduler, _, _| scheduler.is_drained()) && held(&self.running).is_empty()) {
+            // every claim that ends is a commit; the timer covers one that ended without, and steps
+            let _ = tokio::time::timeout(Duration::from_millis(20), news.recv()).await;
         }
     }
 

@@ -37,6 +37,19 @@ pub(super) struct Running {
     control: watch::Sender<Control>,
 }
 
+impl Running {
+    /// Orders it to end. The execution reads the latest order alone, so a gentler one takes no sharper one back.
+    fn stop(&self, stop: Stop) {
+        self.control.send_if_modified(|control| {
+            let is_sharper = matches!(control, Control::Stop(before) if before.grace < stop.grace);
+            if !is_sharper {
+                *control = Control::Stop(stop);
+            }
+            !is_sharper
+        });
+    }
+}
+
 /// Ends what an earlier process of this node left behind.
 pub(super) fn clear_leftovers(node: &Node) {
     let work = node.home.data.work_dir();
@@ -105,7 +118,7 @@ pub(super) fn stop(node: &Arc<Node>, claim: &EventId, reason: StopReason) {
         }
     };
     let told = held(&node.running).get(claim).map(|running| {
-        running.control.send_replace(Control::Stop(Stop { reason, grace: STOP_GRACE }));
+        running.stop(Stop { reason, grace: STOP_GRACE });
     });
     if told.is_none() {
         // a program's task: the program finds out when it reports
@@ -116,8 +129,7 @@ pub(super) fn stop(node: &Arc<Node>, claim: &EventId, reason: StopReason) {
 /// Kills every execution.
 pub(super) fn kill_all(node: &Node) {
     for running in held(&node.running).values() {
-        let stop = Stop { reason: wfengine_executor::StopReason::Shutdown, grace: Duration::ZERO };
-        running.control.send_replace(Control::Stop(stop));
+        running.stop(Stop { reason: wfengine_executor::StopReason::Shutdown, grace: Duration::ZERO });
     }
 }
 
