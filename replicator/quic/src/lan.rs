@@ -3,8 +3,8 @@
 //!
 //! A node is announced as `ID._wfengine._udp.local.` with a tag of its cluster, from which the cluster's id cannot be told. What is
 //! heard decides nothing: it is a place to dial, of a member alone, and whoever answers there has to prove its key. Anybody on the
-//! network may announce anything, so an announcement displaces no address that was learned otherwise, and is taken once a second
-//! for each member at most.
+//! network may announce anything, so an announcement displaces no address that was learned otherwise, and few changes of one member
+//! are taken in a while.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,8 +17,11 @@ use wfengine_storage_format::{ClusterId, PeerId, sha256};
 const SERVICE: &str = "_wfengine._udp.local.";
 /// The property that holds the cluster's tag.
 const CLUSTER: &str = "cluster";
-/// Announcements of one member are taken at most so often.
-const TAKEN_EVERY: Duration = Duration::from_secs(1);
+/// Changes of one member that are taken within [`WHILE`]. The addresses of a host are heard one by one, so some follow each other
+/// closely.
+const CHANGES_MAX: u32 = 8;
+/// See [`CHANGES_MAX`].
+const WHILE: Duration = Duration::from_secs(10);
 /// Addresses of one announcement that are looked at.
 const ADDRESSES_MAX: usize = 8;
 
@@ -58,6 +61,7 @@ impl Lan {
         // the addresses of the interfaces, also as they change
         daemon.register(service.enable_addr_auto())?;
         let events = daemon.browse(SERVICE)?;
+        let lan = Self { daemon };
         let mut hearing = Hearing { tag, me, taken: BTreeMap::new() };
         let listen = move || {
             while let Ok(event) = events.recv() {
@@ -69,7 +73,7 @@ impl Lan {
         };
         let thread = std::thread::Builder::new().name("wfengine-lan".to_owned());
         thread.spawn(listen).map_err(LanError::Thread)?;
-        Ok(Self { daemon })
+        Ok(lan)
     }
 }
 
@@ -91,7 +95,15 @@ struct Hearing {
     tag: String,
     me: PeerId,
     /// Members only, so it is bounded.
-    taken: BTreeMap<PeerId, (Instant, Vec<String>)>,
+    taken: BTreeMap<PeerId, Taken>,
+}
+
+/// What was heard of one member last.
+struct Taken {
+    since: Instant,
+    /// Changes since then.
+    changes: u32,
+    addresses: Vec<String>,
 }
 
 impl Hearing {
@@ -118,13 +130,18 @@ impl Hearing {
             .collect();
         addresses.sort_unstable();
         addresses.truncate(ADDRESSES_MAX);
-        let is_new = self.taken.get(&peer).is_none_or(|(at, known)| {
-            *known != addresses && now.saturating_duration_since(*at) >= TAKEN_EVERY
-        });
-        if addresses.is_empty() || !is_new {
+        if addresses.is_empty() {
             return None;
         }
-        self.taken.insert(peer, (now, addresses.clone()));
+        let taken = self.taken.entry(peer).or_insert(Taken { since: now, changes: 0, addresses: Vec::new() });
+        if now.saturating_duration_since(taken.since) >= WHILE {
+            (taken.since, taken.changes) = (now, 0);
+        }
+        if taken.addresses == addresses || taken.changes >= CHANGES_MAX {
+            return None;
+        }
+        taken.changes += 1;
+        taken.addresses.clone_from(&addresses);
         Some((peer, addresses))
     }
 }
@@ -175,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_one_member_are_taken_once_a_second_and_cut() {
+    fn few_changes_of_one_member_are_taken_in_a_while_and_each_is_cut() {
         let mut hearing = hearing();
         let begun = Instant::now();
         let mut hear = |addresses: &str, after_ms: u64| {
@@ -184,9 +201,12 @@ mod tests {
             taken.map(|(_, addresses)| addresses.len())
         };
         assert_eq!(hear("10.0.0.2", 0), Some(1));
-        assert_eq!(hear("10.0.0.3", 999), None);
+        assert_eq!(hear("10.0.0.2,10.1.0.2", 10), Some(2), "its second interface is heard next");
+        assert_eq!(hear("10.0.0.2,10.1.0.2", 20), None, "nothing new");
         let many: Vec<String> = (1..=20).map(|n| format!("10.0.1.{n}")).collect();
-        assert_eq!(hear(&many.join(","), 1_000), Some(ADDRESSES_MAX));
-        assert_eq!(hear(&many.join(","), 5_000), None, "nothing new");
+        assert_eq!(hear(&many.join(","), 30), Some(ADDRESSES_MAX));
+        let flood = (0..100).filter_map(|n| hear(&format!("10.2.0.{n}"), 40 + n)).count();
+        assert_eq!(flood, CHANGES_MAX as usize - 3);
+        assert_eq!(hear("10.0.0.9", 10_000), Some(1));
     }
 }
