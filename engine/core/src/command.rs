@@ -3,18 +3,22 @@
 //! Pure. A command asks; it may get a [`Refusal`] and then nothing changed. Foreign events never pass through here: what
 //! others wrote is judged by the folds.
 
+mod refusal;
+
 use wfengine_storage_format::limits::{BLOBS_MAX, REFS_MAX};
 use wfengine_storage_format::{
     BlobId, Body, ChainId, Conclusion, EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed,
-    JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind, PeerAdmitted, PeerDescribed, PeerId,
+    JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerId,
     PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, Role, RunId, RunSubmitted, StepFinished,
     fork_between,
 };
 
 use crate::views::Views;
-use crate::views::job::{Job, Status};
+use crate::views::job::Job;
 use crate::views::run::Run;
 use crate::views::run_fold::place_of;
+
+pub use refusal::Refusal;
 
 /// Something asked of the engine. What it carries becomes the event if it is not refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,108 +164,6 @@ pub enum Decision {
     Write(Vec<Draft>),
     /// It was asked before and already holds.
     AlreadySo,
-}
-
-/// Why a command was not turned into events. The log is unchanged and the caller may try again.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The log holds events of a kind that must be understood before anything is decided.
-    #[error(
-        "the log holds events of {kind:?}, which this version does not understand: upgrade wfengine on this host"
-    )]
-    MustUpgrade {
-        /// Which kind.
-        kind: Kind,
-    },
-    /// The asking peer lacks a role.
-    #[error("peer {peer} is not {article} {role} of this cluster{hint}")]
-    Role {
-        /// Who asked.
-        peer: String,
-        /// Grammar for the text.
-        article: &'static str,
-        /// The missing role.
-        role: &'static str,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// No such run.
-    #[error("no run {0} is known here")]
-    UnknownRun(RunId),
-    /// No such job.
-    #[error("run {run} has no job {job}")]
-    UnknownJob {
-        /// The run.
-        run: RunId,
-        /// The job asked for.
-        job: JobId,
-    },
-    /// The same trigger key was submitted with other content.
-    #[error(
-        "`{name}` was submitted before with other content as run {run}: choose another id, or cancel and re-run it"
-    )]
-    Conflict {
-        /// What it was called.
-        name: String,
-        /// The run that holds the key.
-        run: RunId,
-    },
-    /// Another claim on the job is greater or still held.
-    #[error("job {job} is claimed by {holder} (epoch {epoch})")]
-    Claimed {
-        /// Which job.
-        job: JobId,
-        /// By whom.
-        holder: String,
-        /// How often it was claimed.
-        epoch: u32,
-    },
-    /// The claim is not this node's, has ended, or was never valid.
-    #[error("claim {claim} on job {job} is not held by this node: {why}")]
-    NotHeld {
-        /// Which job.
-        job: JobId,
-        /// Which claim.
-        claim: EventId,
-        /// What is the matter.
-        why: &'static str,
-    },
-    /// The run or job has ended.
-    #[error("{what} is already {status}")]
-    Ended {
-        /// Which run or job.
-        what: String,
-        /// How.
-        status: Status,
-    },
-    /// The run was cancelled: the job may only be completed as cancelled.
-    #[error("run {0} was cancelled: its jobs can only be completed as cancelled")]
-    Cancelled(RunId),
-    /// This peer may not run the job.
-    #[error("job {job} cannot run here: {why}")]
-    NotEligible {
-        /// Which job.
-        job: JobId,
-        /// Why not.
-        why: &'static str,
-    },
-    /// The peer is no member.
-    #[error("peer {0} is not a member of this cluster")]
-    NotAMember(String),
-    /// The invite is unknown, used up, or the signature is not its.
-    #[error("the invite does not let {peer} in: {why}")]
-    Invite {
-        /// Who knocked.
-        peer: PeerId,
-        /// What is the matter.
-        why: &'static str,
-    },
-    /// The event would break a bound of the format.
-    #[error("cannot be written: {0}")]
-    Format(String),
-    /// Nothing would change.
-    #[error("{0}")]
-    Pointless(&'static str),
 }
 
 /// Turns a command of the peer that owns `chain` into events, or refuses it.

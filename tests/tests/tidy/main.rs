@@ -41,7 +41,6 @@ const LINES_MAX: usize = 600;
 
 /// Files that may be longer: which, and why it is still one concept.
 const LONG_FILES: &[(&str, &str)] = &[
-    ("engine/core/src/command.rs", "a command, what refuses it and how it is decided are read together"),
     (
         "engine/core/tests/convergence.rs",
         "the events of one history and the thousand orders they are admitted in",
