@@ -229,6 +229,14 @@ impl Cluster {
         panic!("no submission ranks member {member} at {rank}");
     }
 
+    /// The job of a run under one of this node's claims succeeds.
+    fn succeeds(&mut self, run: &RunId, claim: EventId) {
+        let jobs = self.views.runs().live(run).unwrap().jobs.values();
+        let job = jobs.filter(|job| job.claim(&claim).is_some()).map(|job| job.id).next().unwrap();
+        let body = done(*run, job, claim, Conclusion::Success);
+        self.reports(claim, Execution::Finished(Box::new(body)));
+    }
+
     fn executing(&self, run: &RunId) -> Option<EventId> {
         self.actions.iter().rev().find_map(|action| match action {
             Action::Execute { run: of, claim, .. } if of == run => Some(*claim),
@@ -246,6 +254,12 @@ fn leg(group: Option<&str>, runs_on: &str) -> PlannedLeg {
         timeout_minutes: 10,
         continue_on_error: false,
     }
+}
+
+/// The legs of a matrix.
+fn matrix(len: u32) -> Vec<PlannedLeg> {
+    let of = |n: u32| [("n".to_owned(), n.to_string())].into();
+    (0..len).map(|n| PlannedLeg { matrix: of(n), ..leg(None, "linux") }).collect()
 }
 
 fn workflow_with(name: &str, leg: PlannedLeg) -> (RunSubmitted, Vec<PlannedKey>) {
@@ -791,19 +805,14 @@ fn max_parallel_holds_for_runs_placed_at_their_author() {
     let (mut submission, mut plan) = workflow("mine");
     submission.placement = Placement::Author;
     plan[0].max_parallel = Some(1);
-    plan[0].legs = (0..3)
-        .map(|n| PlannedLeg { matrix: [("n".to_owned(), n.to_string())].into(), ..leg(None, "linux") })
-        .collect();
+    plan[0].legs = matrix(3);
     let run = submission.run();
     cluster.says(0, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
     for _ in 0..3 {
         cluster.pass(5_000);
         let held = cluster.scheduler.held_claims();
         assert_eq!(held.len(), 1);
-        let job = cluster.views.runs().live(&run).unwrap().jobs.values();
-        let job = job.filter(|job| job.claim(&held[0]).is_some()).map(|job| job.id).next().unwrap();
-        let body = done(run, job, held[0], Conclusion::Success);
-        cluster.reports(held[0], Execution::Finished(Box::new(body)));
+        cluster.succeeds(&run, held[0]);
     }
     let run = cluster.views.runs().live(&run).unwrap();
     assert!(run.jobs.values().all(|job| job.claims.len() == 1 && job.status == Status::Completed));
@@ -815,19 +824,14 @@ fn runs_placed_at_their_author_share_their_own_slots() {
     let mut cluster = Cluster::new(Config { slots: 0, author_slots: 2, ..Config::default() });
     let (mut submission, mut plan) = workflow("mine");
     submission.placement = Placement::Author;
-    plan[0].legs = (0..5)
-        .map(|n| PlannedLeg { matrix: [("n".to_owned(), n.to_string())].into(), ..leg(None, "linux") })
-        .collect();
+    plan[0].legs = matrix(5);
     let run = submission.run();
     cluster.says(0, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
     for left in (1..=5).rev() {
         // no timer has to pass: the end of one begins the next
         let held = cluster.scheduler.held_claims();
         assert_eq!(held.len(), left.min(2));
-        let job = cluster.views.runs().live(&run).unwrap().jobs.values();
-        let job = job.filter(|job| job.claim(&held[0]).is_some()).map(|job| job.id).next().unwrap();
-        let body = done(run, job, held[0], Conclusion::Success);
-        cluster.reports(held[0], Execution::Finished(Box::new(body)));
+        cluster.succeeds(&run, held[0]);
     }
     let run = cluster.views.runs().live(&run).unwrap();
     assert!(run.jobs.values().all(|job| job.claims.len() == 1 && job.status == Status::Completed));
@@ -841,12 +845,7 @@ fn each_run_placed_at_its_author_goes_on_when_their_slots_are_taken() {
         .map(|name| {
             let (mut submission, mut plan) = workflow(name);
             submission.placement = Placement::Author;
-            plan[0].legs = (0..2)
-                .map(|n| PlannedLeg {
-                    matrix: [("n".to_owned(), n.to_string())].into(),
-                    ..leg(None, "linux")
-                })
-                .collect();
+            plan[0].legs = matrix(2);
             let run = submission.run();
             let command = Command::Submit { submission: Box::new(submission), plan, blobs: vec![] };
             cluster.says(0, command).unwrap();
@@ -856,18 +855,12 @@ fn each_run_placed_at_its_author_goes_on_when_their_slots_are_taken() {
     // the first one's jobs end last, as if they waited for the others
     for run in runs.iter().rev() {
         for _ in 0..2 {
+            let held = cluster.scheduler.held_claims().into_iter();
             let known = cluster.views.runs().live(run).unwrap();
-            let held = cluster.scheduler.held_claims();
-            let under_way: Vec<(JobId, EventId)> = known
-                .jobs
-                .values()
-                .filter_map(|job| {
-                    held.iter().find(|claim| job.claim(claim).is_some()).map(|claim| (job.id, *claim))
-                })
-                .collect();
+            let is_of_run = |claim: &EventId| known.jobs.values().any(|job| job.claim(claim).is_some());
+            let under_way: Vec<EventId> = held.filter(is_of_run).collect();
             assert_eq!(under_way.len(), 1, "{run}");
-            let body = done(*run, under_way[0].0, under_way[0].1, Conclusion::Success);
-            cluster.reports(under_way[0].1, Execution::Finished(Box::new(body)));
+            cluster.succeeds(run, under_way[0]);
         }
         assert_eq!(cluster.views.runs().live(run).unwrap().status, Status::Completed);
     }
