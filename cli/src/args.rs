@@ -270,15 +270,22 @@ pub(crate) struct ServeArgs {
     /// Go into the background once the node answers
     #[arg(long)]
     pub(crate) background: bool,
-    /// UDP address to listen on; the next free port if it is taken
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
-    pub(crate) listen: String,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Jobs at once; the number of processors by default
     #[arg(long)]
     pub(crate) slots: Option<u32>,
     /// How long running jobs may go on after a stop signal
     #[arg(long, default_value = "5m")]
     pub(crate) grace: String,
+}
+
+/// How a serving node is on the network.
+#[derive(Args, Debug)]
+pub(crate) struct NetworkArgs {
+    /// UDP address to listen on when serving; the next free port if it is taken
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
+    pub(crate) listen: String,
     /// Neither announce this node on the local network nor look for members there
     #[arg(long)]
     pub(crate) no_lan: bool,
@@ -336,12 +343,8 @@ pub(crate) struct JoinArgs {
     /// Serve afterwards, in this process
     #[arg(long)]
     pub(crate) serve: bool,
-    /// UDP address to listen on when serving
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
-    pub(crate) listen: String,
-    /// Neither announce this node on the local network nor look for members there
-    #[arg(long)]
-    pub(crate) no_lan: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 #[derive(Args, Debug)]

@@ -91,7 +91,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
     said(globals, &node, &args, count);
     if args.serve {
         node.set_slots(processors());
-        return serve_node(globals, node, link, GRACE, !args.no_lan).await;
+        return serve_node(globals, node, link, GRACE, !args.network.no_lan).await;
     }
     handlers::describe(&node, node.home.name()?).await?;
     link.stop().await;
@@ -133,7 +133,7 @@ async fn ask_to_join(
 ) -> Result<Arc<crate::node::link::Link>, Failure> {
     let (answered, answer) = tokio::sync::oneshot::channel();
     let mut news = node.watcher().subscribe();
-    let link = node.go_online(&args.listen, Some(line), Some(answered))?;
+    let link = node.go_online(&args.network.listen, Some(line), Some(answered))?;
     let is_member = || node.watcher().views().authority().roster().member(&node.peer_id()).is_some();
     let joined = async {
         if !is_member() {

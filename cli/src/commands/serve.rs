@@ -30,8 +30,8 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     let lock = own(&home).await?;
     let slots = args.slots.unwrap_or_else(processors);
     let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
-    let link = node.go_online(&args.listen, None, None)?;
-    serve_node(globals, node, link, grace, !args.no_lan).await
+    let link = node.go_online(&args.network.listen, None, None)?;
+    serve_node(globals, node, link, grace, !args.network.no_lan).await
 }
 
 /// Starts the same command without `--background` in a process group of its own and waits until it answers.
@@ -50,11 +50,11 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
     command.arg("--data-dir").arg(home.data.path()).args([
         "serve",
         "--listen",
-        &args.listen,
+        &args.network.listen,
         "--grace",
         &args.grace,
     ]);
-    if args.no_lan {
+    if args.network.no_lan {
         command.arg("--no-lan");
     }
     if let Some(slots) = args.slots {
@@ -130,14 +130,7 @@ pub(super) async fn serve_node(
         () = node.stopped() => None,
         ended = &mut server => Some(ended),
     };
-    if let Some(error) = node.store.recorder().fatal().cloned() {
-        // whoever waits for an answer is told what is known of it
-        if ended.is_none() {
-            let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
-        }
-        return Err(error.into());
-    }
-    if let Some(ended) = ended {
+    if let Some(ended) = ended.filter(|_| node.store.recorder().fatal().is_none()) {
         // without its control socket nobody could ask this node for anything, or stop it kindly
         link.stop().await;
         node.close()?;
@@ -145,24 +138,29 @@ pub(super) async fn serve_node(
             |error| Failure::new(Exit::Failure, format!("BUG: the control socket broke off: {error}"));
         return ended.map_err(broken)?.map(|()| Exit::Success);
     }
-    terminal::note(&format!(
-        "stopping: running jobs may go on for {} s; a second signal stops at once",
-        grace.as_secs()
-    ));
-    // programs that wait for a task are sent away
-    node.leave();
-    let drained = async {
-        node.drain(grace).await;
-        link.hand_over().await;
-    };
-    tokio::select! {
-        () = drained => {}
-        () = node.stopped() => {}
-        // steps do not outlive the node
-        _ = interrupts.next() => node.give_up().await,
+    if node.store.recorder().fatal().is_none() {
+        terminal::note(&format!(
+            "stopping: running jobs may go on for {} s; a second signal stops at once",
+            grace.as_secs()
+        ));
+        // programs that wait for a task are sent away
+        node.leave();
+        let drained = async {
+            node.drain(grace).await;
+            link.hand_over().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = node.stopped() => {}
+            // steps do not outlive the node
+            _ = interrupts.next() => node.give_up().await,
+        }
     }
     if let Some(error) = node.store.recorder().fatal().cloned() {
-        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        // whoever waits for an answer is told what is known of it
+        if !server.is_finished() {
+            let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        }
         return Err(error.into());
     }
     link.stop().await;
