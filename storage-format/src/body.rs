@@ -4,16 +4,23 @@
 //! nobody, on every node alike. A body of an unknown kind is kept byte for byte.
 
 mod authority;
+mod effect;
 mod job;
+mod repository;
 mod run;
 
 pub use authority::{
     ClusterFounded, ForkProved, Grant, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled,
     PeerRevoked, Role, Roles,
 };
+pub use effect::{DispatchFollowed, Effect, EffectDone, EffectIntended, EffectOutcome};
 pub use job::{
     AbortReason, Conclusion, JobAborted, JobClaimed, JobCompleted, JobFailed, JobReleased, JobStarted,
     ReleaseReason, StepFinished,
+};
+pub use repository::{
+    DiscoveryChanged, RepositoryRef, RepositoryScanned, ScanOutcome, Trigger, TriggerFired, WorkflowFound,
+    WorkflowVanished,
 };
 pub use run::{JobsPlanned, PlannedKey, PlannedLeg, PriorityChanged, RunCancelled, RunExpired};
 
@@ -142,6 +149,14 @@ bodies! {
     JobCompleted as Arc<JobCompleted> = JOB_COMPLETED, "JobCompleted";
     JobAborted as JobAborted = JOB_ABORTED, "JobAborted";
     JobFailed as JobFailed = JOB_FAILED, "JobFailed";
+    RepositoryScanned as Arc<RepositoryScanned> = REPOSITORY_SCANNED, "RepositoryScanned";
+    WorkflowFound as Arc<WorkflowFound> = WORKFLOW_FOUND, "WorkflowFound";
+    WorkflowVanished as Arc<WorkflowVanished> = WORKFLOW_VANISHED, "WorkflowVanished";
+    TriggerFired as Arc<TriggerFired> = TRIGGER_FIRED, "TriggerFired";
+    DiscoveryChanged as DiscoveryChanged = DISCOVERY_CHANGED, "DiscoveryChanged";
+    EffectIntended as Arc<EffectIntended> = EFFECT_INTENDED, "EffectIntended";
+    EffectDone as EffectDone = EFFECT_DONE, "EffectDone";
+    DispatchFollowed as DispatchFollowed = DISPATCH_FOLLOWED, "DispatchFollowed";
 }
 
 /// Why a body of a known kind says nothing.
@@ -164,7 +179,21 @@ impl Body {
             Body::RunCancelled(body) => Some(body.run),
             Body::RunExpired(body) => Some(body.run),
             Body::PriorityChanged(body) => Some(body.run),
+            Body::TriggerFired(body) => Some(body.run),
+            Body::EffectIntended(body) => Some(body.run),
+            Body::EffectDone(body) => Some(body.run),
+            Body::DispatchFollowed(body) => Some(body.run),
             _ => self.job().map(|(run, _)| run),
+        }
+    }
+
+    /// The repository an event of one repository belongs to.
+    pub fn repository(&self) -> Option<&RepositoryRef> {
+        match self {
+            Body::RepositoryScanned(body) => Some(&body.repository),
+            Body::WorkflowFound(body) => Some(&body.repository),
+            Body::WorkflowVanished(body) => Some(&body.repository),
+            _ => None,
         }
     }
 
@@ -201,6 +230,9 @@ impl Body {
             Body::RunCancelled(body) => vec![body.submission],
             Body::RunExpired(body) => vec![body.submission],
             Body::PriorityChanged(body) => vec![body.submission],
+            Body::EffectIntended(body) => vec![body.submission],
+            Body::EffectDone(body) => vec![body.intent],
+            Body::DispatchFollowed(body) => vec![body.intent],
             Body::JobClaimed(body) => {
                 let mut named = vec![body.submission];
                 named.extend(body.supersedes);

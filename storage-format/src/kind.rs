@@ -70,6 +70,22 @@ kinds! {
     JOB_ABORTED = 0x0035, "JobAborted";
     /// No execution of the job will conclude.
     JOB_FAILED = 0x0036, "JobFailed";
+    /// A repository was looked at.
+    REPOSITORY_SCANNED = 0x0040, "RepositoryScanned";
+    /// A tagged workflow is there, with this content.
+    WORKFLOW_FOUND = 0x0041, "WorkflowFound";
+    /// A tagged workflow is there no more.
+    WORKFLOW_VANISHED = 0x0042, "WorkflowVanished";
+    /// A workflow became due: why a run exists.
+    TRIGGER_FIRED = 0x0043, "TriggerFired";
+    /// A member looks for workflows, or no longer does.
+    DISCOVERY_CHANGED = 0x0044, "DiscoveryChanged";
+    /// Something outside the cluster is about to be changed.
+    EFFECT_INTENDED = 0x0050, "EffectIntended";
+    /// What came of it.
+    EFFECT_DONE = 0x0051, "EffectDone";
+    /// What is seen of a run that GitHub executes.
+    DISPATCH_FOLLOWED = 0x0052, "DispatchFollowed";
 }
 
 impl Kind {

@@ -74,10 +74,12 @@ mod submission;
 mod wire;
 
 pub use body::{
-    AbortReason, Body, ClusterFounded, Conclusion, ForkProved, Grant, JobAborted, JobClaimed, JobCompleted,
-    JobFailed, JobReleased, JobStarted, JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited,
-    PeerLabelled, PeerRevoked, PlannedKey, PlannedLeg, PriorityChanged, ReleaseReason, Role, Roles,
-    RunCancelled, RunExpired, StepFinished, VoidReason,
+    AbortReason, Body, ClusterFounded, Conclusion, DiscoveryChanged, DispatchFollowed, Effect, EffectDone,
+    EffectIntended, EffectOutcome, ForkProved, Grant, JobAborted, JobClaimed, JobCompleted, JobFailed,
+    JobReleased, JobStarted, JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled,
+    PeerRevoked, PlannedKey, PlannedLeg, PriorityChanged, ReleaseReason, RepositoryRef, RepositoryScanned,
+    Role, Roles, RunCancelled, RunExpired, ScanOutcome, StepFinished, Trigger, TriggerFired, VoidReason,
+    WorkflowFound, WorkflowVanished,
 };
 pub use codec::{CodecError, from_canonical, to_canonical, with_canonical};
 pub use event::{ChainCut, Event, Tip};

@@ -23,6 +23,10 @@ pub const JSON_BYTES_MAX: usize = 32 * 1024;
 pub const LIST_LEN_MAX: usize = 256;
 /// Chains that a revocation may cut one by one; an author opens at most 100 a day.
 pub const CUTS_MAX: usize = 1024;
+/// Files that one look at a repository reports as unreadable; the rest would say the same.
+pub const PROBLEMS_MAX: usize = 12;
+/// Remarks about one workflow.
+pub const REMARKS_MAX: usize = 8;
 /// Bytes of a trigger key.
 pub const TRIGGER_KEY_BYTES_MAX: usize = 512;
 /// Points of a peer in the ownership rule, so that nobody weighs down the ranking.

@@ -6,12 +6,14 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use wfengine_storage_format::{
-    AbortReason, BlobId, Body, ChainCut, ChainId, ClusterFounded, ClusterId, Conclusion, EventId, ForkProved,
-    FrameHeader, Frozen, Grant, Incarnation, InviteKey, JobAborted, JobClaimed, JobCompleted, JobFailed,
-    JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, Origin, PeerAdmitted, PeerDescribed, PeerId,
+    AbortReason, BlobId, Body, ChainCut, ChainId, ClusterFounded, ClusterId, Conclusion, DiscoveryChanged,
+    DispatchFollowed, Effect, EffectDone, EffectIntended, EffectOutcome, EventId, ForkProved, FrameHeader,
+    Frozen, Grant, Incarnation, InviteKey, JobAborted, JobClaimed, JobCompleted, JobFailed, JobId,
+    JobReleased, JobStarted, JobsPlanned, KeyRotated, Origin, PeerAdmitted, PeerDescribed, PeerId,
     PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, PlannedLeg, PriorityChanged,
-    ReleaseReason, Role, Roles, RunCancelled, RunExpired, RunId, RunSpec, RunSubmitted, Signature,
-    SignedHeader, Signer, StepFinished, WorkflowSpec,
+    ReleaseReason, RepositoryRef, RepositoryScanned, Role, Roles, RunCancelled, RunExpired, RunId, RunSpec,
+    RunSubmitted, ScanOutcome, Signature, SignedHeader, Signer, StepFinished, Trigger, TriggerFired,
+    WorkflowFound, WorkflowSpec, WorkflowVanished,
 };
 
 fn name() -> BoxedStrategy<String> {
@@ -372,7 +374,90 @@ fn of_a_job() -> BoxedStrategy<Body> {
     .boxed()
 }
 
+fn said() -> BoxedStrategy<String> {
+    prop_oneof!["[a-z/.-]{1,12}", Just("s".repeat(256))].boxed()
+}
+
+fn repository() -> BoxedStrategy<RepositoryRef> {
+    (said(), said(), said()).prop_map(|(source, id, name)| RepositoryRef { source, id, name }).boxed()
+}
+
+fn path() -> BoxedStrategy<String> {
+    prop_oneof!["\\PC{1,40}", Just("p".repeat(4_096))].boxed()
+}
+
+fn trigger() -> BoxedStrategy<Trigger> {
+    prop_oneof![
+        Just(Trigger::Found),
+        name().prop_map(|before| Trigger::Push { before }),
+        (name(), name(), any::<u64>()).prop_map(|(cron, timezone, due_s)| Trigger::Schedule {
+            cron,
+            timezone,
+            due_s
+        }),
+        Just(Trigger::Dispatch),
+    ]
+    .boxed()
+}
+
+fn of_a_repository() -> BoxedStrategy<Body> {
+    let outcome = prop_oneof![Just(ScanOutcome::Scanned), text().prop_map(ScanOutcome::Failed)];
+    let problems = vec(("\\PC{0,40}", "\\PC{0,60}"), 0..=12);
+    let seen = (outcome, name(), name(), option::of(blob()), any::<u32>(), problems);
+    prop_oneof![
+        (repository(), seen).prop_map(|(repository, seen)| {
+            let (outcome, default_branch, head, refs, files, problems) = seen;
+            RepositoryScanned { repository, outcome, default_branch, head, refs, files, problems }.into()
+        }),
+        (repository(), path(), blob(), name(), names(), vec(text(), 0..=8)).prop_map(
+            |(repository, path, source, name, tags, remarks)| {
+                WorkflowFound { repository, path, source, name, tags, remarks }.into()
+            }
+        ),
+        (repository(), path()).prop_map(|(repository, path)| WorkflowVanished { repository, path }.into()),
+        (run(), repository(), path(), trigger(), (name(), name()), option::of(blob()), any::<u64>())
+            .prop_map(|(run, repository, path, trigger, (git_ref, sha), sources, sources_len)| {
+                TriggerFired { run, repository, path, trigger, git_ref, sha, sources, sources_len }.into()
+            }),
+        (names(), any::<u64>())
+            .prop_map(|(scopes, interval_ms)| DiscoveryChanged { scopes, interval_ms }.into()),
+    ]
+    .boxed()
+}
+
+fn outside() -> BoxedStrategy<Body> {
+    let effect = prop_oneof![
+        (repository(), text(), name()).prop_map(|(repository, path, git_ref)| Effect::Dispatch {
+            repository,
+            path,
+            git_ref
+        }),
+        job().prop_map(|job| Effect::Check { job }),
+    ];
+    let outcome = prop_oneof![
+        (name(), text()).prop_map(|(id, url)| EffectOutcome::Done { id, url }),
+        text().prop_map(EffectOutcome::Refused),
+        text().prop_map(EffectOutcome::Unknown),
+    ];
+    prop_oneof![
+        (run(), event(), effect).prop_map(|(run, submission, effect)| EffectIntended {
+            run,
+            submission,
+            effect
+        }
+        .into()),
+        (run(), event(), outcome)
+            .prop_map(|(run, intent, outcome)| EffectDone { run, intent, outcome }.into()),
+        (run(), event(), name(), text(), option::of(conclusion())).prop_map(
+            |(run, intent, id, url, conclusion)| {
+                DispatchFollowed { run, intent, id, url, conclusion }.into()
+            }
+        ),
+    ]
+    .boxed()
+}
+
 /// Any body of any known kind.
 pub(crate) fn any_body() -> BoxedStrategy<Body> {
-    prop_oneof![authority(), of_a_run(), of_a_job()].boxed()
+    prop_oneof![authority(), of_a_run(), of_a_job(), of_a_repository(), outside()].boxed()
 }

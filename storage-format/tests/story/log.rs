@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use wfengine_storage_format::{
-    AbortReason, Body, ChainCut, ClusterFounded, Conclusion, Frozen, Grant, Incarnation, InviteKey,
-    JobAborted, JobClaimed, JobCompleted, JobFailed, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind,
-    Origin, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey,
-    PlannedLeg, PriorityChanged, ReleaseReason, Role, Roles, RunCancelled, RunExpired, RunSpec, RunSubmitted,
-    Signer, StepFinished, VerifiedFrame, WorkflowSpec, invite_statement, job_id, rotation_statement,
+    AbortReason, Body, ChainCut, ClusterFounded, Conclusion, DiscoveryChanged, DispatchFollowed, Effect,
+    EffectDone, EffectIntended, EffectOutcome, Frozen, Grant, Incarnation, InviteKey, JobAborted, JobClaimed,
+    JobCompleted, JobFailed, JobReleased, JobStarted, JobsPlanned, KeyRotated, Kind, Origin, PeerAdmitted,
+    PeerDescribed, PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, PlannedLeg,
+    PriorityChanged, ReleaseReason, RepositoryRef, RepositoryScanned, Role, Roles, RunCancelled, RunExpired,
+    RunSpec, RunSubmitted, ScanOutcome, Signer, StepFinished, Trigger, TriggerFired, VerifiedFrame,
+    WorkflowFound, WorkflowSpec, WorkflowVanished, invite_statement, job_id, rotation_statement,
 };
 
 use super::{Author, Log, Saying, Specimen, blob, forks};
@@ -326,7 +328,116 @@ pub(super) fn tell() -> (Vec<Specimen>, BTreeMap<String, VerifiedFrame>) {
     let cuts = vec![ChainCut { incarnation: Incarnation::from_bytes([0xb0; 16]), length: 200 }];
     let rotated = KeyRotated { to: to.peer_id(), signature, cuts };
     log.say(&mut bob, &[alice.tip()], Saying::of(rotated, &[head]));
+    discover(&mut log, &mut alice);
     (log.specimens, log.frames)
+}
+
+/// A repository is looked at, one of its workflows becomes due, and what no peer took is handed to GitHub.
+fn discover(log: &mut Log, alice: &mut Author) {
+    let watching = DiscoveryChanged { scopes: vec!["owner:example".to_owned()], interval_ms: 300_000 };
+    log.say(alice, &[], Saying::of(watching, &[]));
+    let stopped = DiscoveryChanged { scopes: Vec::new(), interval_ms: 0 };
+    log.write("DiscoveryChanged-off", alice, &[], vec![(Saying::of(stopped, &[]), "ok")]);
+    let repository = RepositoryRef {
+        source: "github.com".to_owned(),
+        id: "1296269".to_owned(),
+        name: "example/widgets".to_owned(),
+    };
+    let sha = "0123456789abcdef0123456789abcdef01234567".to_owned();
+    let scanned = RepositoryScanned {
+        repository: repository.clone(),
+        outcome: ScanOutcome::Scanned,
+        default_branch: "main".to_owned(),
+        head: sha.clone(),
+        refs: Some(blob("refs")),
+        files: 3,
+        problems: vec![(".github/workflows/bad.yml".to_owned(), "4:1: unexpected key 'job'".to_owned())],
+    };
+    let scan = Saying::of(scanned.clone(), &[]).keeping(&[blob("refs")]);
+    log.say(alice, &[], scan);
+    let outcome = ScanOutcome::Failed("404 Not Found".to_owned());
+    let failed = RepositoryScanned { outcome, refs: None, problems: Vec::new(), ..scanned };
+    log.write("RepositoryScanned-failed", alice, &[], vec![(Saying::of(failed, &[]), "ok")]);
+    let path = ".github/workflows/scrape.yml".to_owned();
+    let found = WorkflowFound {
+        repository: repository.clone(),
+        path: path.clone(),
+        source: blob("scrape"),
+        name: "P2P Web Scraping".to_owned(),
+        tags: vec!["p2p-eligible".to_owned(), "web-scraping".to_owned()],
+        remarks: vec!["runs twice".to_owned()],
+    };
+    log.say(alice, &[], Saying::of(found, &[]).keeping(&[blob("scrape")]));
+    let run = RunSubmitted {
+        trigger_key:
+            b"github:github.com#1296269:.github/workflows/scrape.yml:schedule:0 */6 * * *|UTC:1800000000"
+                .to_vec(),
+        ..workflow_run()
+    };
+    let run_id = run.run();
+    let fired = |trigger| TriggerFired {
+        run: run_id,
+        repository: repository.clone(),
+        path: path.clone(),
+        trigger,
+        git_ref: "refs/heads/main".to_owned(),
+        sha: sha.clone(),
+        sources: Some(blob("pack")),
+        sources_len: 4,
+    };
+    let due = Trigger::Schedule {
+        cron: "0 */6 * * *".to_owned(),
+        timezone: "Europe/Berlin".to_owned(),
+        due_s: 1_800_000_000,
+    };
+    log.say(alice, &[], Saying::of(fired(due), &[]).keeping(&[blob("pack")]));
+    let files = ["on: push", "lint", "publish"].map(blob);
+    let submission =
+        log.write("RunSubmitted-discovered", alice, &[], vec![(Saying::of(run, &[]).keeping(&files), "ok")]);
+    let others = [Trigger::Found, Trigger::Push { before: sha.clone() }, Trigger::Dispatch]
+        .map(|trigger| (Saying::of(fired(trigger), &[]).keeping(&[blob("pack")]), "ok"));
+    log.write("TriggerFired-otherwise", alice, &[], others.into());
+    let effect = Effect::Dispatch {
+        repository: repository.clone(),
+        path: path.clone(),
+        git_ref: "refs/heads/main".to_owned(),
+    };
+    let intent = log.say(alice, &[], Saying::of(EffectIntended { run: run_id, submission, effect }, &[]));
+    let check = Effect::Check { job: job_id(&run_id, "test", &BTreeMap::new()) };
+    let check = EffectIntended { run: run_id, submission, effect: check };
+    log.write("EffectIntended-check", alice, &[], vec![(Saying::of(check, &[]), "ok")]);
+    let url = "https://github.com/example/widgets/actions/runs/30433642".to_owned();
+    let outcome = EffectOutcome::Done { id: "30433642".to_owned(), url: url.clone() };
+    log.say(alice, &[], Saying::of(EffectDone { run: run_id, intent, outcome }, &[]));
+    let otherwise = [
+        EffectOutcome::Refused("422: no workflow_dispatch trigger".to_owned()),
+        EffectOutcome::Unknown("the connection was lost".to_owned()),
+    ]
+    .map(|outcome| (Saying::of(EffectDone { run: run_id, intent, outcome }, &[]), "ok"));
+    log.write("EffectDone-otherwise", alice, &[], otherwise.into());
+    let followed = DispatchFollowed {
+        run: run_id,
+        intent,
+        id: "30433642".to_owned(),
+        url,
+        conclusion: Some(Conclusion::Success),
+    };
+    log.say(alice, &[], Saying::of(followed, &[]));
+    log.say(alice, &[], Saying::of(WorkflowVanished { repository, path }, &[]));
+    let nameless = patched(
+        WorkflowVanished {
+            repository: RepositoryRef { source: "path".to_owned(), id: "i".to_owned(), name: "n".to_owned() },
+            path: "p".to_owned(),
+        },
+        b"\x04path",
+        b"\x00",
+    );
+    log.write(
+        "void-repository-nowhere",
+        alice,
+        &[],
+        vec![(Saying::raw(nameless.0, &nameless.1), "void:bound")],
+    );
 }
 
 fn bob_key() -> [u8; 32] {
