@@ -3,14 +3,17 @@
 //! Pure. A command asks; it may get a [`Refusal`] and then nothing changed. Foreign events never pass through here: what
 //! others wrote is judged by the folds.
 
+mod members;
+mod outside;
 mod refusal;
 
 use wfengine_storage_format::limits::{BLOBS_MAX, REFS_MAX};
 use wfengine_storage_format::{
-    BlobId, Body, ChainId, Conclusion, EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed,
-    JobId, JobReleased, JobStarted, JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerId,
-    PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, Role, RunId, RunSubmitted, StepFinished,
-    fork_between,
+    BlobId, Body, ChainId, Conclusion, DiscoveryChanged, DispatchFollowed, EffectDone, EffectIntended,
+    EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed, JobId, JobReleased, JobStarted,
+    JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerId, PeerInvited, PeerLabelled, PeerRevoked,
+    Placement, PlannedKey, RepositoryScanned, Role, RunId, RunSubmitted, StepFinished, TriggerFired,
+    WorkflowFound, WorkflowVanished,
 };
 
 use crate::views::Views;
@@ -94,6 +97,31 @@ pub enum Command {
     ProveFork(ForkProved),
     /// Go on under another key.
     Rotate(KeyRotated),
+    /// Say what this peer looks at.
+    Watch(DiscoveryChanged),
+    /// Record a look at a repository, unless it saw what this peer's last one saw.
+    Scan(RepositoryScanned),
+    /// Record a tagged workflow.
+    Find(WorkflowFound),
+    /// Record that a tagged workflow is there no more.
+    Vanish(WorkflowVanished),
+    /// Submit a run that became due, and say why.
+    Fire {
+        /// Why.
+        trigger: Box<TriggerFired>,
+        /// The submission.
+        submission: Box<RunSubmitted>,
+        /// Jobs without needs.
+        plan: Vec<PlannedKey>,
+        /// Blobs that the submission needs.
+        blobs: Vec<BlobId>,
+    },
+    /// Write down what is about to happen outside.
+    Intend(EffectIntended),
+    /// Write down what came of it.
+    Conclude(EffectDone),
+    /// Write down what is seen of a run that GitHub executes.
+    Follow(DispatchFollowed),
 }
 
 impl Command {
@@ -114,7 +142,15 @@ impl Command {
             Command::Complete(body) => Some(body.run),
             Command::Abort(body) => Some(body.run),
             Command::Fail(body) => Some(body.run),
-            Command::Invite(_)
+            Command::Fire { submission, .. } => Some(submission.run()),
+            Command::Intend(body) => Some(body.run),
+            Command::Conclude(body) => Some(body.run),
+            Command::Follow(body) => Some(body.run),
+            Command::Watch(_)
+            | Command::Scan(_)
+            | Command::Find(_)
+            | Command::Vanish(_)
+            | Command::Invite(_)
             | Command::Admit(_)
             | Command::Revoke(_)
             | Command::Label(_)
@@ -126,7 +162,15 @@ impl Command {
 
     /// Whether the command changes who belongs to the cluster: such commands are decided one at a time.
     pub fn is_about_authority(&self) -> bool {
-        self.run().is_none() && !matches!(self, Command::Describe(_))
+        matches!(
+            self,
+            Command::Invite(_)
+                | Command::Admit(_)
+                | Command::Revoke(_)
+                | Command::Label(_)
+                | Command::ProveFork(_)
+                | Command::Rotate(_)
+        )
     }
 }
 
@@ -196,6 +240,14 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
         Command::Describe(body) => asking.describe(body),
         Command::ProveFork(body) => asking.prove_fork(body),
         Command::Rotate(body) => asking.write(body.clone().into(), Vec::new()),
+        Command::Watch(body) => asking.watch(body),
+        Command::Scan(body) => asking.scan(body),
+        Command::Find(body) => asking.find(body),
+        Command::Vanish(body) => asking.vanish(body),
+        Command::Fire { trigger, submission, plan, blobs } => asking.fire(trigger, submission, plan, blobs),
+        Command::Intend(body) => asking.intend(body),
+        Command::Conclude(body) => asking.conclude(body),
+        Command::Follow(body) => asking.follow(body),
     }
 }
 
@@ -218,17 +270,6 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Writes a proof only if it cuts the chain lower than the proofs before it: every frame of a refused branch proves the same.
-    fn prove_fork(&self, proof: &ForkProved) -> Result<Decision, Refusal> {
-        let cut = self.views.authority().roster().forked_chains().get(&proof.first.header.chain);
-        let lowers = match (cut, fork_between(&proof.first, &proof.second)) {
-            (Some(cut), Some(seq)) => seq < *cut,
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
-        if lowers { self.write(proof.clone().into(), Vec::new()) } else { Ok(Decision::AlreadySo) }
-    }
-
     fn peer(&self) -> PeerId {
         self.chain.author
     }
@@ -415,6 +456,9 @@ impl Asking<'_> {
         if job.status.is_terminal() {
             return Err(Refusal::Ended { what: format!("job {}", job.leg.name), status: job.status });
         }
+        if run.dispatched().is_some() {
+            return Err(Refusal::NotEligible { job: body.job, why: "the run was handed to GitHub" });
+        }
         let placed_elsewhere = run.submitted.as_ref().is_some_and(|s| s.placement == Placement::Author)
             && run.submission().is_some_and(|submission| submission.author != self.peer());
         if placed_elsewhere {
@@ -516,74 +560,6 @@ impl Asking<'_> {
                 self.held(&body.run, &body.job, &claim)?;
             }
             None => self.need_role(Role::Executor)?,
-        }
-        self.write(body.clone().into(), Vec::new())
-    }
-
-    fn as_admin(&self, body: Body) -> Result<Decision, Refusal> {
-        self.need_role(Role::Admin)?;
-        if let Body::PeerInvited(invite) = &body {
-            let roles = self.views.authority().roster().member(&self.peer()).map(|member| member.roles);
-            if !roles.is_some_and(|roles| roles.covers(invite.roles)) {
-                return Err(Refusal::Pointless("an invite cannot give roles that its author does not have"));
-            }
-        }
-        self.write(body, Vec::new())
-    }
-
-    fn admit(&self, body: &PeerAdmitted) -> Result<Decision, Refusal> {
-        use wfengine_storage_format::Grant;
-        let authority = self.views.authority();
-        if authority.roster().member(&body.peer).is_some() {
-            return Ok(Decision::AlreadySo);
-        }
-        let refused = |why| Err(Refusal::Invite { peer: body.peer, why });
-        if authority.roster().is_former(&body.peer) {
-            return refused("it was revoked or went on under another key; it needs a new identity");
-        }
-        match &body.grant {
-            Grant::Direct { .. } => self.need_role(Role::Admin)?,
-            Grant::Invite { invite, signature } => {
-                let asked =
-                    authority.events().get(invite).filter(|_| !authority.roster().void().contains(invite));
-                let Some(Body::PeerInvited(asked)) = asked.map(|event| &event.body) else {
-                    return refused("no such invite is known here");
-                };
-                if authority.roster().invite_used_by(invite).is_some() {
-                    return refused("it was used before; ask for a new one");
-                }
-                if asked.invite_key.verify(&authority.cluster(), &body.peer, signature).is_err() {
-                    return refused("the signature is not the invite's");
-                }
-            }
-        }
-        self.write(body.clone().into(), Vec::new())
-    }
-
-    fn need_member(&self, peer: &PeerId) -> Result<(), Refusal> {
-        match self.views.authority().roster().member(peer) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::NotAMember(peer.to_string())),
-        }
-    }
-
-    fn revoke(&self, body: &PeerRevoked) -> Result<Decision, Refusal> {
-        if body.peer != self.peer() {
-            self.need_role(Role::Admin)?;
-        }
-        self.need_member(&body.peer)?;
-        self.write(body.clone().into(), Vec::new())
-    }
-
-    fn label(&self, body: &PeerLabelled) -> Result<Decision, Refusal> {
-        self.need_role(Role::Admin)?;
-        self.need_member(&body.peer)?;
-        self.write(body.clone().into(), Vec::new())
-    }
-
-    fn describe(&self, body: &PeerDescribed) -> Result<Decision, Refusal> {
-        if self.views.peers().described(&self.peer()) == Some(body) {
-            return Ok(Decision::AlreadySo);
         }
         self.write(body.clone().into(), Vec::new())
     }

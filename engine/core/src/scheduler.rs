@@ -20,6 +20,7 @@ mod beat;
 mod catching_up;
 mod config;
 mod duties;
+mod elsewhere;
 mod gates;
 mod held;
 mod jobs;
@@ -114,6 +115,11 @@ pub enum Action {
         /// The number of the new attempt.
         attempt: u32,
     },
+    /// Hand a run that no peer took to GitHub: this node wrote its canonical submission and may.
+    HandOver {
+        /// Which run.
+        run: RunId,
+    },
     /// Keep these for [`Config::seen`] of the next start.
     RememberSeen {
         /// The members seen within a day.
@@ -139,6 +145,7 @@ enum Timer {
     Plan(RunId),
     Retry(RunId),
     Expire(RunId),
+    HandOver(RunId),
 }
 
 /// Due times handled in one call: a burst never makes the loop late.
@@ -298,6 +305,7 @@ impl Scheduler {
                 Some(Timer::Plan(run)) => self.plan_is_due(views, &run, at),
                 Some(Timer::Retry(run)) => self.retry_is_due(views, &run, at),
                 Some(Timer::Expire(run)) => self.expiry_is_due(views, &run, at),
+                Some(Timer::HandOver(run)) => self.hand_over_is_due(views, &run, at),
             }
         }
         self.end_grace(views, at);

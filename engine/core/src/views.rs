@@ -9,7 +9,9 @@
 pub mod authors;
 pub mod job;
 pub mod peers;
+pub mod repositories;
 pub mod run;
+pub(crate) mod run_effects;
 pub(crate) mod run_fold;
 mod run_status;
 pub mod runs;
@@ -25,11 +27,14 @@ use crate::admitted::Admitted;
 use crate::authority::Authority;
 use crate::digest::DigestSum;
 use peers::Peers;
+use repositories::Repositories;
 use runs::{History, Runs, Sharing};
 
 /// What the views mean: digests are compared only between nodes whose views have this version. How a checkpoint lays them out has a
 /// version of its own, in the store.
-pub const VIEWS_VERSION: u32 = 1;
+///
+/// 1 knew no repositories, triggers and effects.
+pub const VIEWS_VERSION: u32 = 2;
 
 /// What an event changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -54,6 +59,7 @@ pub struct Views {
     authority: Authority,
     runs: Runs,
     peers: Peers,
+    repositories: Repositories,
     unknown: BTreeMap<Kind, u64>,
     void: BTreeMap<EventId, String>,
     void_len: u64,
@@ -69,6 +75,7 @@ impl Views {
             authority: Authority::new(cluster),
             runs: Runs::default(),
             peers: Peers::default(),
+            repositories: Repositories::default(),
             unknown: BTreeMap::new(),
             void: BTreeMap::new(),
             void_len: 0,
@@ -124,6 +131,7 @@ impl Views {
             _ if event.kind.is_authority() => {
                 let changed = self.authority.apply(event);
                 self.runs.refold_authors(&changed, history);
+                self.repositories.refold_authors(&changed, &self.authority);
                 for author in &changed {
                     self.peers.refold_author(author, &self.authority);
                 }
@@ -131,6 +139,13 @@ impl Views {
             }
             Body::PeerDescribed(_) => {
                 self.peers.apply(event, &self.authority);
+                Applied::default()
+            }
+            Body::RepositoryScanned(_)
+            | Body::WorkflowFound(_)
+            | Body::WorkflowVanished(_)
+            | Body::DiscoveryChanged(_) => {
+                self.repositories.apply(event, &self.authority);
                 Applied::default()
             }
             _ => {
@@ -141,6 +156,12 @@ impl Views {
                 Applied { run, authority: false }
             }
         }
+    }
+
+    /// The events behind all that is in memory, for a checkpoint: finished runs that left it come as what is known of them.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
+        let authority = self.authority.events().values();
+        authority.chain(self.peers.events()).chain(self.repositories.events()).chain(self.runs.live_events())
     }
 
     /// What a checkpoint keeps of events that belong to no entity.
@@ -167,6 +188,10 @@ impl Views {
     /// Names and addresses of peers.
     pub fn peers(&self) -> &Peers {
         &self.peers
+    }
+    /// Repositories, and who looks at them.
+    pub fn repositories(&self) -> &Repositories {
+        &self.repositories
     }
     /// Kinds this version does not know, with the number of events.
     pub fn unknown(&self) -> &BTreeMap<Kind, u64> {
@@ -196,6 +221,7 @@ impl Views {
     pub fn digest(&mut self) -> Hash32 {
         let mut sum = self.runs.digest_sum();
         sum.add(&self.peers.digest_sum());
+        sum.add(&self.repositories.digest_sum());
         for (peer, member) in self.authority.roster().members() {
             let bytes = postcard::to_stdvec(&(
                 peer,

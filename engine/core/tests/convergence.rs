@@ -517,9 +517,7 @@ fn fold_together(
 
 /// Views as they come back from a checkpoint.
 fn restored(node: &Node) -> Views {
-    let mut events: Vec<_> = node.views.authority().events().values().collect();
-    events.extend(node.views.peers().events());
-    events.extend(node.views.runs().live_events());
+    let mut events: Vec<_> = node.views.events().collect();
     events.sort_by_key(|event| (!event.kind.is_authority(), event.order()));
     let mut views = Views::new(node.log.cluster());
     views.apply_all(events, &NoHistory);
@@ -589,7 +587,7 @@ fn random_history(steps: &[Step]) -> (ClusterId, Vec<VerifiedFrame>) {
     }
     // something to quarrel about from the first step on
     alice.write(task("task 0"));
-    let flow = workflow("flow 0", &["build", "test"]);
+    let flow = discovered(0);
     let (run, plan) = (flow.run(), vec![planned("build", &["a", "b"])]);
     let submission = alice.write(flow);
     alice.write(JobsPlanned { run, submission, rules_version: 1, consumed: vec![], jobs: plan });
@@ -635,12 +633,94 @@ fn write(node: &mut Node, body: impl Into<Body>) {
     node.write(body);
 }
 
+/// A run that discovery submitted; of every third the tags forbid that it leaves the peers.
+fn discovered(n: usize) -> RunSubmitted {
+    let tag = if n % 3 == 2 { "p2p-only" } else { "p2p-eligible" };
+    let flow = workflow(&format!("flow {n}"), &["build", "test"]);
+    RunSubmitted { origin: Origin::Discovery, tags: vec![tag.to_owned()], ..flow }
+}
+
+fn repository(n: usize) -> RepositoryRef {
+    let name = format!("owner/{}", n % 3);
+    RepositoryRef { source: "github.com".into(), id: (n % 2).to_string(), name }
+}
+
+/// What is written of the world outside.
+fn step_outside(node: &mut Node, known: &wfengine_core::views::run::Run, a: usize, b: usize) {
+    let (run, Some(submission)) = (known.id, known.canonical) else { return };
+    let intent = known.dispatches.get(a % known.dispatches.len().max(1)).map(|dispatch| dispatch.intent);
+    let named =
+        if a.is_multiple_of(5) { known.submissions.last().map_or(submission, |s| s.id) } else { submission };
+    let (path, git_ref) = ("p".to_owned(), "refs/heads/main".to_owned());
+    let outcome = match a % 3 {
+        0 => EffectOutcome::Done { id: "7".into(), url: "u".into() },
+        1 => EffectOutcome::Refused("no".into()),
+        _ => EffectOutcome::Unknown("lost".into()),
+    };
+    match (b / 8 % 8, intent) {
+        (0 | 1, _) => {
+            let effect = Effect::Dispatch { repository: repository(a), path, git_ref };
+            write(node, EffectIntended { run, submission: named, effect });
+        }
+        (2, _) => {
+            let effect = Effect::Check { job: job_id(&run, "build", &Default::default()) };
+            write(node, EffectIntended { run, submission: named, effect });
+        }
+        (3 | 4, Some(intent)) => write(node, EffectDone { run, intent, outcome }),
+        (5 | 6, Some(intent)) => {
+            let conclusion = [None, Some(Conclusion::Success), Some(Conclusion::Failure)][a % 3];
+            write(node, DispatchFollowed { run, intent, id: "7".into(), url: "u".into(), conclusion });
+        }
+        (_, _) => {
+            let (sha, sources) = ("5".to_owned(), (a % 2 == 1).then(|| BlobId::from_bytes([9; 32])));
+            let (repository, trigger) = (repository(a), Trigger::Found);
+            write(
+                node,
+                TriggerFired { run, repository, path, trigger, git_ref, sha, sources, sources_len: 1 },
+            );
+        }
+    }
+}
+
+/// What is written of repositories.
+fn step_repository(node: &mut Node, a: usize, b: usize) {
+    let (repository, path) = (repository(a), format!("p{}", b / 8 % 2));
+    match b / 16 % 4 {
+        0 => {
+            let outcome =
+                if a.is_multiple_of(3) { ScanOutcome::Failed("404".into()) } else { ScanOutcome::Scanned };
+            write(
+                node,
+                RepositoryScanned {
+                    repository,
+                    outcome,
+                    default_branch: "main".into(),
+                    head: format!("{b}"),
+                    refs: None,
+                    files: 1,
+                    problems: vec![],
+                },
+            );
+        }
+        1 => {
+            let (source, name) = (BlobId::from_bytes([u8::try_from(b % 3).unwrap(); 32]), "n".to_owned());
+            write(node, WorkflowFound { repository, path, source, name, tags: vec![], remarks: vec![] });
+        }
+        2 => write(node, WorkflowVanished { repository, path }),
+        _ => {
+            let scopes = if a.is_multiple_of(2) { vec![] } else { vec![format!("owner:{a}")] };
+            write(node, DiscoveryChanged { scopes, interval_ms: 1 });
+        }
+    }
+}
+
 fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: usize) {
-    let flow = |n: usize| workflow(&format!("flow {n}"), &["build", "test"]);
+    let flow = discovered;
     let run_of = |n: usize| match n % 8 {
         0..=2 => task("task 0").run(),
         3 => task("task 1").run(),
         4 => flow(1).run(),
+        5 => flow(2).run(),
         _ => flow(0).run(),
     };
     let legs = [["a", "b"], ["a", "c"]];
@@ -654,7 +734,7 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
     });
     match what % 20 {
         0 if b.is_multiple_of(2) => write(node, task(&format!("task {}", a % 2))),
-        0 => write(node, flow(a % 2)),
+        0 => write(node, flow(a % 3)),
         1 | 2 if b.is_multiple_of(3) => node.restart(u8::try_from(number % 200).unwrap() + 1),
         3 => write(node, admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3])),
         4 if b.is_multiple_of(4) => {
@@ -679,6 +759,12 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
                     write(node, RunCancelled { run, submission, reason: "r".into() })
                 }
                 (11, _) if b % 8 == 1 => write(node, RunExpired { run, submission, waited_ms: 1 }),
+                (11, _) if b % 8 < 6 => {
+                    if let Some(known) = &known {
+                        step_outside(node, known, a, b);
+                    }
+                }
+                (11, _) => step_repository(node, a, b),
                 (12, _) => write(node, PriorityChanged { run, submission, priority_milli: 1 + b as u32 }),
                 (1 | 2 | 9 | 13, Some(job)) => write(node, node.claim_body(run, job.id)),
                 (14, Some(job)) => {

@@ -16,6 +16,7 @@ use wfengine_core::replay::{
     Replayer, Report, Reread, Subject, What, check_frame, diff,
 };
 use wfengine_core::time::WallMs;
+use wfengine_core::views::VIEWS_VERSION;
 use wfengine_core::views::job::Status;
 use wfengine_core::views::runs::Sharing;
 use wfengine_storage_format::*;
@@ -191,15 +192,15 @@ fn whats(findings: &[Finding]) -> BTreeSet<What> {
 fn a_whole_log_replays_clean_and_to_the_same_views() {
     let mut story = story();
     let digest = story.alice.views.digest();
-    let bytes = export(&story.frames, ExportScope::Whole, Some((1, digest)));
+    let bytes = export(&story.frames, ExportScope::Whole, Some((VIEWS_VERSION, digest)));
     let report = audit(&bytes);
     assert_eq!(report.findings.list(), []);
-    assert_eq!(report.views, (1, digest));
+    assert_eq!(report.views, (VIEWS_VERSION, digest));
     assert_eq!(report.clock_hash, story.alice.log.clock_hash());
     assert_eq!((report.frames, report.events), (story.frames.len() as u64, story.alice.log.events_len()));
     assert_eq!(report.chains.len(), 4);
     assert_eq!((report.members, report.not_folded), (2, 1));
-    let wrong = export(&story.frames, ExportScope::Whole, Some((1, [9; 32])));
+    let wrong = export(&story.frames, ExportScope::Whole, Some((VIEWS_VERSION, [9; 32])));
     assert_eq!(whats(audit(&wrong).findings.list()), BTreeSet::from([What::Mismatch]));
     let newer = export(&story.frames, ExportScope::Whole, Some((99, [9; 32])));
     assert!(
@@ -218,7 +219,7 @@ fn trust_can_be_pinned() {
     for expected in [
         Expected { cluster: Some(ClusterId::from_bytes([1; 32])), ..Expected::default() },
         Expected { head: Some([1; 32]), ..Expected::default() },
-        Expected { views: Some((1, [1; 32])), ..Expected::default() },
+        Expected { views: Some((VIEWS_VERSION, [1; 32])), ..Expected::default() },
     ] {
         assert_eq!(whats(finish(&expected).findings.list()), BTreeSet::from([What::Mismatch]));
     }
@@ -228,7 +229,7 @@ fn trust_can_be_pinned() {
 fn five_hundred_flipped_bytes_are_each_named() {
     let mut story = story();
     let digest = story.alice.views.digest();
-    let bytes = export(&story.frames, ExportScope::Whole, Some((1, digest)));
+    let bytes = export(&story.frames, ExportScope::Whole, Some((VIEWS_VERSION, digest)));
     let mut frames = Vec::new();
     for item in items(&bytes) {
         if let ExportItem::Frame(frame) = item {
@@ -362,7 +363,7 @@ fn what_others_wrote_on_a_refused_branch_stays_part_of_the_log() {
     alice.ask(Command::ProveFork(proof));
     let digest = alice.views.digest();
     let mut replayer = replayed(cluster, &alice.stored.frames);
-    let report = replayer.finish(&Expected { views: Some((1, digest)), ..Expected::default() });
+    let report = replayer.finish(&Expected { views: Some((VIEWS_VERSION, digest)), ..Expected::default() });
     assert_eq!(report.findings.list(), []);
     assert_eq!((report.events, report.clock_hash), (alice.log.events_len(), alice.log.clock_hash()));
     assert!(report.notes.iter().any(|note| note.contains("fork proof")), "{:?}", report.notes);

@@ -45,6 +45,8 @@ pub enum Decline {
     Exhausted,
     /// It lacks events that its peers have.
     Behind,
+    /// The run was handed to GitHub.
+    OnGithub,
 }
 
 impl Decline {
@@ -66,6 +68,7 @@ impl Decline {
             Decline::Unable => "tried and could not run it",
             Decline::Exhausted => "claimed it as often as one peer may",
             Decline::Behind => "is catching up with its peers' log",
+            Decline::OnGithub => "leaves the run to GitHub, which has it",
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Timing {
     pub behind_total: Duration,
     /// How long a run that discovery submitted waits without an eligible peer.
     pub expiry: Duration,
+    /// How long a run that may fall back waits for a peer before it is handed to GitHub.
+    pub fallback: Duration,
     /// How long a peer that was seen counts when majority and minority are told apart.
     pub seen: Duration,
     /// First wait after a refusal or a fault; doubles up to `backoff_max`.
@@ -66,6 +68,7 @@ impl Default for Timing {
             behind_max: Duration::from_secs(30),
             behind_total: Duration::from_secs(600),
             expiry: Duration::from_secs(24 * 3600),
+            fallback: Duration::from_secs(600),
             seen: Duration::from_secs(24 * 3600),
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),

@@ -71,6 +71,7 @@ impl Scheduler {
         self.watch_planning(views, run, event, now);
         self.watch_retry(views, run, now);
         self.watch_expiry(run, now);
+        self.watch_hand_over(run, now);
     }
 
     fn watch_planning(&mut self, views: &Views, run: &Run, event: Option<&Admitted>, now: Monotonic) {
@@ -182,6 +183,9 @@ impl Scheduler {
     fn is_reachable(&self, views: &Views, run: &Run, now: Monotonic) -> bool {
         let outlook = self.outlook(views, now);
         let own = self.chain.author;
+        if run.dispatched().is_some() {
+            return true;
+        }
         run.jobs.values().filter(|job| !job.status.is_terminal()).any(|job| {
             job.holder().is_some()
                 || super::order_of(views, run, job).iter().any(|place| {

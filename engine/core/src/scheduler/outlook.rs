@@ -207,6 +207,9 @@ impl Outlook<'_> {
         lost: Option<&Claim>,
     ) -> Verdict {
         let Some(submission) = run.submission() else { return Verdict::Gone };
+        if run.dispatched().is_some() {
+            return Verdict::Declined(Decline::OnGithub, None);
+        }
         let claim = JobClaimed {
             run: run.id,
             job: job.id,

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wfengine_storage_format::{EventId, JobId, PeerId, RunId, RunSpec, RunSubmitted, run_id};
+use wfengine_storage_format::{
+    Conclusion, EffectOutcome, EventId, JobId, Origin, PeerId, RunId, RunSpec, RunSubmitted, TriggerFired,
+    run_id,
+};
 
 use super::job::{Job, Status};
 use super::sorted_map::SortedMap;
@@ -45,6 +48,52 @@ pub struct PlannedPart {
     pub jobs: Vec<JobId>,
 }
 
+/// A time the run was handed to GitHub. More than one only where members that could not hear each other did it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The `EffectIntended`.
+    pub intent: EventId,
+    /// By whom.
+    pub author: PeerId,
+    /// When, advisory, milliseconds since 1970.
+    pub time_ms: u64,
+    /// What came of it; `None` while nobody has said.
+    pub outcome: Option<EffectOutcome>,
+    /// The run there, once somebody saw it: what names it, where people see it, how it ended.
+    pub seen: Option<(String, String, Option<Conclusion>)>,
+}
+
+impl Dispatch {
+    /// Whether GitHub has the run, as far as anybody knows: not when it refused it.
+    pub fn stands(&self) -> bool {
+        !matches!(self.outcome, Some(EffectOutcome::Refused(_)))
+    }
+    /// How it ended there.
+    pub fn conclusion(&self) -> Option<Conclusion> {
+        self.seen.as_ref().and_then(|(_, _, conclusion)| *conclusion)
+    }
+    /// Where people see it; empty while nobody knows.
+    pub fn url(&self) -> &str {
+        match (&self.seen, &self.outcome) {
+            (Some((_, url, _)), _) | (None, Some(EffectOutcome::Done { url, .. })) => url,
+            _ => "",
+        }
+    }
+}
+
+/// A job that is shown beside its commit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// The `EffectIntended`.
+    pub intent: EventId,
+    /// By whom.
+    pub author: PeerId,
+    /// Which job.
+    pub job: JobId,
+    /// What came of it.
+    pub outcome: Option<EffectOutcome>,
+}
+
 /// A run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Run {
@@ -72,6 +121,12 @@ pub struct Run {
     pub cancelled: Option<(EventId, PeerId, String)>,
     /// The event that gave it up.
     pub expired: Option<EventId>,
+    /// Why it exists, if discovery submitted it.
+    pub trigger: Option<Arc<TriggerFired>>,
+    /// The times it was handed to GitHub, in canonical order.
+    pub dispatches: Vec<Dispatch>,
+    /// Its jobs that are shown beside their commit.
+    pub checks: Vec<Check>,
     /// Where it stands.
     pub status: Status,
     /// In words.
@@ -109,6 +164,9 @@ impl Run {
             jobs: SortedMap::new(),
             cancelled: None,
             expired: None,
+            trigger: None,
+            dispatches: Vec::new(),
+            checks: Vec::new(),
             status: Status::Pending,
             reason: String::new(),
             void: Vec::new(),
@@ -118,6 +176,15 @@ impl Run {
     /// The canonical submission.
     pub fn submission(&self) -> Option<&Submission> {
         self.submissions.iter().find(|submission| Some(submission.id) == self.canonical)
+    }
+    /// Whether discovery submitted it.
+    pub fn is_discovered(&self) -> bool {
+        self.submitted.as_ref().is_some_and(|submitted| submitted.origin == Origin::Discovery)
+    }
+    /// The hand-over to GitHub that counts: one that ended there before one that goes on, else the first that was not refused.
+    pub fn dispatched(&self) -> Option<&Dispatch> {
+        let standing = || self.dispatches.iter().filter(|dispatch| dispatch.stands());
+        standing().find(|dispatch| dispatch.conclusion().is_some()).or_else(|| standing().next())
     }
     /// What people call it.
     pub fn name(&self) -> &str {

@@ -13,6 +13,7 @@ use wfengine_storage_format::{
 
 use super::job::{Claim, ClaimState, Job, JobResult, Status};
 use super::run::{PlannedPart, Run, Submission};
+use super::run_effects;
 use super::sorted_map::SortedMap;
 use crate::admitted::Admitted;
 use crate::authority::{Authority, Roster};
@@ -98,6 +99,12 @@ fn fold_run_event<'a>(
         Body::PriorityChanged(body) if named(&body.submission) && directs(run) => {
             run.priority_milli = body.priority_milli;
             true
+        }
+        Body::TriggerFired(body) => run_effects::fire(run, author, body),
+        Body::EffectIntended(body) if named(&body.submission) => run_effects::intend(run, event, body),
+        Body::EffectDone(body) => run_effects::conclude(run, event, body),
+        Body::DispatchFollowed(body) if authority.roster().might(&author, Role::Submitter) => {
+            run_effects::follow(run, event, body)
         }
         Body::RunSubmitted(_) => true,
         _ => false,
@@ -455,8 +462,12 @@ fn settle_status(run: &Run, job: &mut Job) {
         (Status::Cancelled, format!("{why}{still}"))
     } else if let Some(error) = &job.failed {
         (Status::Failed, error.clone())
+    } else if let Some(ended) = run_effects::ended_elsewhere(run) {
+        ended
     } else if run.expired.is_some() {
         (Status::Expired, "no eligible peer was found in time".to_owned())
+    } else if let (None, Some(elsewhere)) = (job.holder(), run_effects::is_elsewhere(run)) {
+        elsewhere
     } else {
         match job.effective_claim() {
             Some(claim) if claim.is_held() && claim.started => (Status::InProgress, String::new()),

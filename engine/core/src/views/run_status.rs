@@ -9,6 +9,7 @@ use wfengine_storage_format::{EventId, JobId};
 
 use super::job::{Job, Status};
 use super::run::Run;
+use super::run_effects;
 
 /// What concerns several jobs of the run: fail-fast, stale inputs, and the run's own status.
 pub(crate) fn settle_run(run: &mut Run) {
@@ -54,6 +55,13 @@ fn status_of(run: &Run) -> (Status, String) {
     {
         return (Status::Cancelled, why.clone());
     }
+    // what GitHub executed ends jobs that nobody planned here, too
+    if let Some((status, reason)) = run_effects::ended_elsewhere(run).filter(|_| unplanned) {
+        return (status, reason);
+    }
+    if let Some((status, reason)) = run_effects::is_elsewhere(run).filter(|_| !all_ended && untouched(run)) {
+        return (status, reason);
+    }
     if run.expired.is_some() && (unplanned || any(Status::Expired)) {
         return (Status::Expired, "no eligible peer was found in time".to_owned());
     }
@@ -75,8 +83,15 @@ fn status_of(run: &Run) -> (Status, String) {
     } else if !run.jobs.is_empty() && run.jobs.values().all(|job| job.status == Status::Skipped) {
         (Status::Skipped, "every job was skipped".to_owned())
     } else {
-        (Status::Completed, String::new())
+        let elsewhere =
+            run_effects::ended_elsewhere(run).filter(|_| run.jobs.values().any(|job| job.result.is_none()));
+        (Status::Completed, elsewhere.map_or_else(String::new, |(_, at)| at))
     }
+}
+
+/// Whether no peer has begun anything of it.
+fn untouched(run: &Run) -> bool {
+    run.jobs.values().all(|job| job.result.is_none() && job.holder().is_none())
 }
 
 fn suffix(reason: &str) -> String {

@@ -296,6 +296,7 @@ impl Oracle {
             let member = self.members.contains_key(&fact.event.chain.author);
             matches!(&fact.body, Body::RunExpired(b) if names(fact, &b.submission) && member)
         });
+        let elsewhere = self.elsewhere(asked, &submissions, &mine);
         let (keys, mut plans) = match &asked.spec {
             RunSpec::Workflow(spec) => (spec.job_keys.clone(), BTreeMap::new()),
             RunSpec::Task { .. } => {
@@ -323,7 +324,10 @@ impl Oracle {
             for (job, _) in legs {
                 let facts: Vec<&Fact> =
                     mine.iter().filter(|f| f.body.job() == Some((*run, *job))).copied().collect();
-                jobs.insert(*job, self.job(&submissions, &facts, *job, [*skipped, cancelled, expired]));
+                jobs.insert(
+                    *job,
+                    self.job(&submissions, &facts, *job, [*skipped, cancelled, expired], elsewhere),
+                );
             }
             let failed = legs.iter().any(|(job, tolerated)| !tolerated && jobs[job].2 == "failed");
             for (job, _) in legs.iter().filter(|_| failed && *fail_fast && legs.len() > 1) {
@@ -338,8 +342,14 @@ impl Oracle {
         let open = unplanned || is("pending") || is("assigned") || is("in_progress");
         let failed = plans.values().flat_map(|plan| &plan.2).any(|(job, ok)| !ok && jobs[job].2 == "failed");
         let ended = jobs.values().any(|job| !matches!(job.2, "pending" | "assigned" | "in_progress"));
+        let touched =
+            jobs.iter().any(|(_, verdict)| verdict.1.is_some()) || Self::anybody_holds(&mine, &jobs);
         let status = if cancelled && (unplanned || (!open && is("cancelled"))) {
             "cancelled"
+        } else if let Some((true, ended)) = elsewhere.filter(|_| unplanned) {
+            ended
+        } else if let Some((false, goes_on)) = elsewhere.filter(|_| open && !touched) {
+            goes_on
         } else if expired && (unplanned || is("expired")) {
             "expired"
         } else if open {
@@ -363,12 +373,85 @@ impl Oracle {
         (Some(canonical), status, jobs)
     }
 
+    /// Where a run stands at GitHub: whether it ended there, and its status by that.
+    fn elsewhere(
+        &self,
+        asked: &RunSubmitted,
+        submissions: &BTreeMap<EventId, &Fact>,
+        mine: &[&Fact],
+    ) -> Option<(bool, &'static str)> {
+        if asked.origin != Origin::Discovery || asked.tags.iter().any(|tag| tag == "p2p-only") {
+            return None;
+        }
+        let mut standing: Vec<(bool, &'static str)> = Vec::new();
+        for intent in mine {
+            let Body::EffectIntended(body) = &intent.body else { continue };
+            let own = submissions.get(&body.submission).is_some_and(|submission| {
+                submission.event.chain.author == intent.event.chain.author
+                    && intent.event.refs.contains(&body.submission)
+            });
+            if !own || !matches!(body.effect, Effect::Dispatch { .. }) {
+                continue;
+            }
+            let names = |fact: &&&Fact| fact.event.refs.contains(&intent.id);
+            let outcomes: Vec<&EffectOutcome> = mine
+                .iter()
+                .filter(names)
+                .filter(|fact| fact.event.chain.author == intent.event.chain.author)
+                .filter_map(|fact| match &fact.body {
+                    Body::EffectDone(done) if done.intent == intent.id => Some(&done.outcome),
+                    _ => None,
+                })
+                .collect();
+            let certain = outcomes.iter().find(|outcome| !matches!(outcome, EffectOutcome::Unknown(_)));
+            if matches!(certain, Some(EffectOutcome::Refused(_))) {
+                continue;
+            }
+            let seen: Vec<Option<Conclusion>> = mine
+                .iter()
+                .filter(names)
+                .filter(|fact| self.has(&fact.event.chain.author, Role::Submitter))
+                .filter_map(|fact| match &fact.body {
+                    Body::DispatchFollowed(body) if body.intent == intent.id => Some(body.conclusion),
+                    _ => None,
+                })
+                .collect();
+            standing.push(match seen.iter().flatten().next() {
+                Some(Conclusion::Success) => (true, "completed"),
+                Some(Conclusion::Failure) => (true, "failed"),
+                Some(Conclusion::Cancelled) => (true, "cancelled"),
+                Some(Conclusion::Skipped) => (true, "skipped"),
+                None if seen.is_empty() => (false, "assigned"),
+                None => (false, "in_progress"),
+            });
+        }
+        standing.iter().find(|(ended, _)| *ended).or(standing.first()).copied()
+    }
+
+    /// Whether the greatest claim on any job has not ended.
+    fn anybody_holds(mine: &[&Fact], jobs: &BTreeMap<JobId, Verdict>) -> bool {
+        jobs.values().filter_map(|verdict| verdict.0).any(|claim| {
+            let chain = mine.iter().find(|fact| fact.id == claim).map(|fact| fact.event.chain);
+            !mine.iter().any(|fact| {
+                let ends = match &fact.body {
+                    Body::JobReleased(body) => Some(body.claim),
+                    Body::JobAborted(body) => Some(body.claim),
+                    Body::JobCompleted(body) => Some(body.claim),
+                    Body::JobFailed(body) => body.claim,
+                    _ => None,
+                };
+                ends == Some(claim) && Some(fact.event.chain) == chain && fact.event.refs.contains(&claim)
+            })
+        })
+    }
+
     fn job(
         &self,
         submissions: &BTreeMap<EventId, &Fact>,
         facts: &[&Fact],
         job: JobId,
         [skipped, cancelled, expired]: [bool; 3],
+        elsewhere: Option<(bool, &'static str)>,
     ) -> Verdict {
         let canonical = submissions.keys().next().copied();
         // claim → (its fact, epoch, token, started, what ended it)
@@ -449,9 +532,11 @@ impl Oracle {
             (None, _) if skipped => "skipped",
             (None, _) if cancelled => "cancelled",
             (None, _) if failed => "failed",
+            (None, _) if matches!(elsewhere, Some((true, _))) => elsewhere.unwrap().1,
             (None, _) if expired => "expired",
             (None, Some((_, _, _, true, None))) => "in_progress",
             (None, Some((_, _, _, false, None))) => "assigned",
+            _ if elsewhere.is_some() => elsewhere.unwrap().1,
             _ => "pending",
         };
         (effective.map(|claim| claim.0.id), result.map(|fact| fact.id), status)
