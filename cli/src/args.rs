@@ -1,5 +1,6 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
+mod discover;
 mod overview;
 mod tasks;
 
@@ -7,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use discover::{
+    DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
+};
 pub(crate) use overview::OVERVIEW;
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 
@@ -64,6 +68,9 @@ pub(crate) enum Verb {
     Task(TaskVerb),
     /// Take tasks in a loop and run a command for each
     Work(WorkArgs),
+    /// Tagged workflows in repositories: find them and have them run when they are due
+    #[command(subcommand, after_help = discover::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Discover(DiscoverVerb),
     /// List the routing tags
     Tags,
     /// Say what routing tags mean together

@@ -1,6 +1,7 @@
 //! One file per verb or group of verbs: from arguments to a request, from an answer to text.
 
 mod demo;
+mod discover;
 mod example;
 mod explain;
 mod inspect;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Distance(args) => explain::distance(&globals, &args),
         Verb::Task(verb) => task::task(&globals, verb).await,
         Verb::Work(args) => work::work(&globals, args).await,
+        Verb::Discover(verb) => discover::discover(&globals, verb).await,
         Verb::Tags => shell::tags(&globals),
         Verb::CheckTags(args) => shell::check_tags(&globals, &args),
         Verb::Init(args) => local::init(&globals, args).await,

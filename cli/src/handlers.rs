@@ -4,6 +4,7 @@
 
 pub(crate) mod answers;
 mod cluster;
+mod discovery;
 mod logs;
 mod resolve;
 mod runs;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::Items;
 use crate::error::Failure;
 use crate::node::Node;
+use crate::node::discovery::{Environment as Variables, Wishes as Looking};
 use crate::submission::Wishes;
 pub(crate) use cluster::describe;
 pub(crate) use runs::exit_of;
@@ -109,6 +111,23 @@ pub(crate) enum Request {
     Import { frames: Vec<String> },
     /// A blob, base64. Answer: a text.
     Blob { id: String },
+    /// Look for tagged workflows once. Answer: [`answers::DiscoveryView`].
+    Discover { wishes: Box<Looking>, variables: Variables, dry_run: bool },
+    /// Look again and again. Items: [`answers::Progress`]. Answer: nothing.
+    Monitor { wishes: Box<Looking>, variables: Variables, dry_run: bool },
+    /// What this host looks at from now on; nothing if it is null. Answer: [`answers::WatchView`].
+    Watch { wishes: Option<Box<Looking>> },
+    /// Tagged workflows that were found. Answer: list of [`answers::FoundView`].
+    Discovered,
+    /// Start a workflow of a repository. Answer: [`answers::Submitted`].
+    Dispatch {
+        repository: String,
+        workflow: String,
+        git_ref: Option<String>,
+        inputs: std::collections::BTreeMap<String, serde_json::Value>,
+        github: crate::node::discovery::GithubWishes,
+        variables: Variables,
+    },
     /// The digest of the published views, and how far they go. Answer: [`answers::DigestView`].
     Digest,
 }
@@ -171,6 +190,17 @@ pub(crate) async fn handle(
         Request::Import { frames } => json(&cluster::import(&node, &frames).await?),
         Request::Blob { id } => json(&cluster::blob(&node, &id).await?),
         Request::Digest => json(&cluster::digest(&node)),
+        Request::Discover { wishes, variables, dry_run } => {
+            json(&discovery::once(&node, *wishes, &variables, dry_run).await?)
+        }
+        Request::Monitor { wishes, variables, dry_run } => {
+            json(&discovery::monitor(&node, *wishes, &variables, dry_run, items).await?)
+        }
+        Request::Watch { wishes } => json(&discovery::watch(&node, wishes.map(|wishes| *wishes))?),
+        Request::Discovered => json(&discovery::discovered(&node)),
+        Request::Dispatch { repository, workflow, git_ref, inputs, github, variables } => json(
+            &discovery::dispatch(&node, &repository, &workflow, git_ref, inputs, github, &variables).await?,
+        ),
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) paused: bool,
     /// Members seen within a day, by id, with the wall time of the last sight in milliseconds.
     pub(crate) seen: std::collections::BTreeMap<String, u64>,
+    /// Which workflows this node looks for.
+    pub(crate) discovery: crate::node::discovery::Wishes,
     /// Until when programs hold the tasks that short commands handed out, by the id of the claim.
     pub(crate) leases: std::collections::BTreeMap<String, crate::node::Lease>,
 }

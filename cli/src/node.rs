@@ -4,7 +4,9 @@
 //! Everything that happens goes through the log: handlers and executions send commands, the drive loop tells the scheduler what was
 //! committed, the scheduler says what to do next.
 
+pub(crate) mod discovery;
 mod drive;
+mod effects;
 mod execute;
 mod feed;
 mod leases;
@@ -13,6 +15,7 @@ pub(crate) mod network;
 mod planning;
 mod programs;
 mod relays;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -71,6 +74,10 @@ pub(crate) struct Node {
     pub(crate) mode: Mode,
     scheduler: Mutex<Scheduler>,
     settings: Mutex<Settings>,
+    /// Told whenever the settings changed.
+    settings_changed: watch::Sender<()>,
+    cache: Mutex<Option<Arc<wfengine_store::KeyedCache>>>,
+    clients: Mutex<discovery::Clients>,
     lent: Mutex<BTreeMap<RunId, Lent>>,
     running: Mutex<BTreeMap<EventId, execute::Running>>,
     programs: Mutex<programs::Waiting>,
@@ -134,6 +141,9 @@ impl Node {
             mode,
             scheduler: Mutex::new(scheduler),
             settings: Mutex::new(settings),
+            settings_changed: watch::channel(()).0,
+            cache: Mutex::default(),
+            clients: Mutex::default(),
             lent: Mutex::default(),
             running: Mutex::default(),
             programs: Mutex::default(),
@@ -229,6 +239,11 @@ impl Node {
         held(&self.settings).clone()
     }
 
+    /// Whenever the settings changed.
+    pub(crate) fn settings_changes(&self) -> watch::Receiver<()> {
+        self.settings_changed.subscribe()
+    }
+
     /// Changes the host's own settings and keeps them.
     pub(crate) fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<Settings, Failure> {
         let mut settings = held(&self.settings);
@@ -237,6 +252,7 @@ impl Node {
         self.home.keep_settings(&changed)?;
         *settings = changed.clone();
         drop(settings);
+        self.settings_changed.send_replace(());
         self.schedule(|scheduler, views, now| {
             scheduler.handle_allow(views, allow(&changed), now);
             if changed.paused {

@@ -6,11 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::limits::{PRIORITY_MILLI_DEFAULT, PRIORITY_MILLI_MAX};
 use wfengine_storage_format::{
-    BlobId, Frozen, Origin, Placement, PlannedKey, PlannedLeg, RunSpec, RunSubmitted, WorkflowSpec,
+    BlobId, Frozen, Origin, Placement, PlannedKey, RunSpec, RunSubmitted, WorkflowSpec,
 };
-use wfengine_workflow::{
-    JobCondition, NeedsResult, Plan, RULES_VERSION, Workflow, plan, resolve_inputs, tags,
-};
+use wfengine_workflow::{NeedsResult, RULES_VERSION, Workflow, plan_keys, resolve_inputs, tags};
 
 use crate::error::{Exit, Failure};
 
@@ -148,7 +146,7 @@ pub(crate) fn prepare(
         rerun_of: None,
     };
     submission.name = cut(&submission.name, 200);
-    let plan = plan_keys(workflow, &submission, &BTreeMap::new())?;
+    let plan = planned(workflow, &submission, &BTreeMap::new())?;
     if let Some(label) = foreign_label(&plan) {
         notes.push(label);
     }
@@ -187,67 +185,16 @@ fn freeze(
     })
 }
 
-/// The frozen values in the planner's terms.
-pub(crate) fn thaw(submission: &RunSubmitted) -> wfengine_workflow::Frozen {
-    let frozen = &submission.frozen;
-    let json = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-    wfengine_workflow::Frozen {
-        inputs: frozen.inputs.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
-        event: if frozen.event_json.is_empty() { serde_json::json!({}) } else { json(&frozen.event_json) },
-        event_name: frozen.event_name.clone(),
-        vars: frozen.vars.iter().cloned().collect(),
-        actor: frozen.actor.clone(),
-        git_ref: frozen.ref_name.clone(),
-        sha: frozen.sha.clone(),
-        repository: frozen.repository.clone(),
-        run_id: submission.run().to_string(),
-        run_number: frozen.run_number,
-        run_attempt: submission.attempt,
-        ..wfengine_workflow::Frozen::default()
-    }
-}
-
 /// Plans every job that can be planned with these results, grouped by key.
-pub(crate) fn plan_keys(
+pub(crate) fn planned(
     workflow: &Workflow,
     submission: &RunSubmitted,
     results: &BTreeMap<String, NeedsResult>,
 ) -> Result<Vec<PlannedKey>, Failure> {
-    let planned = plan::plan(workflow, &thaw(submission), results).map_err(|errors| {
+    plan_keys(workflow, submission, results).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::bad_input(lines.join("\n"))
-    })?;
-    Ok(keys_of(planned))
-}
-
-fn keys_of(plan: Plan) -> Vec<PlannedKey> {
-    let mut keys: Vec<PlannedKey> = Vec::new();
-    let run_group = plan.run_concurrency_group;
-    for job in plan.jobs {
-        let leg = PlannedLeg {
-            name: job.name,
-            matrix: job.matrix,
-            runs_on: job.runs_on,
-            group: job.concurrency_group.or_else(|| run_group.clone()),
-            timeout_minutes: job.timeout_minutes,
-            continue_on_error: job.continue_on_error,
-        };
-        match keys.last_mut().filter(|known| known.key == job.key) {
-            Some(known) => known.legs.push(leg),
-            None => keys.push(PlannedKey {
-                key: job.key,
-                needs: job.needs,
-                skipped: match job.condition {
-                    JobCondition::Runs => None,
-                    JobCondition::Skipped { reason } => Some(reason),
-                },
-                max_parallel: job.max_parallel,
-                fail_fast: job.fail_fast,
-                legs: vec![leg],
-            }),
-        }
-    }
-    keys
+    })
 }
 
 /// One line about labels of GitHub's hosted machines: here they mean this host.

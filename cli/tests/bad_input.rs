@@ -107,9 +107,15 @@ fn keys_that_are_not_supported_are_named_before_anything_runs() {
     let house = House::new();
     house.put(
         "w.yml",
-        format!("on: push\njobs:\n  first:\n{JOB}  boxed:\n    container: alpine\n{JOB}  db:\n    services: {{db: {{image: x}}}}\n{JOB}  used:\n    runs-on: ubuntu-latest\n    steps: [{{uses: actions/checkout@v4}}]\n  called:\n    uses: ./.github/workflows/x.yml\n"),
+        format!("on: push\njobs:\n  first:\n{JOB}  boxed:\n    container: alpine\n{JOB}  db:\n    services: {{db: {{image: x}}}}\n{JOB}  used:\n    runs-on: ubuntu-latest\n    steps: [{{uses: actions/cache@v4}}, {{uses: actions/checkout@v4, with: {{lfs: true}}}}]\n  called:\n    uses: ./.github/workflows/x.yml\n"),
     );
-    let keys = ["jobs.boxed.container", "jobs.db.services", "jobs.used.steps[0].uses", "jobs.called.uses"];
+    let keys = [
+        "jobs.boxed.container",
+        "jobs.db.services",
+        "jobs.used.steps[0].uses",
+        "jobs.used.steps[1].with.lfs",
+        "jobs.called.uses",
+    ];
     for verb in ["run", "submit"] {
         house.ask(&[verb, "w.yml"]).ends(2).complains(&keys).complains(&["w.yml:7:", "not supported"]);
     }

@@ -2,13 +2,18 @@
 //!
 //! Columns: the file · the verdict · the reason where it is not obvious · for a failure a text that its output holds, so that
 //! it fails for that and for nothing else. Verdicts: `success` and `failure` (exit status 0 and 1), `success as root` (failure
-//! for everybody else), `refused KEY` (exit status 2; file, line, column and the key are named) and `invalid` (exit status 2;
-//! file, line and column are named). Where the verdict is not what GitHub's parser says of the file, the row has a reason.
+//! for everybody else), `accepted` (see below), `refused KEY` (exit status 2; file, line, column and the key are named) and
+//! `invalid` (exit status 2; file, line and column are named). Where the verdict is not what GitHub's parser says of the
+//! file, the row has a reason.
+//!
+//! `accepted` is for files that begin with a checkout: this version runs all of them, but what their scripts build, test and
+//! install is a repository that is not here. No step of theirs is executed: they are handed to `wfengine submit`, which
+//! reads, checks and plans them as `run` does and executes nothing, for no node serves the folder of its log.
 //!
 //! Every file runs in fresh empty folders, with an environment of five variables and a search path that holds [`PROGRAMS`]
-//! alone, so a tool that one host has and another has not is missing on both. A file that is to be refused finds no program at
-//! all: were it not refused, its steps could do nothing. A file without a row is not run. Whoever adds a row with `success` or
-//! `failure` has read the file's scripts first: they run with the rights of the test.
+//! alone, so a tool that one host has and another has not is missing on both. A file that is to be accepted or refused finds
+//! no program at all: were it executed, its steps could do nothing. A file without a row is not run. Whoever adds a row with
+//! `success` or `failure` has read the file's scripts first: they run with the rights of the test.
 //!
 //! Needs the folder of the corpus in `WFENGINE_CORPUS`; without it the test says that it did not run.
 #![expect(
@@ -75,7 +80,9 @@ fn every_file_of_the_corpus_ends_as_the_table_says() {
                     }
                     let file = corpus.join(row.file);
                     let search_path = if row.verdict.executes() { &programs } else { &nothing };
-                    if let Err(why) = row.check(&file, &run(&file, search_path.path())) {
+                    if let Err(why) =
+                        row.check(&file, &ask(row.verdict.question(), &file, search_path.path()))
+                    {
                         problem(format!("{}: expected {}, but {why}", row.file, row.verdict.text()));
                     }
                     if row.reason.is_empty()
@@ -161,6 +168,7 @@ enum Verdict {
     Success,
     SuccessAsRoot,
     Failure,
+    Accepted,
     Refused(&'static str),
     Invalid,
 }
@@ -183,6 +191,7 @@ fn table() -> Vec<Row> {
             "success" => Verdict::Success,
             "success as root" => Verdict::SuccessAsRoot,
             "failure" => Verdict::Failure,
+            "accepted" => Verdict::Accepted,
             "invalid" => Verdict::Invalid,
             _ => match verdict.strip_prefix("refused ") {
                 Some(key) => Verdict::Refused(key),
@@ -199,11 +208,17 @@ impl Verdict {
         matches!(self, Verdict::Success | Verdict::SuccessAsRoot | Verdict::Failure)
     }
 
+    /// How the program is asked about such a file.
+    fn question(&self) -> &'static [&'static str] {
+        if *self == Verdict::Accepted { &["--json", "submit"] } else { &["run"] }
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Verdict::Success => "success",
             Verdict::SuccessAsRoot => "success as root",
             Verdict::Failure => "failure",
+            Verdict::Accepted => "accepted",
             Verdict::Refused(_) => "refused",
             Verdict::Invalid => "invalid",
         }
@@ -218,7 +233,7 @@ impl Verdict {
 
     fn status(&self) -> i32 {
         match self {
-            Verdict::Success => 0,
+            Verdict::Success | Verdict::Accepted => 0,
             Verdict::SuccessAsRoot if rustix::process::geteuid().is_root() => 0,
             Verdict::SuccessAsRoot | Verdict::Failure => 1,
             Verdict::Refused(_) | Verdict::Invalid => 2,
@@ -246,6 +261,13 @@ impl Row {
         if ended.wrote {
             return Err("something was written to the workspace or HOME".to_owned());
         }
+        if self.verdict == Verdict::Accepted {
+            return if is_only_planned(&out) {
+                Ok(())
+            } else {
+                Err(format!("it was not accepted, or not only that:\n{err}{out}"))
+            };
+        }
         let findings = findings(&err, file)?;
         let Verdict::Refused(key) = self.verdict else {
             let refused = findings.iter().any(|finding| finding.message.contains("is not supported yet"));
@@ -266,6 +288,17 @@ impl Row {
         let near = source.lines().skip(line.saturating_sub(2)).take(2).any(|text| text.contains(word));
         if near { Ok(()) } else { Err(format!("'{word}' is not at line {line}:\n{err}")) }
     }
+}
+
+/// Whether an answer tells of jobs that wait or are skipped, and of nobody who has one.
+fn is_only_planned(answer: &str) -> bool {
+    let answer: Json = serde_json::from_str(answer).unwrap_or_default();
+    let is_waiting = |job: &Json| {
+        (job["status"] == "pending" || job["status"] == "skipped")
+            && job["peer"].is_null()
+            && job["claims"].as_array().is_some_and(Vec::is_empty)
+    };
+    answer["run"]["jobs"].as_array().is_some_and(|jobs| !jobs.is_empty() && jobs.iter().all(is_waiting))
 }
 
 struct Finding<'a> {
@@ -296,7 +329,7 @@ struct Ended {
     wrote: bool,
 }
 
-fn run(file: &Path, search_path: &Path) -> Ended {
+fn ask(question: &[&str], file: &Path, search_path: &Path) -> Ended {
     let place = tempfile::tempdir().unwrap();
     let folder = |name: &str| {
         let folder = place.path().join(name);
@@ -305,7 +338,7 @@ fn run(file: &Path, search_path: &Path) -> Ended {
     };
     let (workspace, home) = (folder("workspace"), folder("home"));
     let child = Command::new(env!("CARGO_BIN_EXE_wfengine"))
-        .arg("run")
+        .args(question)
         .arg(file)
         .current_dir(&workspace)
         .env_clear()

@@ -11,9 +11,10 @@ use std::{collections::BTreeSet, fs};
 use requirements::{Requirement, record, require};
 
 /// What needs a part outside this package.
-const ELSEWHERE: [(Requirement, &str); 3] = [
+const ELSEWHERE: [(Requirement, &str); 4] = [
     (Requirement::Corpus, "GitHub's own cases, and the workflow files in use read and run"),
     (Requirement::Documents, "wfengine-workflow: the examples of the documents"),
+    (Requirement::Git, "checkouts, and discovery in folders of them"),
     (Requirement::Python, "wfengine-executor: steps with `shell: python`"),
 ];
 

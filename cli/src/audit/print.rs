@@ -2,6 +2,8 @@
 //!
 //! The JSON has a stable schema: fields are added, never changed. All ids are whole; `time` is the author's wall time, advisory.
 
+mod outside;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -323,6 +325,14 @@ fn said(event: &Admitted, views: &Views) -> Said {
             let whose = if body.infrastructure { " (the hosts failed)" } else { "" };
             format!("failed {}{whose}: {}", job(), body.error)
         }
+        Body::RepositoryScanned(_)
+        | Body::WorkflowFound(_)
+        | Body::WorkflowVanished(_)
+        | Body::TriggerFired(_)
+        | Body::DiscoveryChanged(_)
+        | Body::EffectIntended(_)
+        | Body::EffectDone(_)
+        | Body::DispatchFollowed(_) => outside::words(&event.body, run, &mut tell).unwrap_or_default(),
         Body::Unknown if event.kind.is_critical() => {
             format!("says something of {}, which this version must understand to decide: upgrade", event.kind)
         }

@@ -18,7 +18,7 @@ use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
 use crate::node::{Mode, Node, processors};
-use crate::submission::{plan_keys, read_workflow};
+use crate::submission::{planned, read_workflow};
 use crate::terminal;
 
 /// How long an answer is waited for.
@@ -209,7 +209,7 @@ async fn resubmit(node: &Arc<Node>, run: Carried) -> Result<(), Failure> {
     let (mut plan, mut blobs) = (Vec::new(), Vec::new());
     if let (RunSpec::Workflow(spec), Some(source)) = (&submission.spec, &run.source) {
         let workflow = read_workflow(source, &spec.path)?;
-        plan = plan_keys(&workflow, &submission, &std::collections::BTreeMap::new())?;
+        plan = planned(&workflow, &submission, &std::collections::BTreeMap::new())?;
         blobs.push(node.blobs.put(source)?);
     }
     node.ask(Command::Submit { submission: Box::new(submission), plan, blobs }).await?;

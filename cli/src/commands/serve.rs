@@ -115,6 +115,7 @@ pub(super) async fn serve_node(
     if is_member {
         handlers::describe(&node, name.clone()).await?;
     }
+    crate::node::discovery::begin(&node, crate::node::discovery::environment());
     let _lan = on_lan.then(|| link.go_on_lan()).flatten();
     let listen = link.local_address();
     if globals.json {

@@ -388,6 +388,60 @@ pub(crate) struct ClockView {
     pub(crate) height: u64,
 }
 
+/// What a round of discovery came to, with the fields of the older program first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DiscoveryView {
+    pub(crate) discovered: u64,
+    pub(crate) submitted: u64,
+    /// There is no queue beside the log: always 0.
+    pub(crate) taskqueue_drained: u64,
+    pub(crate) scheduler: SchedulerView,
+    /// Seconds since 1970.
+    pub(crate) timestamp: f64,
+    pub(crate) report: wfengine_discovery::Report,
+    pub(crate) notes: Vec<String>,
+}
+
+/// The scheduler as the older program says it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SchedulerView {
+    pub(crate) peer_id: String,
+    pub(crate) merkle_clock: ClockView,
+    pub(crate) pending_tasks: u64,
+    pub(crate) assigned_tasks: u64,
+    pub(crate) completed_tasks: u64,
+    pub(crate) queue_size: u64,
+    pub(crate) known_peers: u64,
+}
+
+/// What this host looks at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WatchView {
+    /// Empty: nothing.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) interval_s: u64,
+    /// Whether a node serves here, so that it looks already.
+    pub(crate) serving: bool,
+}
+
+/// A tagged workflow of a repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FoundView {
+    pub(crate) repository: String,
+    /// The host of a GitHub, or `path`.
+    pub(crate) source: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) remarks: Vec<String>,
+    /// Blob of the file.
+    pub(crate) workflow: String,
+    pub(crate) found_by: String,
+    pub(crate) since_ms: u64,
+    /// Commit of the default branch when members last wrote it down; empty when unknown.
+    pub(crate) head: String,
+}
+
 /// An invite.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct InviteView {

@@ -196,6 +196,9 @@ fn perform(node: &Arc<Node>, action: Action) {
         Action::Resubmit { run, attempt } => {
             tokio::spawn(super::planning::submit_again(Arc::clone(node), run, attempt));
         }
+        Action::HandOver { run } => {
+            tokio::spawn(super::effects::hand_over(Arc::clone(node), run));
+        }
         Action::RememberSeen { peers } => {
             let now = node.clock.wall().0;
             let mut settings = held(&node.settings);

@@ -21,7 +21,6 @@ use wfengine_storage_format::{
 use super::feed::What;
 use super::planning::{load, results_of};
 use super::{Node, held};
-use crate::submission::thaw;
 
 /// Between TERM and KILL for a step that is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -175,10 +174,11 @@ async fn execute(
     };
     let (results, _) = results_of(&run);
     let needs = results.into_iter().filter(|(key, _)| planned.needs.contains(key)).collect();
-    let contexts = match definition.contexts(&thaw(&submitted), &planned.leg.matrix, &needs) {
-        Ok(contexts) => contexts,
-        Err(diagnostic) => return unable(diagnostic.to_string()),
-    };
+    let contexts =
+        match definition.contexts(&wfengine_workflow::thaw(&submitted), &planned.leg.matrix, &needs) {
+            Ok(contexts) => contexts,
+            Err(diagnostic) => return unable(diagnostic.to_string()),
+        };
     let lent = held(&node.lent).get(&id).cloned();
     let (workspace, host_environment) = match lent {
         Some(lent) => (Workspace::Lent(lent.workspace), lent.environment),
@@ -209,6 +209,7 @@ async fn execute(
         limits: Limits { outputs_bytes_max: JSON_BYTES_MAX - 4096, ..Limits::default() },
         started_ms: node.clock.wall().0,
         notes: Vec::new(),
+        sources: run.trigger.clone().map(|trigger| super::sources::RunSources::of(node, trigger)),
     };
     node.news.tell(id, job, What::Started { name: planned.leg.name.clone() });
     let begun = node.clock.monotonic();
@@ -244,6 +245,7 @@ async fn execute(
         Err(error @ (JobError::Folders { .. } | JobError::Log { .. })) => {
             Execution::Faulted { why: error.to_string(), steps_done }
         }
+        Err(error @ JobError::Program { .. }) => unable(error.to_string()),
     }
 }
 
@@ -266,7 +268,9 @@ fn step_body(
     claim: EventId,
     step: &wfengine_executor::StepResult,
 ) -> Option<StepFinished> {
-    step.exit_code?;
+    if step.outcome == wfengine_workflow::Conclusion::Skipped {
+        return None;
+    }
     Some(StepFinished {
         run,
         job,

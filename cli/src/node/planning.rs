@@ -14,7 +14,7 @@ use wfengine_workflow::{Conclusion, LegResult, NeedsResult, Workflow};
 
 use super::Node;
 use crate::error::{Exit, Failure};
-use crate::submission::{plan_keys, read_workflow};
+use crate::submission::{planned, read_workflow};
 
 /// The bytes of plan that one event takes, with room for its envelope.
 const PLAN_BYTES_MAX: usize = 48 * 1024;
@@ -52,7 +52,7 @@ async fn plan_run(node: &Arc<Node>, id: RunId) -> Result<(), Failure> {
     let RunSpec::Workflow(spec) = submitted.spec.clone() else { return Ok(()) };
     let workflow = load(node, &spec).await?;
     let (results, consumed) = results_of(&run);
-    let keys = plan_keys(&workflow, &submitted, &results)?;
+    let keys = planned(&workflow, &submitted, &results)?;
     let fresh: Vec<PlannedKey> =
         keys.into_iter().filter(|planned| !run.parts.contains_key(&planned.key)).collect();
     for jobs in in_events(fresh) {
@@ -187,7 +187,7 @@ async fn next_of(
         RunSpec::Task { .. } => (Vec::new(), Vec::new()),
         RunSpec::Workflow(spec) => {
             let workflow = load(node, spec).await?;
-            (plan_keys(&workflow, &submission, &BTreeMap::new())?, vec![spec.source])
+            (planned(&workflow, &submission, &BTreeMap::new())?, vec![spec.source])
         }
     };
     Ok((submission, plan, blobs))

@@ -1,28 +1,31 @@
 //! Runs one job from its first step to its last: asks the plan, starts steps, takes over what they leave.
 //!
 //! It neither claims nor reports: the caller says when to stop, is asked before each step whether the claim still stands,
-//! and hears every line and step through events. Invariants: no step starts after a stop that ends everything or after
-//! the gate said no; when [`run_job`] returns or is dropped, no process of the job is left and its folders are gone.
+//! and hears every line and step through events. What a script and what a checkout need is in the modules below.
+//! Invariants: no step starts after a stop that ends everything or after the gate said no; when [`run_job`] returns or is
+//! dropped, no process of the job is left and its folders are gone.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+mod checkout;
+mod script;
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use wfengine_workflow::{Conclusion, Contexts, Object};
 
 use crate::{
-    console::{Console, StepVoice, VoiceSwitches},
+    console::Console,
     control::{Control, Gate, Stop, StopListener, StopReason},
     environment::{self, JobIdentity},
-    environment_files::{self, EnvironmentFileError, EnvironmentFiles, read_bounded},
-    folders::Premises,
+    folders::{Premises, Workspace},
+    git,
     hash_files::WorkspaceFiles,
-    host::{self, Cause, Deadlines, Ended},
+    host::Cause,
     job::{DropReason, DroppedOutput, Ending, JobError, JobEvent, JobInput, JobOutcome, StepResult},
     log::JobLog,
     mask::Masker,
-    plan::{Decision, JobPlan, StepEffects, StepPlan},
-    process::{Exit, Program, StepProcess, end_tracked},
-    shell::Shell,
+    plan::{Decision, JobPlan, StepEffects, StepPlan, StepWork},
+    process::{Exit, StepProcess, end_tracked},
 };
 
 /// Runs a job. Everything it says goes through `events`; `stops` tells it to end; `gate` is asked before each step.
@@ -35,6 +38,10 @@ pub async fn run_job(
     stops: watch::Receiver<Control>,
     gate: &mut impl Gate,
 ) -> Result<JobOutcome, JobError> {
+    let git = git::find(input.search_path());
+    if git.is_none() && needs_git(&input) {
+        return Err(JobError::Program { program: git::PROGRAM, search_path: input.search_path().to_owned() });
+    }
     let log_failed = |source| JobError::Log { path: input.log_path.clone(), source };
     let log =
         JobLog::create(&input.log_path, input.started_ms, input.limits.log_bytes_max).map_err(log_failed)?;
@@ -49,12 +56,19 @@ pub async fn run_job(
         results: Vec::new(),
         ending: Ending::Complete,
         over: false,
+        git,
         input: &input,
     };
     let (conclusion, outputs, dropped_outputs) = running.run(gate).await;
     let Running { console, results, ending, .. } = running;
     let (log, annotations) = console.finish().map_err(log_failed)?;
     Ok(JobOutcome { conclusion, ending, outputs, dropped_outputs, steps: results, annotations, log })
+}
+
+/// A checkout in a folder that was lent mostly does nothing; where it does not, the step says that git is missing.
+fn needs_git(input: &JobInput<'_>) -> bool {
+    input.workspace == Workspace::Fresh
+        && input.definition.steps().iter().any(|step| step.checkout().is_some())
 }
 
 /// Whoever may still live when a step is over.
@@ -101,6 +115,8 @@ struct Running<'a> {
     ending: Ending,
     /// No step starts any more.
     over: bool,
+    /// Found before the first step, so that none can put another in its place.
+    git: Option<PathBuf>,
     input: &'a JobInput<'a>,
 }
 
@@ -271,115 +287,29 @@ impl Running<'_> {
         ends_at: &mut Instant,
         reserved: &BTreeMap<String, String>,
     ) -> StepRun {
-        let prepared = match self.prepare(number, step, plan, reserved) {
-            Ok(prepared) => prepared,
-            Err(message) => {
-                self.console.error(number, &message);
-                return StepRun::failed();
-            }
-        };
-        let (program, files) = prepared;
-        let on = |name: &str, value: &str| program.environment.get(name).is_some_and(|text| text == value);
-        let switches = VoiceSwitches {
-            unsecure_commands: on("ACTIONS_ALLOW_UNSECURE_COMMANDS", "true"),
-            debug: on("ACTIONS_STEP_DEBUG", "true") || on("RUNNER_DEBUG", "1"),
-        };
-        let mut voice = StepVoice::new(number, switches);
-        let deadlines = Deadlines { step: step.timeout.map(|limit| Instant::now() + limit), job: *ends_at };
-        let ended = host::run(&program, deadlines, &mut self.stops, &mut voice, &mut self.console).await;
-        let Ended { process, exit, cause, left } = match ended {
-            Ok(ended) => ended,
-            Err(error) => {
-                self.console.error(number, &start_failed(&program, &error));
-                return StepRun::failed();
-            }
-        };
-        self.survivors.steps.push(process);
-        if let Some(reader) = left {
-            self.console.note(
-                number,
-                "A process of this step goes on in the background; its output is shown no longer.",
-            );
-            self.survivors.readers.push(reader);
+        match &step.work {
+            StepWork::Script(script) => self.run_script(number, step, script, plan, ends_at, reserved).await,
+            StepWork::Checkout(inputs) => self.check_out(number, step, inputs, plan, ends_at).await,
         }
-        let mut outcome = self.judge(number, step, exit, cause, plan, ends_at);
-        let mut effects = StepEffects {
-            outputs: voice.results.outputs,
-            environment: voice.results.environment,
-            paths: voice.results.paths,
-        };
-        let mut summary = None;
-        if let Err(error) = self.take_over(&files, &mut effects, &mut summary) {
-            self.console.error(number, &error.to_string());
-            voice.results.wrong = true;
-        }
-        if voice.results.wrong && outcome == Conclusion::Success {
-            outcome = Conclusion::Failure;
-        }
-        StepRun { outcome, exit_code: Some(exit.code()), effects, summary }
     }
 
-    /// Writes the script and says what is going to run.
-    fn prepare(
-        &mut self,
-        number: u32,
-        step: &StepPlan,
-        plan: &JobPlan<'_>,
-        reserved: &BTreeMap<String, String>,
-    ) -> Result<(Program, EnvironmentFiles), String> {
-        let [job, files] = plan.layers();
-        let layers = [job, files, &step.environment];
-        let mut environment =
-            environment::compose(&self.input.host_environment, &layers, reserved, plan.paths());
-        let folder = self.premises.workspace.join(step.working_directory.as_deref().unwrap_or("."));
-        if !folder.is_dir() {
-            return Err(format!("the working directory {} does not exist", folder.display()));
-        }
-        let search_path = environment.get("PATH").map_or("", String::as_str);
-        let shell =
-            Shell::find(step.shell.as_deref(), search_path, &folder).map_err(|error| error.to_string())?;
-        self.introduce(number, step, &shell, &layers);
-        let script = self.premises.files.join(format!("step_{number}{}", shell.extension));
-        fs::write(&script, shell.script(&step.script))
-            .map_err(|error| format!("the script {} cannot be written: {error}", script.display()))?;
-        let files = EnvironmentFiles::create(&self.premises.files, number)
-            .map_err(|error| format!("the step's environment files cannot be made: {error}"))?;
-        for (name, path) in files.variables() {
-            environment.insert(name.to_owned(), environment::path_text(path));
-        }
-        let id = self.input.definition.steps().get(number as usize - 1).and_then(|step| step.id.as_ref());
-        environment.insert(
-            "GITHUB_ACTION".to_owned(),
-            id.map_or_else(|| format!("__run_{number}"), |id| id.text.clone()),
-        );
-        let arguments = shell.arguments_for(&environment::path_text(&script));
-        let arguments = arguments.into_iter().map(Into::into).collect();
-        Ok((Program { path: shell.program, arguments, environment, folder }, files))
-    }
-
-    fn introduce(
-        &mut self,
-        number: u32,
-        step: &StepPlan,
-        shell: &Shell,
-        layers: &[&BTreeMap<String, String>],
-    ) {
-        self.console.note(number, &format!("##[group]{}", self.shown_name(&step.name)));
-        self.console.note(number, step.script.trim_end());
-        self.console.note(number, &format!("shell: {}", shell.shown()));
+    /// The variables that were declared for a step, for its head in the log.
+    fn show_variables(&mut self, number: u32, layers: &[&BTreeMap<String, String>]) {
         let shown: BTreeMap<_, _> = layers.iter().flat_map(|layer| layer.iter()).collect();
         if !shown.is_empty() {
             self.console.note(number, "env:");
         }
         for (name, value) in shown {
-            let end = value.floor_char_boundary(SHOWN_VALUE_BYTES_MAX);
-            let more = if end < value.len() { "…" } else { "" };
-            let value = if more.is_empty() { value.clone() } else { self.console.masker.mask_text(value) };
-            let end = value.floor_char_boundary(end);
-            self.console.note(number, &format!("  {name}: {}{more}", &value[..end]));
+            self.show_value(number, name, value);
         }
-        self.console.note(number, "##[endgroup]");
-        self.console.flush();
+    }
+
+    fn show_value(&mut self, number: u32, name: &str, value: &str) {
+        let end = value.floor_char_boundary(SHOWN_VALUE_BYTES_MAX);
+        let more = if end < value.len() { "…" } else { "" };
+        let value = if more.is_empty() { value.to_owned() } else { self.console.masker.mask_text(value) };
+        let end = value.floor_char_boundary(end);
+        self.console.note(number, &format!("  {name}: {}{more}", &value[..end]));
     }
 
     /// What the end of the process means for the step and the job.
@@ -419,27 +349,6 @@ impl Running<'_> {
                 Conclusion::Cancelled
             }
         }
-    }
-
-    /// Reads the files the step was given.
-    fn take_over(
-        &mut self,
-        files: &EnvironmentFiles,
-        effects: &mut StepEffects,
-        summary: &mut Option<String>,
-    ) -> Result<(), EnvironmentFileError> {
-        let limits = &self.input.limits;
-        let read = |name, path: &Path| read_bounded(name, path, limits.environment_file_bytes_max);
-        let outputs =
-            environment_files::parse_assignments("GITHUB_OUTPUT", &read("GITHUB_OUTPUT", &files.output)?)?;
-        effects.outputs.extend(outputs.into_iter().map(|output| (output.name, output.value)));
-        let variables = environment_files::parse_environment(&read("GITHUB_ENV", &files.env)?)?;
-        effects.environment.extend(variables.into_iter().map(|variable| (variable.name, variable.value)));
-        effects.paths.extend(environment_files::parse_paths(&read("GITHUB_PATH", &files.path)?));
-        environment_files::parse_assignments("GITHUB_STATE", &read("GITHUB_STATE", &files.state)?)?;
-        let text = read_bounded("GITHUB_STEP_SUMMARY", &files.summary, limits.summary_bytes_max)?;
-        *summary = (!text.is_empty()).then(|| self.console.masker.mask_text(&text));
-        Ok(())
     }
 
     fn stop(&mut self, stop: Stop, plan: &mut JobPlan<'_>, ends_at: &mut Instant) {
@@ -561,20 +470,6 @@ fn tracking_id(identity: &JobIdentity) -> String {
     let _ = getrandom::fill(&mut bytes);
     let prefix = if identity.tracking_prefix.is_empty() { "wfengine" } else { &identity.tracking_prefix };
     format!("{prefix}_{}", data_encoding::HEXLOWER.encode(&bytes))
-}
-
-fn start_failed(program: &Program, error: &io::Error) -> String {
-    let path = program.path.display();
-    match error.kind() {
-        io::ErrorKind::ArgumentListTooLong => {
-            let bytes: usize =
-                program.environment.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-            format!(
-                "{path} cannot be started: its environment of {bytes} bytes, or one variable of it, is larger than this system allows"
-            )
-        }
-        _ => format!("{path} cannot be started: {error}"),
-    }
 }
 
 fn shown_minutes(limit: Duration) -> String {

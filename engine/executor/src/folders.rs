@@ -106,7 +106,7 @@ pub fn clear_leftovers(temp_root: &Path, tracking_prefix: &str) -> io::Result<()
 
 /// Removes a tree in which steps may have taken write permission from folders (module caches do), and in which a process
 /// that is just dying may add a last file.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     const TRIES: usize = 5;
     let mut last = Ok(());
     for _ in 0..TRIES {

@@ -49,7 +49,8 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    fn next(self) -> (Instant, Cause) {
+    /// When it has to end at the latest, and why.
+    pub(crate) fn next(self) -> (Instant, Cause) {
         match self.step {
             Some(step) if step < self.job => (step, Cause::StepTimeout),
             _ => (self.job, Cause::JobTimeout),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing that leaves here holds a masked value.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use wfengine_workflow::{Conclusion, Contexts, JobDefinition};
 
@@ -12,6 +12,7 @@ use crate::{
     environment::JobIdentity,
     folders::Workspace,
     log::{LOG_BYTES_MAX, LogLine, LogSummary},
+    sources::Sources,
 };
 
 /// What a job may use up.
@@ -62,6 +63,15 @@ pub struct JobInput<'a> {
     pub started_ms: u64,
     /// Lines the caller wants at the head of the log.
     pub notes: Vec<String>,
+    /// Who brings the commits that its steps check out; without it only what was lent is there.
+    pub sources: Option<Arc<dyn Sources>>,
+}
+
+impl JobInput<'_> {
+    /// Where the programs of the executor's own are looked for.
+    pub(crate) fn search_path(&self) -> &str {
+        self.host_environment.get("PATH").map_or("", String::as_str)
+    }
 }
 
 /// What happens in a job, in order.
@@ -161,6 +171,16 @@ pub enum JobError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A program that its steps need is missing. Nothing was started.
+    #[error(
+        "`{program}` is not on this host (looked in PATH: {search_path}), and the job checks out a repository: install it"
+    )]
+    Program {
+        /// The program's name.
+        program: &'static str,
+        /// Where it was looked for.
+        search_path: String,
     },
     /// Its log cannot be written.
     #[error("the job's log {path} cannot be written: {source}; check that the disk has room")]

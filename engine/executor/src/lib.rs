@@ -12,6 +12,9 @@
 //!   environment_files    console ──▶ mask ──▶ log, events       lines, workflow commands
 //! ```
 //!
+//! A step that checks out a repository needs no script: `drive` ──▶ `checkout` ──▶ `git`, and the objects come through the
+//! port [`Sources`].
+//!
 //! ```
 //! use std::collections::BTreeMap;
 //! use wfengine_executor::{AlwaysOpen, Control, JobIdentity, JobInput, Limits, Workspace, environment, run_job};
@@ -34,6 +37,7 @@
 //!     limits: Limits::default(),
 //!     started_ms: 0,
 //!     notes: Vec::new(),
+//!     sources: None,
 //! };
 //! let outcome = runtime.block_on(run_job(input, &mut |event| drop(event), stops, &mut AlwaysOpen)).unwrap();
 //! assert_eq!((outcome.conclusion, outcome.outputs["o"].as_str()), (Conclusion::Success, "1"));
@@ -41,14 +45,17 @@
 //!
 //! Kept here: every step is a process group of its own, and none outlives the job, however the job ends; a step sees a
 //! short list of the host's variables and never the node's own environment; nothing is written or told unmasked; a
-//! program that is missing, a file that is malformed, a limit that is passed fails the step and says so.
+//! program that is missing, a file that is malformed, a limit that is passed fails the step and says so; the executor
+//! itself reaches no network.
 
+mod checkout;
 mod console;
 mod control;
 mod drive;
 pub mod environment;
 pub mod environment_files;
 mod folders;
+pub mod git;
 mod hash_files;
 mod host;
 mod job;
@@ -57,6 +64,7 @@ pub mod mask;
 pub mod plan;
 pub mod process;
 pub mod shell;
+pub mod sources;
 pub mod workflow_commands;
 
 pub use console::{
@@ -66,7 +74,9 @@ pub use control::{AlwaysOpen, Control, Gate, Stop, StopReason};
 pub use drive::run_job;
 pub use environment::JobIdentity;
 pub use folders::{Workspace, clear_leftovers};
+pub use git::{GitError, Repository};
 pub use host::TIMEOUT_GRACE;
 pub use job::{
     DropReason, DroppedOutput, Ending, JobError, JobEvent, JobInput, JobOutcome, Limits, StepResult,
 };
+pub use sources::{Fetched, Fetching, Sources, SourcesError, Wanted};

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use wfengine_workflow::{
-    Conclusion, Contexts, JobDefinition, Position, RenderError, Step, StepAction, Template, Tree, Value,
-    limits::JOB_TIMEOUT_MINUTES,
+    CheckoutError, CheckoutInputs, Conclusion, Contexts, JobDefinition, Position, RenderError, Step,
+    StepAction, Template, Tree, Value, limits::JOB_TIMEOUT_MINUTES,
 };
 
 /// Minutes for the steps that clean up after a cancel or at the end of the job's time, as on GitHub.
@@ -45,16 +45,32 @@ pub enum Decision {
 pub struct StepPlan {
     /// What it is called; as long as its first line may be.
     pub name: String,
-    /// The script.
-    pub script: String,
-    /// `shell`, of the step, the job or the workflow.
-    pub shell: Option<String>,
-    /// `working-directory`, likewise; relative to the workspace.
-    pub working_directory: Option<String>,
+    /// What it does.
+    pub work: StepWork,
     /// `env` of the step alone.
     pub environment: BTreeMap<String, String>,
     /// `timeout-minutes`.
     pub timeout: Option<Duration>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepWork {
+    /// It runs a script.
+    Script(Script),
+    /// It checks out a repository.
+    Checkout(CheckoutInputs),
+}
+
+/// A `run` step's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    /// The script.
+    pub text: String,
+    /// `shell`, of the step, the job or the workflow.
+    pub shell: Option<String>,
+    /// `working-directory`, likewise; relative to the workspace.
+    pub working_directory: Option<String>,
 }
 
 /// What a step left behind.
@@ -184,27 +200,46 @@ impl<'a> JobPlan<'a> {
         if !holds.map_err(|error| self.failed(&error, "the step's `if`"))? {
             return Ok(Decision::Skip);
         }
-        let StepAction::Run { shell, .. } = &step.action else {
-            return Err(self.wrong(step.at, "only `run` steps can be executed by this version"));
+        let (work, name) = match (&step.action, step.checkout()) {
+            (StepAction::Run { shell, .. }, _) => {
+                let script = self.script_of(step, shell.as_ref(), &contexts)?;
+                let name = run_name(&script.text);
+                (StepWork::Script(script), name)
+            }
+            (_, Some(checkout)) => {
+                let inputs = checkout.inputs(&contexts).map_err(|error| match error {
+                    CheckoutError::Render(error) => self.failed(&error, "`with`"),
+                    other => self.wrong(checkout.action().at, other.to_string()),
+                })?;
+                (StepWork::Checkout(inputs), format!("Run {}", checkout.action().text))
+            }
+            (_, None) => {
+                let message = "only `run` steps and actions/checkout can be executed by this version";
+                return Err(self.wrong(step.at, message));
+            }
         };
+        let given = step.name.as_ref().map(|name| name.render(&contexts)).transpose();
+        let name = given.map_err(|error| self.failed(&error, "the step's name"))?.unwrap_or(name);
+        let timeout = self.minutes_of(step.timeout_minutes.as_ref(), &contexts)?;
+        Ok(Decision::Run(StepPlan { name, work, environment, timeout }))
+    }
+
+    fn script_of(
+        &self,
+        step: &Step,
+        shell: Option<&Template>,
+        contexts: &Contexts,
+    ) -> Result<Script, PlanError> {
         let (workflow, job) = (self.definition.workflow(), self.definition.job());
-        let shell = shell.as_ref().or(job.defaults.shell.as_ref()).or(workflow.defaults.shell.as_ref());
-        let shell = shell.map(|shell| shell.render(&contexts)).transpose();
-        let script = self.definition.script(step, &contexts).map_err(|error| self.failed(&error, "`run`"))?;
-        let script = script.unwrap_or_default();
-        let folder = self.definition.working_directory(step, &contexts);
-        let name = match &step.name {
-            Some(name) => name.render(&contexts).map_err(|error| self.failed(&error, "the step's name"))?,
-            None => run_name(&script),
-        };
-        Ok(Decision::Run(StepPlan {
-            name,
+        let shell = shell.or(job.defaults.shell.as_ref()).or(workflow.defaults.shell.as_ref());
+        let shell = shell.map(|shell| shell.render(contexts)).transpose();
+        let text = self.definition.script(step, contexts).map_err(|error| self.failed(&error, "`run`"))?;
+        let folder = self.definition.working_directory(step, contexts);
+        Ok(Script {
+            text: text.unwrap_or_default(),
             shell: shell.map_err(|error| self.failed(&error, "`shell`"))?.filter(|shell| !shell.is_empty()),
             working_directory: folder.map_err(|error| self.failed(&error, "`working-directory`"))?,
-            timeout: self.minutes_of(step.timeout_minutes.as_ref(), &contexts)?,
-            script,
-            environment,
-        }))
+        })
     }
 
     /// What a step is called that may not run at all.
@@ -362,6 +397,13 @@ mod tests {
         }
     }
 
+    fn script(plan: &JobPlan<'_>, index: usize) -> Script {
+        match step_plan(plan, index).work {
+            StepWork::Script(script) => script,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn outputs(pairs: &[(&str, &str)]) -> StepEffects {
         let outputs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         StepEffects { outputs, ..StepEffects::default() }
@@ -373,17 +415,28 @@ mod tests {
             "    env: {B: job}\n    steps:\n    - run: |\n\n        echo ${{ env.A }} ${{ env.B }} ${{ env.C }}\n      env: {C: '${{ env.B }}!'}\n      timeout-minutes: 0.5\n    - run: x\n      shell: python\n      working-directory: ${{ github.sha }}\n      name: n ${{ job.status }}\n",
         );
         let plan = plan(&workflow);
-        let first = step_plan(&plan, 0);
-        assert_eq!(first.script, "\necho workflow job job!\n");
+        let (first, its) = (step_plan(&plan, 0), script(&plan, 0));
+        assert_eq!(its.text, "\necho workflow job job!\n");
         assert_eq!(first.name, "Run echo workflow job job!");
-        assert_eq!((first.shell.as_deref(), first.working_directory), (Some("sh"), None));
+        assert_eq!((its.shell.as_deref(), its.working_directory), (Some("sh"), None));
         assert_eq!(first.timeout, Some(Duration::from_secs(30)));
         assert_eq!(first.environment, BTreeMap::from([("C".to_owned(), "job!".to_owned())]));
-        let second = step_plan(&plan, 1);
-        assert_eq!((second.name.as_str(), second.shell.as_deref()), ("n success", Some("python")));
-        assert_eq!(second.working_directory.as_deref(), Some("abc"));
+        let (second, its) = (step_plan(&plan, 1), script(&plan, 1));
+        assert_eq!((second.name.as_str(), its.shell.as_deref()), ("n success", Some("python")));
+        assert_eq!(its.working_directory.as_deref(), Some("abc"));
         assert_eq!(plan.timeout(), Duration::from_secs(360 * 60));
         assert_eq!(plan.cancel_timeout(), Duration::from_secs(5 * 60));
+    }
+
+    #[test]
+    fn a_checkout_is_evaluated_with_the_steps_contexts() {
+        let workflow = workflow(
+            "    steps:\n    - uses: actions/checkout@v4\n      env: {SUB: there}\n      with: {path: 'a/${{ env.SUB }}'}\n",
+        );
+        let step = step_plan(&plan(&workflow), 0);
+        assert_eq!(step.name, "Run actions/checkout@v4");
+        let StepWork::Checkout(inputs) = step.work else { panic!("{step:?}") };
+        assert_eq!(inputs.folder, "a/there");
     }
 
     #[test]
@@ -396,7 +449,7 @@ mod tests {
         effects.environment.insert("LATER".to_owned(), "l".to_owned());
         effects.paths.push("/p".to_owned());
         assert_eq!(plan.record(0, Conclusion::Success, effects), Ok(Conclusion::Success));
-        assert_eq!(step_plan(&plan, 1).script, "echo l y");
+        assert_eq!(script(&plan, 1).text, "echo l y");
         assert_eq!(plan.paths(), ["/p"]);
         let (found, errors) = plan.outputs();
         assert_eq!(found, BTreeMap::from([("o".to_owned(), "y".to_owned())]));
@@ -428,6 +481,9 @@ mod tests {
             ("{run: a, timeout-minutes: '${{ 0 }}'}", "must be a number above 0"),
             ("{run: a, if: \"fromJSON('{')\"}", "the step's `if`"),
             ("{run: a, working-directory: \"${{ fromJSON('{') }}\"}", "`working-directory`"),
+            ("{uses: actions/checkout@v4, with: {ref: \"${{ fromJSON('{') }}\"}}", "f.yml:8:47: `with`"),
+            ("{uses: actions/checkout@v4, with: {path: ..}}", "f.yml:8:14: the input 'path' is '..'"),
+            ("{uses: actions/cache@v4}", "only `run` steps and actions/checkout"),
         ] {
             let workflow = workflow_of(steps);
             let Decision::Fail(error) = plan(&workflow).decide(0) else { panic!("{steps}") };

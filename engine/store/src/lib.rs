@@ -21,6 +21,7 @@ mod error;
 #[cfg(test)]
 mod home;
 mod index;
+pub mod keyed_cache;
 mod log_file;
 mod open;
 pub mod port;
@@ -31,6 +32,7 @@ mod writer;
 pub use blobs::{BlobError, Blobs};
 pub use data_dir::{DataDir, DataDirError};
 pub use error::{AskError, StoreError};
+pub use keyed_cache::KeyedCache;
 pub use log_file::StoredFrame;
 pub use open::{Opened, Purpose, Store};
 pub use recorder::{Committed, FrameOutcome, Receipt, Recorder};

@@ -179,9 +179,50 @@ impl Expression {
         self.contexts().iter().any(|name| name.eq_ignore_ascii_case(context))
     }
 
+    /// Whether it is false as long as this field of a context is not set, whatever else holds: it is a comparison of that
+    /// field with a literal, or such a comparison and more, joined by `&&`.
+    pub(crate) fn is_false_without(&self, context: &str, field: &str) -> bool {
+        let mut joined = vec![&self.root];
+        while let Some(ast) = joined.pop() {
+            match ast {
+                Ast::Binary(left, Operator::And, right) => joined.extend([&**left, &**right]),
+                Ast::Binary(left, operator, right) if *operator != Operator::Or => {
+                    let compares = matches!((&**left, &**right), (side, Ast::Literal(_)) | (Ast::Literal(_), side)
+                        if is_field(side, context, field));
+                    if compares && is_false_unset(ast, context, field) {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
     pub(crate) fn visit<'a>(&'a self, visitor: &mut impl FnMut(&'a Ast)) {
         visit(&self.root, visitor);
     }
+}
+
+/// Whether it is this field of a context: `context.field` or `context['field']`.
+fn is_field(ast: &Ast, context: &str, field: &str) -> bool {
+    let Ast::Access(base, path) = ast else { return false };
+    let named = match path.as_slice() {
+        [Access::Field(name)] => name.eq_ignore_ascii_case(field),
+        [Access::Index(Ast::Literal(Value::String(name)))] => name.eq_ignore_ascii_case(field),
+        _ => false,
+    };
+    named && matches!(&**base, Ast::Context(name) if name.eq_ignore_ascii_case(context))
+}
+
+/// Whether it is false while the field is not set: both as null, which GitHub's evaluator has, and as the empty text that its
+/// documentation names.
+fn is_false_unset(ast: &Ast, context: &str, field: &str) -> bool {
+    [Value::Null, Value::text("")].into_iter().all(|unset| {
+        let mut contexts = Contexts::new();
+        contexts.set_field(context, field, unset);
+        evaluate::evaluate(ast, &contexts).is_ok_and(|value| !value.truthy())
+    })
 }
 
 /// Characters of operators outside quotes.

@@ -94,6 +94,13 @@ pub fn resolve_inputs(workflow: &Workflow, given: &BTreeMap<String, Json>) -> Re
     Ok(resolved)
 }
 
+/// The inputs of `workflow_dispatch` that have to be given, because they are required and have no default; in the order of the
+/// file. Nobody but a person can start such a workflow.
+pub fn missing_inputs(workflow: &Workflow) -> Vec<String> {
+    let missing = |definition: &&InputDefinition| definition.required && definition.default.is_none();
+    workflow.dispatch_inputs.iter().filter(missing).map(|definition| definition.name.clone()).collect()
+}
+
 /// The inputs of `workflow_dispatch`, or of `workflow_call` where that is the only way in.
 fn declared(workflow: &Workflow) -> &[InputDefinition] {
     let dispatch = workflow.triggers.iter().any(|trigger| trigger.event == "workflow_dispatch");
@@ -200,6 +207,23 @@ mod tests {
         assert_eq!(text(&[("cuont", 1.into())]), "the workflow has no input 'cuont'; did you mean 'count'?");
         assert!(text(&[("who", "a".into()), ("count", "x".into())]).contains("expected a number"));
         assert!(text(&[("who", "a".into()), ("level", "mid".into())]).contains("'low' or 'high'"));
+    }
+
+    #[test]
+    fn what_has_to_be_given_is_listed_in_the_order_of_the_file() {
+        let missing = |text: &str| {
+            let workflow = Workflow::read(text.as_bytes(), "f.yml").unwrap();
+            let missing = missing_inputs(&workflow);
+            let refused =
+                matches!(resolve_inputs(&workflow, &BTreeMap::new()), Err(InputError::Missing { .. }));
+            assert_eq!(refused, !missing.is_empty(), "{text}");
+            missing
+        };
+        let inputs = "z: {required: true}, b: {required: true, default: ''}, a: {required: true, type: boolean}, c: {}";
+        let text =
+            format!("on: {{workflow_dispatch: {{inputs: {{{inputs}}}}}}}\njobs: {{a: {{runs-on: x}}}}\n");
+        assert_eq!(missing(&text), ["z", "a"]);
+        assert!(missing("on: [push, workflow_dispatch]\njobs: {a: {runs-on: x}}\n").is_empty());
     }
 
     #[test]

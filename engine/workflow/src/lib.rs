@@ -8,7 +8,7 @@
 //! ```text
 //! bytes ─reader─▶ tree with places ─schema─▶ checked ─model─▶ Workflow ─plan(Frozen, results)─▶ jobs to place
 //!                                                               │
-//!                                   tags::of ◀──────────────────┼──────▶ job_definition ─▶ contexts, env, steps, outputs
+//!                     tags::of, Triggers::of ◀──────────────────┼──────▶ job_definition ─▶ contexts, env, steps, outputs
 //! ```
 //!
 //! ```
@@ -26,6 +26,7 @@
 //! Invariants: input from strangers is bounded ([`limits`]) and never panics; the same arguments give the same answer on every
 //! node; every error names file, line and column.
 
+pub mod checkout;
 pub mod diagnostic;
 pub mod expression;
 pub mod frozen;
@@ -36,18 +37,25 @@ pub mod matrix;
 pub mod model;
 pub mod plan;
 pub mod reader;
+pub mod schedule;
 mod schema;
 pub mod shell;
 pub mod steps;
+pub mod submission;
 pub mod tags;
 pub mod template;
+pub mod triggers;
 
+pub use checkout::{Checkout, CheckoutError, CheckoutInputs, Revision};
 pub use diagnostic::{Diagnostic, Position};
 pub use expression::{Contexts, EvaluationError, Expression, HashFiles, Object, Status, Value};
 pub use frozen::{Conclusion, Frozen, LegResult, NeedsResult};
-pub use inputs::{InputError, Inputs, resolve_inputs};
+pub use inputs::{InputError, Inputs, missing_inputs, resolve_inputs};
 pub use model::{Job, RequiredProgram, Step, StepAction, Unsupported, Verdict, Workflow};
 pub use plan::{JobCondition, Plan, PlannedJob, RULES_VERSION};
+pub use schedule::{Cron, Schedule};
 pub use shell::Shell;
 pub use steps::JobDefinition;
+pub use submission::{plan_keys, thaw};
 pub use template::{Condition, RenderError, Template, Tree, evaluate_condition, render};
+pub use triggers::{OnGithub, Triggers};

@@ -30,6 +30,18 @@ pub const PLANNED_JOBS_MAX: usize = 4096;
 pub const ID_LEN_MAX: usize = 100;
 /// Minutes a job may run when it says nothing, as on GitHub.
 pub const JOB_TIMEOUT_MINUTES: u32 = 360;
+/// Characters of one pattern of `branches`, `tags` or `paths`: four times what anybody writes.
+pub const PATTERN_LEN_MAX: usize = 1024;
+/// Characters of all patterns of one list together. With [`MATCHED_NAME_LEN_MAX`] it bounds what one name costs: each character
+/// of the one meets each of the other once.
+pub const PATTERNS_LEN_MAX: usize = 16 * 1024;
+/// Characters of a branch, tag or path that patterns are tried on, as long as the longest path of Linux; a longer one matches
+/// nothing.
+pub const MATCHED_NAME_LEN_MAX: usize = 4096;
+/// Entries of `on.schedule`: each is asked for its next instant again and again.
+pub const SCHEDULES_MAX: usize = 100;
+/// Calendar years in which a schedule is due at least once if it ever is: from 29 February 1896 to the next are eight.
+pub const SCHEDULE_YEARS_MAX: i16 = 8;
 /// The most diagnostics reported for one file; the rest would only repeat.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
@@ -43,3 +55,4 @@ const _: () = assert!(PLANNED_NAME_LEN_MAX <= TEXT_BYTES_MAX && ID_LEN_MAX <= NA
 const _: () = assert!(OUTPUT_LEN_MAX <= TREE_LEN_MAX);
 const _: () = assert!(DEPTH_MAX <= NODES_MAX);
 const _: () = assert!(VALUE_DEPTH_MAX <= DEPTH_MAX);
+const _: () = assert!(PATTERN_LEN_MAX <= PATTERNS_LEN_MAX && PATTERNS_LEN_MAX <= SOURCE_LEN_MAX);

@@ -1,8 +1,9 @@
 //! What an executor asks of a job: its contexts, its environment, its steps one after the other.
 //!
 //! The order of use is: [`JobDefinition::contexts`] once, then the executor's own contexts (`runner`, `job`, fields of
-//! `github`), [`JobDefinition::job_env`], and for each step `runs`, `env`, `script`, `shell`; after each step
-//! [`Contexts::set_step`] and [`Contexts::set_job_status`]; at the end [`JobDefinition::outputs`].
+//! `github`), [`JobDefinition::job_env`], and for each step `runs`, `env`, and `script` with `shell` or the inputs of
+//! [`Step::checkout`]; after each step [`Contexts::set_step`] and [`Contexts::set_job_status`]; at the end
+//! [`JobDefinition::outputs`].
 
 use std::collections::BTreeMap;
 

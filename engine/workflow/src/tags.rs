@@ -3,14 +3,17 @@
 //! They are read from the parsed file, never from text inside scripts or strings: from `env` of workflow and jobs, from
 //! comments `# P2P: …` and `# Tags: …`, from names, and from `labels:`. Each remembers where it was found.
 //! Routing is per workflow, from the union of all its tags.
+//!
+//! Tags are read before anything is evaluated: a word with `${{ }}` in it is never one.
 
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
     diagnostic::{Diagnostic, Position},
     expression::Value,
+    limits,
     model::{Word, Workflow},
-    template::Tree,
+    template::{Part, Template, Tree},
 };
 
 /// A canonical tag.
@@ -204,7 +207,7 @@ pub fn of(workflow: &Workflow) -> Tags {
     for comment in &workflow.comments {
         let Some((name, rest)) = comment.text.split_once(':') else { continue };
         if matches!(name.trim().to_lowercase().as_str(), "p2p" | "tags") {
-            words.extend(split(rest, comment.at).map(|word| (word, "comment")));
+            words.extend(comment_words(rest, comment.at).into_iter().map(|word| (word, "comment")));
         }
     }
     let envs = std::iter::once(workflow.env.as_ref()).chain(workflow.jobs.iter().map(|job| job.env.as_ref()));
@@ -218,7 +221,7 @@ pub fn of(workflow: &Workflow) -> Tags {
     }
     let names = workflow.name.clone().into_iter().chain(workflow.jobs.iter().filter_map(|job| {
         let name = job.name.as_ref()?;
-        Some(Word { at: name.at(), text: name.source() })
+        Some(Word { at: name.at(), text: outside_expressions(name) })
     }));
     for name in names {
         let lower = name.text.to_lowercase().replace('_', "-");
@@ -229,7 +232,7 @@ pub fn of(workflow: &Workflow) -> Tags {
         }
     }
     for label in workflow.labels.iter().chain(workflow.jobs.iter().flat_map(|job| &job.labels)) {
-        words.push((label.clone(), "labels"));
+        words.extend(split(&label.text, is_comma).map(|text| (Word { at: label.at, text }, "labels")));
     }
     words.sort_by_key(|(word, _)| word.at);
     sort_out(workflow, words)
@@ -255,18 +258,24 @@ fn sort_out(workflow: &Workflow, words: Vec<(Word, &'static str)>) -> Tags {
         );
         warnings.push(Diagnostic::new(&workflow.file, github.at, message, "one of the two"));
     }
-    let has_labels = !workflow.labels.is_empty() || workflow.jobs.iter().any(|job| !job.labels.is_empty());
-    if has_labels && routing == Routing::P2pEligible {
+    // what GitHub refuses cannot fall back to it
+    if let (Routing::P2pEligible, Some(p2p), Some(note)) =
+        (routing, p2p, workflow.not_valid_on_github().first())
+    {
         routing = Routing::P2pOnly;
-        if let Some(p2p) = p2p {
-            let message =
-                "'p2p-eligible' counts as 'p2p-only' here, because GitHub refuses a file with 'labels'";
-            warnings.push(Diagnostic::new(&workflow.file, p2p.at, message, ""));
-        }
+        let message = format!(
+            "'{}' counts as 'p2p-only' here, because GitHub refuses the file: {}",
+            p2p.tag, note.message
+        );
+        warnings.push(Diagnostic::new(&workflow.file, p2p.at, message, ""));
     }
-    for word in &unknown {
+    for word in unknown.iter().take(limits::DIAGNOSTICS_MAX) {
         let near = crate::diagnostic::near_matches(&word.text, Tag::ALL.map(Tag::name));
-        let message = format!("'{}' is no tag and does nothing", word.text);
+        let message = if word.text.contains("${{") {
+            format!("'{}' has no value yet when tags are read, and does nothing", word.text)
+        } else {
+            format!("'{}' is no tag and does nothing", word.text)
+        };
         warnings.push(Diagnostic::new(
             &workflow.file,
             word.at,
@@ -277,22 +286,74 @@ fn sort_out(workflow: &Workflow, words: Vec<(Word, &'static str)>) -> Tags {
     Tags { found, labels, unknown, routing, warnings }
 }
 
-/// Words of a comma or space separated text. Quotes around a word are dropped.
-fn split(text: &str, at: Position) -> impl Iterator<Item = Word> {
-    text.split(|c: char| c == ',' || c.is_whitespace())
-        .map(|word| word.trim_matches(['"', '\'', '[', ']']))
+/// What stands between separators. Quotes and brackets around it are dropped.
+fn split(text: &str, separates: fn(char) -> bool) -> impl Iterator<Item = String> {
+    text.split(separates)
+        .map(|word| word.trim().trim_matches(['"', '\'', '[', ']']).trim())
         .filter(|word| !word.is_empty())
-        .map(move |word| Word { at, text: word.to_owned() })
+        .map(str::to_owned)
 }
 
-fn env_words(value: &Tree) -> Vec<Word> {
-    value
-        .templates()
-        .into_iter()
-        .filter_map(|template| Some((template.at(), template.as_literal()?.to_text())))
-        .flat_map(|(at, text)| split(&text, at).collect::<Vec<_>>())
-        .collect()
+fn is_comma(c: char) -> bool {
+    c == ','
 }
+
+fn is_comma_or_space(c: char) -> bool {
+    c == ',' || c.is_whitespace()
+}
+
+/// Words of a comment, between commas. Where several stand between two commas they are tags only if all of them are: a comment
+/// is also where people write sentences.
+fn comment_words(text: &str, at: Position) -> Vec<Word> {
+    let between_commas = split(text, is_comma).flat_map(|part| {
+        let words: Vec<String> = split(&part, char::is_whitespace).collect();
+        if words.iter().all(|word| Tag::parse(word).is_some()) { words } else { vec![part] }
+    });
+    between_commas.map(|text| Word { at, text }).collect()
+}
+
+/// Comma or space separated words of every text in an `env` value; an expression is part of the word it stands in.
+fn env_words(value: &Tree) -> Vec<Word> {
+    let mut words = Vec::new();
+    for template in value.templates() {
+        // an expression is put back after the split, for it has spaces of its own
+        let mut expressions = Vec::new();
+        let mut text = String::new();
+        for part in template.parts() {
+            match part {
+                Part::Text(outside) => text.push_str(&outside.replace(MARK, " ")),
+                Part::Expression(expression) => {
+                    text.push(MARK);
+                    expressions.push(format!("${{{{ {} }}}}", expression.source()));
+                }
+            }
+        }
+        let mut expressions = expressions.into_iter();
+        for word in split(&text, is_comma_or_space) {
+            let mut whole = String::new();
+            for c in word.chars() {
+                match c {
+                    MARK => whole.push_str(&expressions.next().unwrap_or_default()),
+                    _ => whole.push(c),
+                }
+            }
+            words.push(Word { at: template.at(), text: whole });
+        }
+    }
+    words
+}
+
+/// The text of a name without its expressions.
+fn outside_expressions(name: &Template) -> String {
+    let texts = name.parts().into_iter().map(|part| match part {
+        Part::Text(text) => text,
+        Part::Expression(_) => MARK.to_string(),
+    });
+    texts.collect()
+}
+
+/// Stands for an expression in a text that is split into words.
+const MARK: char = '\u{fffc}';
 
 #[cfg(test)]
 mod tests {

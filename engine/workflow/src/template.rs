@@ -166,6 +166,15 @@ impl Template {
         }
     }
 
+    /// The texts and the expressions it is made of, in order.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        match &self.body {
+            Body::Literal(value) => vec![Part::Text(value.to_text())],
+            Body::Single(expression) => vec![Part::Expression(expression.clone())],
+            Body::Mixed(parts) => parts.clone(),
+        }
+    }
+
     /// `${{ insert }}` as a key puts the entries of its value in its place.
     fn is_insert(&self) -> bool {
         matches!(&self.body, Body::Single(expression) if expression.source() == "insert")
@@ -379,6 +388,14 @@ impl Condition {
     /// Whether it calls a status function itself; otherwise `success()` is asked first.
     pub fn asks_status(&self) -> bool {
         self.body.expressions().iter().any(|expression| expression.asks_status())
+    }
+
+    /// The expression that it is, when it is one and nothing more.
+    pub(crate) fn expression(&self) -> Option<&Expression> {
+        match &self.body.body {
+            Body::Single(expression) => Some(expression),
+            Body::Literal(_) | Body::Mixed(_) => None,
+        }
     }
 
     /// Whether it is text with expressions in it, which is always true.

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use folder::folder;
 use serde_json::Value as Json;
-use wfengine_workflow::{Verdict, tags};
+use wfengine_workflow::{Triggers, Verdict, tags, triggers};
 
 /// Files on which we deliberately differ: file, whether we call it valid for GitHub, why.
 const DIFFERENCES_CASES: &[(&str, bool, &str)] = &[
@@ -70,6 +70,10 @@ fn agree(folder: &Path, differences: &[(&str, bool, &str)]) {
         }
         if let Ok(workflow) = verdict.wfengine {
             let _ = (tags::of(&workflow), workflow.unsupported());
+            match Triggers::of(&workflow) {
+                Ok(triggers) => check_triggers(file, &workflow, &triggers, &mut problems),
+                Err(errors) => problems.push(format!("{file}: triggers refused: {errors:?}")),
+            }
             if entry["valid"] == true {
                 check_outline(file, entry, &workflow, &mut problems);
             }
@@ -87,6 +91,31 @@ fn agree(folder: &Path, differences: &[(&str, bool, &str)]) {
     }
     println!("{}: {} of {} agree", folder.display(), expected.len() - differing.len(), expected.len());
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// Every event has its place, and every schedule comes.
+fn check_triggers(
+    file: &str,
+    workflow: &wfengine_workflow::Workflow,
+    triggers: &Triggers,
+    problems: &mut Vec<String>,
+) {
+    let mut events: Vec<&str> = triggers.others.iter().map(|(event, _)| event.as_str()).collect();
+    events.extend(triggers.push.as_ref().map(|_| "push"));
+    events.extend(triggers.repository_dispatch.as_ref().map(|_| "repository_dispatch"));
+    events.extend(triggers.dispatch.then_some("workflow_dispatch"));
+    events.extend(triggers.call.then_some("workflow_call"));
+    events.extend((!triggers.schedules.is_empty()).then_some("schedule"));
+    let missed = workflow.triggers.iter().find(|trigger| !events.contains(&trigger.event.as_str()));
+    if let Some(missed) = missed.filter(|trigger| trigger.event != "schedule" || trigger.filters.is_some()) {
+        problems.push(format!("{file}: the event '{}' has no place", missed.event));
+    }
+    for schedule in &triggers.schedules {
+        if schedule.next_due(1_700_000_000).is_none() {
+            problems.push(format!("{file}: '{}' never comes", schedule.cron.text()));
+        }
+    }
+    let _ = triggers::on_github(workflow, triggers);
 }
 
 /// Events, jobs, needs and numbers of steps are those GitHub's parser found.

@@ -6,7 +6,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use wfengine_workflow::{Contexts, Expression, Frozen, Value, Workflow, plan::plan, tags};
+use wfengine_workflow::{
+    Contexts, Expression, Frozen, Triggers, Value, Workflow, missing_inputs,
+    plan::plan,
+    tags,
+    triggers::{Changed, Push, on_github},
+};
 
 const SEED: &str = include_str!("every_key.yml");
 
@@ -24,6 +29,10 @@ const LINES: &[&str] = &[
     "\t- tab",
     "# P2P: p2p-only, ,,\"x\"",
     "labels: [p2p_only]",
+    "  push: {branches: ['**/[a-z]+?', '!\\\\x'], paths: [a, '!**/b']}",
+    "  push: {tags-ignore: ['[', '+', '*+'], paths: []}",
+    "  schedule: [{cron: '*/7 1-5/2 * FEB-MAR SUN', timezone: Europe/Berlin}]",
+    "  schedule: [{cron: '0 0 31 6 *', timezone: nowhere}]",
     "---",
     "${{ insert }}: 1",
     "? [a]",
@@ -95,6 +104,15 @@ proptest! {
         match Workflow::read(text.as_bytes(), "f.yml") {
             Ok(workflow) => {
                 let _ = (tags::of(&workflow), workflow.unsupported(), workflow.required_programs());
+                if let Ok(triggers) = Triggers::of(&workflow) {
+                    let changed = ["src/a.rs".to_owned()];
+                    let push = Push { git_ref: "refs/heads/a", changed: Changed::Known(&changed) };
+                    let _ = triggers.push.as_ref().map(|trigger| trigger.matches(&push));
+                    let _ = (on_github(&workflow, &triggers), missing_inputs(&workflow));
+                    for schedule in &triggers.schedules {
+                        let _ = (schedule.next_due(0), schedule.latest_due(0, 1_700_000_000));
+                    }
+                }
                 let first = plan(&workflow, &Frozen::default(), &BTreeMap::new());
                 prop_assert_eq!(&first, &plan(&workflow, &Frozen::default(), &BTreeMap::new()));
             }

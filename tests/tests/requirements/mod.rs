@@ -33,16 +33,19 @@ pub(crate) enum Requirement {
     Node,
     /// `python3`. Gives its path.
     Python,
+    /// `git`. Gives its path.
+    Git,
     /// The corpus of workflow files. Gives its folder.
     Corpus,
     /// The documents that name the expected values. Gives their folder.
     Documents,
 }
 
-const ALL: [Requirement; 5] = [
+const ALL: [Requirement; 6] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
+    Requirement::Git,
     Requirement::Corpus,
     Requirement::Documents,
 ];
@@ -54,6 +57,7 @@ impl Requirement {
             Self::Namespaces => "namespaces",
             Self::Node => "node",
             Self::Python => "python",
+            Self::Git => "git",
             Self::Corpus => "corpus",
             Self::Documents => "documents",
         }
@@ -64,6 +68,7 @@ impl Requirement {
             Self::Namespaces => "run as root on Linux with the package iproute2",
             Self::Node => "install nodejs and run `npm install --prefix target/node @automerge/automerge`",
             Self::Python => "install python3",
+            Self::Git => "install git",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
             Self::Documents => "set WFENGINE_DOCUMENTS to the folder of the documents",
         }
@@ -93,6 +98,11 @@ impl Requirement {
             Self::Python => {
                 let python = program("python3")?;
                 succeeds(Command::new(&python).args(["-c", "import json"])).then_some(python)
+            }
+            Self::Git => {
+                let git = program("git")?;
+                succeeds(Command::new(&git).args(["http-backend", "-h"]).env("REQUEST_METHOD", "GET"))
+                    .then_some(git)
             }
             Self::Corpus => folder("WFENGINE_CORPUS"),
             Self::Documents => folder("WFENGINE_DOCUMENTS"),

@@ -45,7 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("automerge", &[PROTOCOL]),
     ("foca", &[PROTOCOL]),
     ("quinn", &["replicator/quic"]),
-    ("rustls", &["replicator/quic"]),
+    ("rustls", &["replicator/quic", GITHUB]),
     ("saphyr-parser", &[WORKFLOW]),
     ("github-actions-expressions", &[WORKFLOW]),
     ("ed25519-dalek", &[FORMAT, "cli"]),
@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hostname", &["cli"]),
     ("tracing-subscriber", &["cli"]),
     ("octocrab", &["engine/discovery", GITHUB]),
+    ("hyper-rustls", &[GITHUB]),
     ("bollard", &["engine/autoscaler", "engine/executor", DOCKER]),
     ("mdns-sd", &["replicator/quic"]),
 ];

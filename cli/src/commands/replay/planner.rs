@@ -9,7 +9,7 @@ use wfengine_store::Blobs;
 use wfengine_workflow::{Conclusion, LegResult, NeedsResult, RULES_VERSION, Workflow};
 
 use crate::error::Failure;
-use crate::submission::{plan_keys, read_workflow};
+use crate::submission::{planned, read_workflow};
 
 /// Workflows kept read: the runs of an audit come in the order of their ids, which mixes workflows.
 const WORKFLOWS_KEPT: usize = 64;
@@ -63,7 +63,7 @@ impl Planner for FromBlobs {
                 (key.clone(), NeedsResult::of_legs(&legs))
             })
             .collect();
-        plan_keys(&workflow, asked.submission, &results).map_err(unreadable)
+        planned(&workflow, asked.submission, &results).map_err(unreadable)
     }
 }
 

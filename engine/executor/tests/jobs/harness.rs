@@ -1,11 +1,11 @@
 //! Runs a job of a workflow text with real processes and collects what it said. Decides nothing; used by the tests here.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
 use wfengine_executor::{
-    AlwaysOpen, Control, Gate, JobError, JobEvent, JobIdentity, JobInput, JobOutcome, Limits, Stop,
+    AlwaysOpen, Control, Gate, JobError, JobEvent, JobIdentity, JobInput, JobOutcome, Limits, Sources, Stop,
     StopReason, Workspace,
     environment::visible_of_host,
     log::{LogLine, LogReader, Stream},
@@ -32,6 +32,9 @@ pub(crate) struct Bench {
     pub(crate) workspace: Workspace,
     pub(crate) limits: Limits,
     pub(crate) stops: Vec<StopAt>,
+    /// Variables of the host in place of the real ones.
+    pub(crate) host: BTreeMap<String, String>,
+    pub(crate) sources: Option<Arc<dyn Sources>>,
 }
 
 /// What came of it.
@@ -59,6 +62,8 @@ pub(crate) fn bench(body: &str) -> Bench {
         workspace: Workspace::Fresh,
         limits: Limits::default(),
         stops: Vec::new(),
+        host: BTreeMap::new(),
+        sources: None,
     }
 }
 
@@ -92,6 +97,8 @@ impl Bench {
     pub(crate) fn input<'a>(&self, workflow: &'a Workflow) -> JobInput<'a> {
         let mut host: Vec<_> = std::env::vars_os().collect();
         host.push(("NODE_CREDENTIAL".into(), "not for jobs".into()));
+        let mut host_environment = visible_of_host(host, &[]);
+        host_environment.extend(self.host.clone());
         JobInput {
             definition: workflow.job_definition(&workflow.jobs[0].id).unwrap(),
             contexts: self.contexts.clone(),
@@ -107,10 +114,11 @@ impl Bench {
             workspace: self.workspace.clone(),
             temp_root: self.temp_root(),
             log_path: self.folder.path().join("log"),
-            host_environment: visible_of_host(host, &[]),
+            host_environment,
             limits: self.limits.clone(),
             started_ms: 1_700_000_000_000,
             notes: vec!["a note of the caller".into()],
+            sources: self.sources.clone(),
         }
     }
 

@@ -16,10 +16,10 @@ pub struct Unsupported {
     pub why: String,
 }
 
-/// A program that a custom shell names: the host must have it on its PATH.
+/// A program that a custom shell names or a checkout needs: the host must have it on its PATH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredProgram {
-    /// Where the shell is named.
+    /// Where it is asked for.
     pub at: Position,
     /// The program.
     pub program: String,
@@ -37,7 +37,8 @@ impl Workflow {
         found
     }
 
-    /// The programs that custom shells name. Whether they are on the PATH is for the host to say.
+    /// The programs that custom shells name, and git where a step checks out. Whether they are on the PATH is for the host
+    /// to say.
     pub fn required_programs(&self) -> Vec<RequiredProgram> {
         let mut shells: Vec<&Template> = self.defaults.shell.iter().collect();
         for job in &self.jobs {
@@ -49,6 +50,10 @@ impl Workflow {
             }
         }
         let mut programs: Vec<RequiredProgram> = Vec::new();
+        let checkout = self.jobs.iter().flat_map(|job| &job.steps).find_map(Step::checkout);
+        if let Some(checkout) = checkout {
+            programs.push(RequiredProgram { at: checkout.action().at, program: "git".to_owned() });
+        }
         for template in shells {
             let Some(text) = template.as_literal() else { continue };
             if let Ok(Shell::Custom(words)) = Shell::parse(&text.to_text())
@@ -108,13 +113,20 @@ fn of_steps(steps: &[Step], key: &str, found: &mut Vec<Unsupported>) {
         }
         match &step.action {
             StepAction::Run { shell: named, .. } => shell(&format!("{key}.shell"), named.as_ref(), found),
-            StepAction::Uses { action, .. } => {
-                let why = format!(
-                    "the action '{}' cannot run: actions are not supported by this version",
-                    action.text
-                );
-                add(found, action.at, format!("{key}.uses"), why);
-            }
+            StepAction::Uses { action, .. } => match step.checkout() {
+                Some(checkout) => {
+                    for refusal in checkout.refusals() {
+                        add(found, refusal.at, format!("{key}.with.{}", refusal.input), refusal.why);
+                    }
+                }
+                None => {
+                    let why = format!(
+                        "the action '{}' cannot run: actions other than actions/checkout are not supported by this version",
+                        action.text
+                    );
+                    add(found, action.at, format!("{key}.uses"), why);
+                }
+            },
             StepAction::Control { key: control, .. } => {
                 let why = "background steps are not supported by this version";
                 add(found, control.at, format!("{key}.{}", control.text), why);

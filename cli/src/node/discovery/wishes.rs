@@ -1,0 +1,202 @@
+//! What this host's discovery is to do: as a command says it, and as the settings keep it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use wfengine_discovery::{Policies, Policy, Priorities, Scope};
+
+use crate::args::{GithubArgs, LookArgs};
+use crate::error::Failure;
+
+/// Which GitHub, and how to get there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct GithubWishes {
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) api: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) insecure: bool,
+}
+
+/// What to look at, and what to do with what is found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wishes {
+    /// Look at something at all.
+    pub(crate) on: bool,
+    pub(crate) owners: BTreeSet<String>,
+    pub(crate) repositories: BTreeSet<String>,
+    pub(crate) paths: BTreeSet<PathBuf>,
+    pub(crate) interval_s: u64,
+    pub(crate) since_days: Option<u32>,
+    pub(crate) policies: Policies,
+    pub(crate) priorities: Priorities,
+    pub(crate) no_share: bool,
+    pub(crate) github: GithubWishes,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            on: false,
+            owners: BTreeSet::new(),
+            repositories: BTreeSet::new(),
+            paths: BTreeSet::new(),
+            interval_s: 300,
+            since_days: None,
+            policies: Policies::default(),
+            priorities: Priorities::default(),
+            no_share: false,
+            github: GithubWishes::default(),
+        }
+    }
+}
+
+/// Shortest and longest time between two looks, in seconds.
+pub(crate) const INTERVAL_S: std::ops::RangeInclusive<u64> = 1..=86_400;
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path).map_err(|error| Failure::io("find", &path, &error))
+}
+
+impl GithubWishes {
+    pub(crate) fn of(args: GithubArgs) -> Result<Self, Failure> {
+        let GithubArgs { token_file, api, ca_file, insecure } = args;
+        let (token_file, ca_file) =
+            (token_file.map(absolute).transpose()?, ca_file.map(absolute).transpose()?);
+        Ok(Self { token_file, api, ca_file, insecure })
+    }
+}
+
+impl Wishes {
+    /// What a command says.
+    pub(crate) fn of(look: LookArgs, interval_s: u64) -> Result<Self, Failure> {
+        if !INTERVAL_S.contains(&interval_s) {
+            return Err(Failure::bad_input(format!("--interval {interval_s}: expected 1 to 86400 seconds")));
+        }
+        let paths = look.scope.path.into_iter().map(absolute).collect::<Result<BTreeSet<_>, _>>()?;
+        for path in &paths {
+            if !path.is_dir() {
+                return Err(Failure::bad_input(format!(
+                    "--path {}: there is no such folder",
+                    path.display()
+                )));
+            }
+        }
+        let wishes = Self {
+            on: true,
+            owners: look.scope.owner.into_iter().collect(),
+            repositories: look.scope.repo.into_iter().collect(),
+            paths,
+            interval_s,
+            since_days: look.since_days,
+            policies: policies(&look.policy)?,
+            no_share: look.no_share,
+            github: GithubWishes::of(look.github)?,
+            ..Self::default()
+        };
+        wishes.scopes()?;
+        Ok(wishes)
+    }
+
+    /// Whether no scope is named.
+    pub(crate) fn names_nothing(&self) -> bool {
+        self.owners.is_empty() && self.repositories.is_empty() && self.paths.is_empty()
+    }
+
+    /// What to look at: what is named, else all that the credential sees.
+    pub(crate) fn scopes(&self) -> Result<Vec<Scope>, Failure> {
+        let wrong = |error: wfengine_discovery::scope::ScopeError| Failure::bad_input(error.to_string());
+        let mut scopes: Vec<Scope> = self.paths.iter().cloned().map(Scope::Path).collect();
+        for owner in &self.owners {
+            scopes.push(Scope::owner(owner).map_err(wrong)?);
+        }
+        for repository in &self.repositories {
+            scopes.push(Scope::repository(repository).map_err(wrong)?);
+        }
+        if scopes.is_empty() {
+            scopes.push(Scope::All);
+        }
+        Ok(scopes)
+    }
+}
+
+/// `POLICY` for all, or `NAME=POLICY` for an owner or a repository.
+fn policies(texts: &[String]) -> Result<Policies, Failure> {
+    let mut policies = Policies::default();
+    for text in texts {
+        let parse = |word: &str| -> Result<Policy, Failure> {
+            word.parse().map_err(|error| Failure::bad_input(format!("--policy {text}: {error}")))
+        };
+        match text.split_once('=') {
+            Some((name, word)) => {
+                policies.by_name.insert(name.to_owned(), parse(word)?);
+            }
+            None => policies.default = parse(text)?,
+        }
+    }
+    Ok(policies)
+}
+
+/// Variables of whoever asks, as far as a way to GitHub depends on them.
+pub(crate) type Environment = BTreeMap<String, String>;
+
+const VARIABLES: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "GH_CONFIG_DIR",
+    "WFENGINE_GITHUB_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "GH_ENTERPRISE_TOKEN",
+    "GITHUB_ENTERPRISE_TOKEN",
+    "WFENGINE_GITHUB_APP_ID",
+    "WFENGINE_GITHUB_APP_KEY",
+    "WFENGINE_GITHUB_APP_KEY_FILE",
+    "WFENGINE_GITHUB_APP_INSTALLATION",
+    "WFENGINE_CA_FILE",
+    "GITHUB_API_URL",
+    "GITHUB_SERVER_URL",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// These variables of this process.
+pub(crate) fn environment() -> Environment {
+    let read = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    VARIABLES.into_iter().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_for_all_or_for_a_name() {
+        let texts = ["on-trigger", "octo=manual", "octo/ci=auto"].map(str::to_owned);
+        let read = policies(&texts).unwrap();
+        assert_eq!(
+            (read.of("x/y"), read.of("octo/a"), read.of("octo/ci")),
+            (Policy::OnTrigger, Policy::Manual, Policy::Auto)
+        );
+        assert!(policies(&["octo=never".to_owned()]).unwrap_err().message.contains("--policy octo=never"));
+    }
+
+    #[test]
+    fn what_is_not_named_is_everything() {
+        let mut wishes = Wishes::default();
+        assert_eq!(wishes.scopes().unwrap(), [Scope::All]);
+        wishes.repositories.insert("a/b".to_owned());
+        assert_eq!(wishes.scopes().unwrap(), [Scope::Repository("a/b".to_owned())]);
+        wishes.owners.insert("../x".to_owned());
+        assert!(wishes.scopes().is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! One round of discovery, and the machine that makes rounds: looks at repositories, writes what is new, and starts what is due.
+
+mod dispatch;
+mod submit;
+mod visit;
+
+pub use dispatch::{Dispatch, DispatchError};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wfengine_core::views::repositories::{Repository as KnownRepository, RepositoryKey};
+use wfengine_storage_format::PeerId;
+
+use crate::host::Host;
+use crate::memory::Memory;
+use crate::policy::{Policies, Priorities};
+use crate::report::{Report, WorkflowLine};
+use crate::source::{Listed, Source};
+
+/// What is wished of a round.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Repositories without a push for so many days are not looked at again. The first look is at all of them.
+    pub since_days: Option<u32>,
+    /// Look and report, write nothing.
+    pub dry_run: bool,
+    /// Leave a repository to the member whose turn it is, if that member looks at it and lives.
+    pub by_turns: bool,
+    /// When found workflows are submitted.
+    pub policies: Policies,
+    /// How urgently.
+    pub priorities: Priorities,
+    /// Keep the files of a commit that is to run as a blob, so that members without access to the repository can run it.
+    pub shares_sources: bool,
+    /// Bytes of such a blob at most.
+    pub sources_bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            since_days: None,
+            dry_run: false,
+            by_turns: false,
+            policies: Policies::default(),
+            priorities: Priorities::default(),
+            shares_sources: true,
+            sources_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// Looks for workflows on behalf of one node.
+#[derive(Debug)]
+pub struct Discovery<H> {
+    host: Arc<H>,
+    sources: Vec<Source>,
+    options: Options,
+    memory: Memory,
+}
+
+/// The wall clock before and after, for a report.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl<H: Host> Discovery<H> {
+    /// Discovery over these sources.
+    pub fn new(host: Arc<H>, sources: Vec<Source>, options: Options) -> Self {
+        Self { host, sources, options, memory: Memory::default() }
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// One round over everything.
+    pub async fn round(&mut self) -> Report {
+        let began = self.host.wall_ms();
+        let mut report = Report { dry_run: self.options.dry_run, ..Report::default() };
+        let mut sources = std::mem::take(&mut self.sources);
+        for source in &mut sources {
+            let before = source.requests();
+            for listed in source.list(&mut report).await {
+                self.consider(source, &listed, &mut report).await;
+            }
+            let after = source.requests();
+            report.requests.total += after.total - before.total;
+            report.requests.not_modified += after.not_modified - before.not_modified;
+            report.requests.graphql_points += after.graphql_points - before.graphql_points;
+        }
+        self.sources = sources;
+        self.host.cache().flush();
+        report.took_ms = milliseconds(Duration::from_millis(self.host.wall_ms().saturating_sub(began)));
+        report
+    }
+
+    /// What the views know of a repository.
+    fn known(&self, key: &RepositoryKey) -> Option<KnownRepository> {
+        self.host.watcher().views().repositories().get(key).cloned()
+    }
+
+    /// Looks at a repository, unless there is a reason not to.
+    async fn consider(&mut self, source: &mut Source, listed: &Listed, report: &mut Report) {
+        let key = RepositoryKey::of(&listed.repository);
+        let known = self.known(&key);
+        let name = &listed.repository.name;
+        if let Some(why) = self.reason_to_leave(listed, known.as_ref()) {
+            report.skip(name, &why);
+            // what was found there before is still there
+            for (path, found) in known.iter().flat_map(|known| &known.workflows) {
+                let status = "known".to_owned();
+                report.workflows.push(line(name, path, &found.name, &found.tags, &found.remarks, status));
+            }
+            return;
+        }
+        report.repositories.push(name.clone());
+        self.visit(source, listed, known.as_ref(), report).await;
+    }
+
+    fn reason_to_leave(&self, listed: &Listed, known: Option<&KnownRepository>) -> Option<String> {
+        let seen = known.is_some_and(|known| known.seen.is_some());
+        if let (Some(days), Some(pushed_s), true) = (self.options.since_days, listed.pushed_s, seen) {
+            let now_s = self.host.wall_ms() / 1_000;
+            if pushed_s.saturating_add(u64::from(days) * 86_400) < now_s {
+                return Some(format!("not pushed to for {days} days"));
+            }
+        }
+        if self.options.by_turns && self.host.place_for(&listed.duty(), &self.lookers(known)) > 0 {
+            return Some("another member looks at it".to_owned());
+        }
+        None
+    }
+
+    /// The members that look for workflows and saw this repository when they looked last.
+    fn lookers(&self, known: Option<&KnownRepository>) -> Vec<PeerId> {
+        let views = self.host.watcher().views();
+        let saw =
+            |peer: &&PeerId| known.and_then(|known| known.looks.get(*peer)).is_some_and(|look| look.saw());
+        views.repositories().watchers().map(|(peer, _)| peer).filter(saw).copied().collect()
+    }
+}
+
+/// A tagged workflow as the report shows it.
+pub(crate) fn line(
+    repository: &str,
+    path: &str,
+    name: &str,
+    tags: &[String],
+    remarks: &[String],
+    status: String,
+) -> WorkflowLine {
+    let (owner, repo) = repository.rsplit_once('/').unwrap_or(("", repository));
+    WorkflowLine {
+        owner: owner.to_owned(),
+        repo: repo.to_owned(),
+        workflow_id: path.to_owned(),
+        workflow_name: name.to_owned(),
+        workflow_path: path.to_owned(),
+        tags: tags.to_vec(),
+        runs: Vec::new(),
+        status,
+        remarks: remarks.to_vec(),
+    }
+}
+
+/// Where refs stood, by full name.
+pub(crate) type Stood = BTreeMap<String, String>;

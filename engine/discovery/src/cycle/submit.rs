@@ -1,0 +1,120 @@
+//! From what is due to a run: sources are packed, the submission is frozen, and both are written in one go.
+
+use std::collections::BTreeMap;
+
+use wfengine_core::command::Command;
+use wfengine_core::views::run::Run;
+use wfengine_git::PackError;
+use wfengine_storage_format::{BlobId, RepositoryRef, RunSpec};
+use wfengine_workflow::plan_keys;
+
+use super::Discovery;
+use crate::due::{Due, NotSubmitted};
+use crate::host::Host;
+use crate::report::Report;
+use crate::source::Access;
+
+impl<H: Host> Discovery<H> {
+    /// Submits what is due, and notes what came of it.
+    pub(super) async fn start(&mut self, access: &Access, due: Due, report: &mut Report) {
+        let (name, path) = (due.repository.name.clone(), due.path.clone());
+        let outcome = self.submit(access, &due, report).await;
+        let (owner, repo) = name.rsplit_once('/').unwrap_or(("", &name));
+        let same = |line: &&mut crate::report::WorkflowLine| {
+            line.owner == owner && line.repo == repo && line.workflow_path == path
+        };
+        let known = report.workflows.iter_mut().find(same);
+        let is_submitted = outcome.is_ok();
+        if let Some(line) = known {
+            match &outcome {
+                Ok(Some(run)) => {
+                    line.runs.push(run.clone());
+                    line.status = "submitted".to_owned();
+                }
+                Ok(None) => {}
+                Err(why) => line.status.clone_from(why),
+            }
+        } else if let Err(why) = &outcome {
+            report.problem(&name, &path, why);
+        }
+        if is_submitted && outcome.is_ok_and(|run| run.is_some()) {
+            report.submitted += 1;
+        }
+    }
+
+    /// The run's id; `None` when somebody submitted it before.
+    pub(crate) async fn submit(
+        &mut self,
+        access: &Access,
+        due: &Due,
+        report: &mut Report,
+    ) -> Result<Option<String>, String> {
+        let facts = access.repository.facts(&due.sha).await.unwrap_or_default();
+        let number = self.run_number(&due.repository, &due.path);
+        if self.options.dry_run {
+            let nowhere = BlobId::from_bytes([0; 32]);
+            return match due.submission(nowhere, number, &facts, &self.options.priorities) {
+                Ok(_) => Err("would be submitted".to_owned()),
+                Err(why) => Err(why.to_string()),
+            };
+        }
+        let blob = self.host.blobs().put(&due.source).map_err(|error| error.to_string())?;
+        let submission =
+            due.submission(blob, number, &facts, &self.options.priorities).map_err(|why| why.to_string())?;
+        let planned = plan_keys(&due.tagged.workflow, &submission, &BTreeMap::new());
+        let plan = planned.map_err(|errors| {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            NotSubmitted::Plan(first).to_string()
+        })?;
+        let sources = self.share(access, due, report).await;
+        let mut blobs = vec![blob];
+        blobs.extend(sources.map(|(blob, _)| blob));
+        let run = submission.run();
+        let trigger = Box::new(due.fired(&submission, sources));
+        let command = Command::Fire { trigger, submission: Box::new(submission), plan, blobs };
+        let receipt = self.host.ask(command).await.map_err(|error| error.to_string())?;
+        Ok((!receipt.already_so).then(|| run.to_string()))
+    }
+
+    /// The commit's files as a blob, for members that do not reach the repository.
+    async fn share(&self, access: &Access, due: &Due, report: &mut Report) -> Option<(BlobId, u64)> {
+        if !self.options.shares_sources {
+            return None;
+        }
+        let work = self.host.work_dir();
+        let file = work.join(format!("{}.pack", due.sha));
+        let packed = async {
+            std::fs::create_dir_all(work)
+                .map_err(|source| PackError::Io { path: work.to_owned(), source })?;
+            access.repository.pack(&due.sha, &file, self.options.sources_bytes_max).await
+        }
+        .await;
+        let kept = match packed {
+            Ok(_) => self.host.blobs().put_file(&file).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let _ = std::fs::remove_file(&file);
+        kept.inspect_err(|why| {
+            report.problem(
+                &due.repository.name,
+                &due.path,
+                format!("its files are not shared with members: {why}"),
+            );
+        })
+        .ok()
+    }
+
+    /// Number of the next run of a workflow among those in memory, from 1.
+    fn run_number(&self, repository: &RepositoryRef, path: &str) -> u64 {
+        let views = self.host.watcher().views();
+        let same = |run: &&Run| {
+            run.submitted.as_ref().is_some_and(|submitted| match &submitted.spec {
+                RunSpec::Workflow(spec) => {
+                    spec.path == path && submitted.frozen.repository == repository.name
+                }
+                RunSpec::Task { .. } => false,
+            })
+        };
+        1 + views.runs().all_live().filter(same).count() as u64
+    }
+}

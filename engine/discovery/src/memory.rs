@@ -1,0 +1,126 @@
+//! What discovery remembers on this host: saves work, decides nothing.
+//!
+//! Verdicts on files by git's id of their content, and where the refs of a repository stood at the last look. Losing it costs
+//! requests; a stale one costs nothing, for the trigger keys make every trigger one run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wfengine_core::views::repositories::RepositoryKey;
+use wfengine_git::Refs;
+use wfengine_storage_format::{BlobId, sha256};
+use wfengine_store::{Blobs, KeyedCache};
+
+use crate::verdict::{Tagged, Verdict};
+
+/// Another version may judge otherwise.
+const VERSION: &str = concat!("verdict/", env!("CARGO_PKG_VERSION"), "/1");
+/// Parsed workflows at hand.
+const PARSED_MAX: usize = 512;
+
+/// A verdict without the parsed workflow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Kept {
+    Untagged,
+    ForGithub(String),
+    Tagged(BlobId),
+    Broken(String),
+}
+
+/// A verdict, with the content of what peers run.
+#[derive(Clone, Debug)]
+pub enum Judged {
+    /// Its tags do not name peers.
+    Untagged,
+    /// Its tags name peers, but GitHub wins.
+    ForGithub(String),
+    /// Peers run it.
+    Tagged(BlobId, Arc<Tagged>),
+    /// It cannot be read as a workflow.
+    Broken(String),
+}
+
+/// The memory of one node.
+#[derive(Debug, Default)]
+pub struct Memory {
+    parsed: HashMap<(BlobId, String), Arc<Tagged>>,
+}
+
+fn verdict_key(object: &str, path: &str) -> [u8; 32] {
+    sha256(format!("{VERSION}\n{object}\n{path}").as_bytes())
+}
+
+impl Memory {
+    /// What was judged of a file before, if its content is at hand where it is needed.
+    pub fn judged(&mut self, cache: &KeyedCache, blobs: &Blobs, object: &str, path: &str) -> Option<Judged> {
+        let kept: Kept = serde_json::from_slice(&cache.get("verdicts", &verdict_key(object, path))?).ok()?;
+        Some(match kept {
+            Kept::Untagged => Judged::Untagged,
+            Kept::ForGithub(tags) => Judged::ForGithub(tags),
+            Kept::Broken(why) => Judged::Broken(why),
+            Kept::Tagged(blob) => Judged::Tagged(blob, self.tagged(blobs, &blob, path)?),
+        })
+    }
+
+    /// Judges a file, keeps the verdict, and the content of what peers run.
+    ///
+    /// # Errors
+    /// What could not be kept, as text.
+    pub fn judge(
+        &mut self,
+        cache: &KeyedCache,
+        blobs: &Blobs,
+        object: &str,
+        path: &str,
+        source: &[u8],
+    ) -> Result<Judged, String> {
+        let (kept, judged) = match Verdict::of(source, path) {
+            Verdict::Untagged => (Kept::Untagged, Judged::Untagged),
+            Verdict::ForGithub(tags) => (Kept::ForGithub(tags.clone()), Judged::ForGithub(tags)),
+            Verdict::Broken(why) => (Kept::Broken(why.clone()), Judged::Broken(why)),
+            Verdict::Tagged(tagged) => {
+                let blob = blobs.put(source).map_err(|error| error.to_string())?;
+                let tagged: Arc<Tagged> = Arc::from(tagged);
+                self.remember(blob, path, &tagged);
+                (Kept::Tagged(blob), Judged::Tagged(blob, tagged))
+            }
+        };
+        cache.put("verdicts", &verdict_key(object, path), &serde_json::to_vec(&kept).unwrap_or_default());
+        Ok(judged)
+    }
+
+    fn remember(&mut self, blob: BlobId, path: &str, tagged: &Arc<Tagged>) {
+        if self.parsed.len() >= PARSED_MAX {
+            self.parsed.clear();
+        }
+        self.parsed.insert((blob, path.to_owned()), Arc::clone(tagged));
+    }
+
+    /// The tagged workflow in a blob, if it is here and is one.
+    pub fn tagged(&mut self, blobs: &Blobs, blob: &BlobId, path: &str) -> Option<Arc<Tagged>> {
+        if let Some(known) = self.parsed.get(&(*blob, path.to_owned())) {
+            return Some(Arc::clone(known));
+        }
+        let source = blobs.read(blob).ok()?;
+        let Verdict::Tagged(tagged) = Verdict::of(&source, path) else { return None };
+        let tagged: Arc<Tagged> = Arc::from(tagged);
+        self.remember(*blob, path, &tagged);
+        Some(tagged)
+    }
+
+    /// Where the refs of a repository stood when it was looked at last.
+    pub fn refs(&self, cache: &KeyedCache, key: &RepositoryKey) -> Option<BTreeMap<String, String>> {
+        let text = cache.get("refs", refs_key(key).as_bytes())?;
+        Refs::from_lines(std::str::from_utf8(&text).ok()?).ok().map(|refs| refs.commits)
+    }
+
+    /// Remembers where they stand.
+    pub fn remember_refs(&self, cache: &KeyedCache, key: &RepositoryKey, refs: &Refs) {
+        cache.put("refs", refs_key(key).as_bytes(), refs.to_lines().as_bytes());
+    }
+}
+
+fn refs_key(key: &RepositoryKey) -> String {
+    format!("{}\n{}", key.source, key.id)
+}
