@@ -436,6 +436,8 @@ impl Node {
                     live.requests.push_back(Request::Command { id: None, command: Box::new(command) });
                 }
             }
+            // no GitHub is simulated: a run that may leave waits on
+            Action::HandOver { .. } => {}
             Action::RememberSeen { peers } => self.disk.seen = peers.into_iter().collect(),
         }
     }
