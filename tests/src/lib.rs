@@ -1,3 +1,4 @@
-//! Whole-system tests: the harness they share.
+//! Whole-system tests: the harness they share, and the stand-in for GitHub.
 
 pub mod harness;
+pub mod standin;

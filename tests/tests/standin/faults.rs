@@ -112,6 +112,19 @@ async fn items_move_between_pages() {
     let empty = client.read("/user/repos?per_page=2").await;
     assert!(empty.link("next").is_some(), "its links stay");
     assert!(names(empty).is_empty());
+
+    let query = "query($after: String) { viewer { repositories(first: 2, after: $after, orderBy: { field: NAME, direction: ASC }) \
+                 { nodes { name } pageInfo { endCursor } } } }";
+    let list = async |after: serde_json::Value| {
+        let reply = client.graphql(query, json!({ "after": after })).await.json();
+        reply["data"]["viewer"]["repositories"].clone()
+    };
+    let end = list(json!(null)).await["pageInfo"]["endCursor"].clone();
+    assert_eq!(list(end.clone()).await["nodes"], json!([{ "name": "two" }, { "name": "zero" }]));
+    standin.fault(FaultRule::new("/graphql", Fault::RepeatedItem));
+    assert_eq!(list(end.clone()).await["nodes"], json!([{ "name": "three" }, { "name": "two" }]));
+    standin.fault(FaultRule::new("/graphql", Fault::EmptyPage));
+    assert_eq!(list(end).await["nodes"], json!([]));
     assert_eq!(standin.faults_left(), 0);
     assert_contract_kept(&standin);
 }

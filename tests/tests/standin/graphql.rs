@@ -182,6 +182,11 @@ async fn tokens_see_what_they_see_in_rest() {
     );
     let anonymous = Client::new(&standin).graphql("{ viewer { login } }", json!({})).await;
     assert_eq!(anonymous.status, 401);
+    let wrong = Client::new(&standin).with_token("gho_x").graphql("{ viewer { login } }", json!({})).await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["documentation_url"]),
+        (401, &json!("https://docs.github.com/graphql"))
+    );
     assert_contract_kept(&standin);
 }
 

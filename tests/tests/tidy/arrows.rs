@@ -15,6 +15,7 @@ const FORMAT: &str = "storage-format";
 const WORKFLOW: &str = "engine/workflow";
 const CORE: &str = "engine/core";
 const STORE: &str = "engine/store";
+const GIT: &str = "engine/git";
 const GITHUB: &str = "engine/github";
 const DOCKER: &str = "engine/docker";
 const PROTOCOL: &str = "replicator/protocol";
@@ -25,11 +26,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     (WORKFLOW, &[]),
     (CORE, &[]),
     (STORE, &[CORE]),
+    (GIT, &[]),
     (GITHUB, &[]),
     (DOCKER, &[]),
-    ("engine/discovery", &[STORE, CORE, WORKFLOW, GITHUB]),
+    ("engine/discovery", &[STORE, CORE, WORKFLOW, GIT, GITHUB]),
     ("engine/autoscaler", &[STORE, CORE, WORKFLOW, GITHUB, DOCKER]),
-    ("engine/executor", &[STORE, CORE, WORKFLOW, DOCKER]),
+    ("engine/executor", &[STORE, CORE, WORKFLOW, GIT, DOCKER]),
     ("engine/api", &[STORE, CORE, WORKFLOW]),
     (PROTOCOL, &[CORE]),
     ("replicator/quic", &[PROTOCOL, STORE, CORE, WORKFLOW]),
