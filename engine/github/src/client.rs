@@ -430,7 +430,7 @@ impl Client {
                 }
                 Step::Failed { error, is_limit: true, .. } => {
                     limits += 1;
-                    if limits > LIMITS_MAX {
+                    if limits > LIMITS_MAX || call.repeat == Repeat::Never {
                         return Err(error);
                     }
                 }
