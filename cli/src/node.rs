@@ -6,7 +6,6 @@
 
 pub(crate) mod discovery;
 mod drive;
-mod effects;
 mod execute;
 mod feed;
 mod leases;
@@ -78,6 +77,8 @@ pub(crate) struct Node {
     settings_changed: watch::Sender<()>,
     cache: Mutex<Option<Arc<wfengine_store::KeyedCache>>>,
     clients: Mutex<discovery::Clients>,
+    /// Runs that the scheduler wants handed to GitHub, and who does that, until discovery took it.
+    hand_overs: (mpsc::UnboundedSender<RunId>, Mutex<Option<mpsc::UnboundedReceiver<RunId>>>),
     lent: Mutex<BTreeMap<RunId, Lent>>,
     running: Mutex<BTreeMap<EventId, execute::Running>>,
     programs: Mutex<programs::Waiting>,
@@ -144,6 +145,10 @@ impl Node {
             settings_changed: watch::channel(()).0,
             cache: Mutex::default(),
             clients: Mutex::default(),
+            hand_overs: {
+                let (asked, to_do) = mpsc::unbounded_channel();
+                (asked, Mutex::new(Some(to_do)))
+            },
             lent: Mutex::default(),
             running: Mutex::default(),
             programs: Mutex::default(),
@@ -362,6 +367,7 @@ fn config(mode: Mode, settings: &Settings, views: &Views, now: Now) -> Result<Co
     // runs wait for each other
     let author_slots = AUTHOR_SLOTS_DEFAULT.max(processors().saturating_mul(2));
     let mut config = Config { slots, author_slots, allow: allow(settings), seen, seed, ..Config::default() };
+    config.timing.fallback = Duration::from_millis(settings.discovery.outside.fallback_after_ms.max(1_000));
     if mode == Mode::Command {
         config.keeps_tasks = true;
         // a short command judges no peer, so it need not doubt itself on a slow host

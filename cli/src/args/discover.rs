@@ -115,6 +115,33 @@ pub(crate) struct WatchArgs {
     /// Seconds between two looks
     #[arg(long, value_name = "S", default_value_t = 300)]
     pub(crate) interval: u64,
+    /// Show jobs at GitHub: as checks (an app's credential) or statuses
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub(crate) report: String,
+    /// A link in such a report; {run} stands for the run
+    #[arg(long, value_name = "URL")]
+    pub(crate) details_url: Option<String>,
+    /// Never hand a run to GitHub that no peer takes
+    #[arg(long)]
+    pub(crate) no_fallback: bool,
+    /// Hand a p2p-eligible run to GitHub after so long without a peer; read when the node starts
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub(crate) fallback_after: String,
+    /// Let a ref at GitHub decide who hands a run over, for members that may not hear each other (unproven against the live service)
+    #[arg(long)]
+    pub(crate) arbiter_ref: bool,
+    /// Where GitHub would run a workflow as well: leave it, cancel its queued run, or disable the workflow there
+    #[arg(long, value_name = "WHAT", default_value = "leave")]
+    pub(crate) doubles: String,
+    /// Priority of runs by tag, such as p2p-only=1.5; lower runs first
+    #[arg(long, value_name = "TAG=P")]
+    pub(crate) priority: Vec<String>,
+    /// Listen here for GitHub's webhooks (push, workflow_run); polling goes on
+    #[arg(long, value_name = "ADDR:PORT", requires = "webhook_secret_file")]
+    pub(crate) webhook: Option<String>,
+    /// The webhook's secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
     /// Look no more
     #[arg(long, conflicts_with_all = ["owner", "repo", "path"])]
     pub(crate) stop: bool,

@@ -134,7 +134,7 @@ async fn monitor(globals: &Globals, args: MonitorArgs) -> Result<Exit, Failure> 
 }
 
 async fn watch(globals: &Globals, args: WatchArgs) -> Result<Exit, Failure> {
-    let wishes = if args.stop { None } else { Some(Box::new(Wishes::of(args.look, args.interval)?)) };
+    let wishes = if args.stop { None } else { Some(Box::new(Wishes::watching(args)?)) };
     let watching: WatchView = super::call(globals, Request::Watch { wishes }).await?;
     if globals.json {
         terminal::json(&watching);
@@ -154,7 +154,7 @@ async fn watch(globals: &Globals, args: WatchArgs) -> Result<Exit, Failure> {
 async fn list(globals: &Globals) -> Result<Exit, Failure> {
     let found: Vec<FoundView> = super::call(globals, Request::Discovered).await?;
     if globals.json {
-        terminal::json(&found);
+        found.iter().for_each(terminal::json);
         return Ok(Exit::Success);
     }
     if found.is_empty() {

@@ -197,7 +197,8 @@ fn perform(node: &Arc<Node>, action: Action) {
             tokio::spawn(super::planning::submit_again(Arc::clone(node), run, attempt));
         }
         Action::HandOver { run } => {
-            tokio::spawn(super::effects::hand_over(Arc::clone(node), run));
+            // while discovery does not run here there is no way to GitHub, and the scheduler asks again
+            let _ = node.hand_overs.0.send(run);
         }
         Action::RememberSeen { peers } => {
             let now = node.clock.wall().0;

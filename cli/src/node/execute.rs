@@ -347,14 +347,22 @@ async fn conclude(
     }
     notes.truncate(64);
     let summary: String = outcome.steps.iter().filter_map(|step| step.summary.clone()).collect();
+    let said: Vec<_> = outcome.annotations.iter().map(|said| &said.annotation).collect();
+    let annotations =
+        if said.is_empty() { Vec::new() } else { serde_json::to_vec(&said).unwrap_or_default() };
     let (blobs, log_path) = (node.blobs.clone(), outcome.log.path.clone());
     let kept = tokio::task::spawn_blocking(move || {
         let log = blobs.put_file(&log_path)?;
         let summary = if summary.is_empty() { None } else { Some(blobs.put(summary.as_bytes())?) };
-        Ok::<_, wfengine_store::BlobError>((log, summary))
+        let mut artifacts = Vec::new();
+        if !annotations.is_empty() {
+            let name = wfengine_discovery::outside::ANNOTATIONS.to_owned();
+            artifacts.push((name, blobs.put(&annotations)?, annotations.len() as u64));
+        }
+        Ok::<_, wfengine_store::BlobError>((log, summary, artifacts))
     })
     .await;
-    let ((log, log_len), summary) = match kept {
+    let ((log, log_len), summary, artifacts) = match kept {
         Ok(Ok(kept)) => kept,
         Ok(Err(error)) => {
             return Execution::Faulted { why: format!("its log was not kept: {error}"), steps_done };
@@ -375,7 +383,7 @@ async fn conclude(
         log: Some(log),
         log_len,
         summary,
-        artifacts: Vec::new(),
+        artifacts,
         duration_ms,
         notes,
     }))

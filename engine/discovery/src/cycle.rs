@@ -6,7 +6,7 @@ mod visit;
 
 pub use dispatch::{Dispatch, DispatchError};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,13 +79,59 @@ impl<H: Host> Discovery<H> {
 
     /// One round over everything.
     pub async fn round(&mut self) -> Report {
+        self.round_over(|_| true).await
+    }
+
+    /// A round over some repositories, by name: something hints that they changed.
+    pub async fn round_of(&mut self, names: &BTreeSet<String>) -> Report {
+        let hinted =
+            |listed: &Listed| names.iter().any(|name| name.eq_ignore_ascii_case(&listed.repository.name));
+        self.round_over(hinted).await
+    }
+
+    /// When the next schedule of a found workflow comes due, in seconds since 1970, and the repositories whose it is.
+    pub fn next_schedule(&mut self) -> Option<(u64, BTreeSet<String>)> {
+        let now_s = self.host.wall_ms() / 1_000;
+        let found: Vec<(String, String, wfengine_storage_format::BlobId)> = {
+            let views = self.host.watcher().views();
+            let all = views.repositories().all();
+            all.flat_map(|known| {
+                known.workflows.iter().map(|(path, found)| (known.name.clone(), path.clone(), found.source))
+            })
+            .collect()
+        };
+        let mut next: Option<(u64, BTreeSet<String>)> = None;
+        for (name, path, blob) in found {
+            if !self.options.policies.of(&name).runs_triggers() {
+                continue;
+            }
+            let Some(tagged) = self.memory.tagged(self.host.blobs(), &blob, &path) else { continue };
+            let Some(due_s) = crate::plan::next_schedule(&tagged.triggers, now_s) else { continue };
+            match &mut next {
+                Some((at, names)) if *at == due_s => {
+                    names.insert(name);
+                }
+                Some((at, _)) if *at < due_s => {}
+                _ => next = Some((due_s, BTreeSet::from([name]))),
+            }
+        }
+        next
+    }
+
+    async fn round_over(&mut self, is_wanted: impl Fn(&Listed) -> bool) -> Report {
         let began = self.host.wall_ms();
         let mut report = Report { dry_run: self.options.dry_run, ..Report::default() };
         let mut sources = std::mem::take(&mut self.sources);
         for source in &mut sources {
             let before = source.requests();
-            for listed in source.list(&mut report).await {
-                self.consider(source, &listed, &mut report).await;
+            let is_new = |listed: &Listed| {
+                let known = self.known(&RepositoryKey::of(&listed.repository));
+                known.is_none_or(|known| known.seen.is_none())
+            };
+            for listed in source.list(&mut report, is_new).await {
+                if is_wanted(&listed) {
+                    self.consider(source, &listed, &mut report).await;
+                }
             }
             let after = source.requests();
             report.requests.total += after.total - before.total;

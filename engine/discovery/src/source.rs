@@ -88,11 +88,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// The repositories, in a stable order. What is left out and what cannot be listed goes into the report.
-    pub async fn list(&mut self, report: &mut Report) -> Vec<Listed> {
+    /// The repositories, in a stable order. What is left out and what cannot be listed goes into the report. `is_new` says which were
+    /// never looked at: these cost the most.
+    pub async fn list(&mut self, report: &mut Report, is_new: impl Fn(&Listed) -> bool) -> Vec<Listed> {
         match self {
             Self::Folder(folder) => folder.list(report).await,
-            Self::Github(github) => github.list(report).await,
+            Self::Github(github) => github.list(report, is_new).await,
         }
     }
 

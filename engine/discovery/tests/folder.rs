@@ -92,7 +92,10 @@ async fn a_changed_file_runs_again_and_a_push_starts_what_listens_for_it_once() 
 
 #[tokio::test]
 async fn pushes_are_filtered_by_branch_tag_and_path() {
-    let Some(scene) = scene("{push: {branches: [main, 'release/**'], tags: ['v*'], paths: ['src/**']}}") else { return };
+    let Some(scene) = scene("{push: {branches: [main, 'release/**'], tags: ['v*'], paths: ['src/**']}}")
+    else {
+        return;
+    };
     let lab = Lab::open(&scene.node);
     let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
     assert_eq!(discovery.round().await.submitted, 0, "what was pushed before the first look is history");

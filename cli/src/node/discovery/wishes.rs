@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wfengine_discovery::{Policies, Policy, Priorities, Scope};
+use wfengine_discovery::{Doubles, OutsideOptions, Policies, Policy, Priorities, Reports, Scope};
+use wfengine_workflow::tags::Tag;
 
-use crate::args::{GithubArgs, LookArgs};
+use crate::args::{GithubArgs, LookArgs, WatchArgs};
 use crate::error::Failure;
+use crate::submission::{duration_ms, priority_milli};
 
 /// Which GitHub, and how to get there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +36,52 @@ pub(crate) struct Wishes {
     pub(crate) priorities: Priorities,
     pub(crate) no_share: bool,
     pub(crate) github: GithubWishes,
+    pub(crate) outside: OutsideWishes,
+    pub(crate) webhook: Option<WebhookWishes>,
+}
+
+/// What may be done at GitHub.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OutsideWishes {
+    pub(crate) reports: Reports,
+    pub(crate) doubles: Doubles,
+    pub(crate) no_fallback: bool,
+    pub(crate) fallback_after_ms: u64,
+    pub(crate) arbiter_ref: bool,
+    pub(crate) details_url: Option<String>,
+}
+
+impl Default for OutsideWishes {
+    fn default() -> Self {
+        Self {
+            reports: Reports::Off,
+            doubles: Doubles::Leave,
+            no_fallback: false,
+            fallback_after_ms: 600_000,
+            arbiter_ref: false,
+            details_url: None,
+        }
+    }
+}
+
+impl OutsideWishes {
+    pub(crate) fn options(&self) -> OutsideOptions {
+        OutsideOptions {
+            falls_back: !self.no_fallback,
+            asks_a_ref: self.arbiter_ref,
+            reports: self.reports,
+            doubles: self.doubles,
+            details_url: self.details_url.clone(),
+        }
+    }
+}
+
+/// Where GitHub's webhooks arrive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct WebhookWishes {
+    pub(crate) listen: String,
+    pub(crate) secret_file: PathBuf,
 }
 
 impl Default for Wishes {
@@ -49,6 +97,8 @@ impl Default for Wishes {
             priorities: Priorities::default(),
             no_share: false,
             github: GithubWishes::default(),
+            outside: OutsideWishes::default(),
+            webhook: None,
         }
     }
 }
@@ -100,6 +150,56 @@ impl Wishes {
         Ok(wishes)
     }
 
+    /// What `watch` says besides.
+    pub(crate) fn watching(args: WatchArgs) -> Result<Self, Failure> {
+        let WatchArgs {
+            look, interval, report, details_url, no_fallback, fallback_after, arbiter_ref, ..
+        } = args;
+        let mut wishes = Self::of(look, interval)?;
+        wishes.outside = OutsideWishes {
+            reports: word(
+                "--report",
+                &report,
+                &[("off", Reports::Off), ("checks", Reports::Checks), ("statuses", Reports::Statuses)],
+            )?,
+            doubles: word(
+                "--doubles",
+                &args.doubles,
+                &[("leave", Doubles::Leave), ("cancel", Doubles::Cancel), ("disable", Doubles::Disable)],
+            )?,
+            no_fallback,
+            fallback_after_ms: duration_ms("--fallback-after", &fallback_after)?,
+            arbiter_ref,
+            details_url,
+        };
+        for text in &args.priority {
+            let parts = text.split_once('=').and_then(|(tag, priority)| Some((Tag::parse(tag)?, priority)));
+            let priority =
+                |text: &str| priority_milli(Some(text), None).map(|milli| milli.unwrap_or_default());
+            match parts {
+                Some((Tag::P2pOnly, text)) => wishes.priorities.p2p_only = priority(text)?,
+                Some((Tag::P2pEligible, text)) => wishes.priorities.p2p_eligible = priority(text)?,
+                _ => {
+                    return Err(Failure::bad_input(format!(
+                        "--priority {text}: expected p2p-only=P or p2p-eligible=P"
+                    )));
+                }
+            }
+        }
+        wishes.webhook = match (args.webhook, args.webhook_secret_file) {
+            (Some(listen), Some(secret_file)) => {
+                if listen.parse::<std::net::SocketAddr>().is_err() {
+                    return Err(Failure::bad_input(format!(
+                        "--webhook {listen}: expected an address and a port, such as 0.0.0.0:8477"
+                    )));
+                }
+                Some(WebhookWishes { listen, secret_file: absolute(secret_file)? })
+            }
+            _ => None,
+        };
+        Ok(wishes)
+    }
+
     /// Whether no scope is named.
     pub(crate) fn names_nothing(&self) -> bool {
         self.owners.is_empty() && self.repositories.is_empty() && self.paths.is_empty()
@@ -137,6 +237,15 @@ fn policies(texts: &[String]) -> Result<Policies, Failure> {
         }
     }
     Ok(policies)
+}
+
+/// One of a few words.
+fn word<T: Copy>(option: &str, text: &str, words: &[(&str, T)]) -> Result<T, Failure> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        Failure::bad_input(format!("{option} {text}: expected {}", known.join(", ")))
+    })
 }
 
 /// Variables of whoever asks, as far as a way to GitHub depends on them.

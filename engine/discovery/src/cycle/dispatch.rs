@@ -79,7 +79,7 @@ impl<H: Host> Discovery<H> {
         let mut sources = std::mem::take(&mut self.sources);
         let mut started = Err(DispatchError::NoRepository(wanted.repository.to_owned()));
         for source in &mut sources {
-            let listed = source.list(&mut report).await;
+            let listed = source.list(&mut report, |_| false).await;
             let same = |listed: &&crate::source::Listed| {
                 listed.repository.name.eq_ignore_ascii_case(wanted.repository)
             };
