@@ -8,10 +8,13 @@ mod house;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use checkout::{Checkout, Github, PATH, workflow};
 use house::{House, Live, text, until};
 use requirements::{Requirement, require};
 use serde_json::Value as Json;
+use wfengine_tests::standin::{RepositoryOptions, TokenKind};
 
 /// The runs of a house, the oldest first.
 fn runs(house: &House) -> Vec<Json> {
@@ -312,5 +315,62 @@ fn monitor_says_what_changed_and_nothing_twice() {
     monitor.wait_for("submitted octo/one/.github/workflows/show.yml (p2p-only)");
     let said = monitor.stop();
     assert_eq!(said.out.matches("Discovery: 0 workflows").count(), 1, "{said:?}");
+    github.is_content();
+}
+
+/// Who has looked at which repository since a request.
+fn lookers(github: &Github, since: usize) -> BTreeMap<String, BTreeSet<String>> {
+    let mut lookers = BTreeMap::<String, BTreeSet<String>>::new();
+    let requests = github.standin.requests_since(since);
+    for request in requests.iter().filter(|request| request.path.contains("/git/trees/")) {
+        let repository = request.path.split('/').nth(3).unwrap().to_owned();
+        lookers.entry(repository).or_default().insert(request.identity.clone());
+    }
+    lookers
+}
+
+#[test]
+fn two_members_share_the_repositories_and_one_takes_over_when_the_other_is_gone() {
+    if require(Requirement::Git, "discovery against the stand-in for GitHub").is_none() {
+        return;
+    }
+    // so many that one member has none of them once in thousands of runs
+    let names: Vec<String> = (0..14).map(|n| format!("octo/r{n}")).collect();
+    let mut github = Github::with_repository(&names[0], &[("data.txt", "x")]);
+    for name in &names[1..] {
+        github.standin.add_repository(name, &RepositoryOptions::default());
+        github.push(name, &[("data.txt", "x")]);
+    }
+    github.standin.add_user("ann");
+    let (a, b) = (House::new(), House::new());
+    let watch = ["discover", "watch", "--owner", "octo", "--interval", "1"];
+    a.ask(&watch).ends(0);
+    let serving = github.serve(&a);
+    let line = text(&a.one(&["peer", "invite"]), "join_line").to_owned();
+    let words: Vec<&str> = line.split_whitespace().skip(1).filter(|word| *word != "--serve").collect();
+    b.ask(&[words.as_slice(), &["--name", "b"]].concat()).ends(0);
+    b.ask(&watch).ends(0);
+    github.token = github.standin.token(&TokenKind::classic("ann"));
+    let joined = github.serve(&b);
+    let rounds = |since: usize, count: usize| {
+        until("a few rounds", || {
+            (github.standin.requests_since(since).len() > count * names.len()).then_some(())
+        });
+        lookers(&github, since)
+    };
+    until("each repository is one member's, and both have some", || {
+        let lookers = rounds(github.standin.requests().len(), 4);
+        let members: BTreeSet<&String> = lookers.values().flatten().collect();
+        let is_shared = lookers.len() == names.len() && lookers.values().all(|who| who.len() == 1);
+        (is_shared && members.len() == 2).then_some(())
+    });
+    drop(joined);
+    let sha = github.push(&names[3], &[(PATH, &workflow("p2p-only", "push"))]);
+    let run = until_runs(&a, 1, "completed").remove(0);
+    assert!(a.ask(&["logs", text(&run, "id")]).ends(0).out.contains(&sha));
+    until("the one that is left looks at all of them", || {
+        (rounds(github.standin.requests().len(), 2).len() == names.len()).then_some(())
+    });
+    serving.stop().ends(0);
     github.is_content();
 }
