@@ -77,6 +77,10 @@ pub(crate) struct Node {
     settings_changed: watch::Sender<()>,
     cache: Mutex<Option<Arc<wfengine_store::KeyedCache>>>,
     clients: Mutex<discovery::Clients>,
+    /// One round at a time: they share mirrors.
+    discovering: tokio::sync::Mutex<()>,
+    /// Why discovery does not get on; empty when it does.
+    discovery_trouble: Mutex<String>,
     /// Runs that the scheduler wants handed to GitHub, and who does that, until discovery took it.
     hand_overs: (mpsc::UnboundedSender<RunId>, Mutex<Option<mpsc::UnboundedReceiver<RunId>>>),
     lent: Mutex<BTreeMap<RunId, Lent>>,
@@ -145,6 +149,8 @@ impl Node {
             settings_changed: watch::channel(()).0,
             cache: Mutex::default(),
             clients: Mutex::default(),
+            discovering: tokio::sync::Mutex::default(),
+            discovery_trouble: Mutex::default(),
             hand_overs: {
                 let (asked, to_do) = mpsc::unbounded_channel();
                 (asked, Mutex::new(Some(to_do)))

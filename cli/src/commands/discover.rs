@@ -71,10 +71,11 @@ fn print(found: &DiscoveryView) {
         }
     }
     terminal::line("");
+    let repositories = report.repositories.len() as u64;
     terminal::line(&format!(
-        "Looked at {} repositories with {} workflow files ({}).",
-        report.repositories.len(),
-        report.files,
+        "Looked at {} with {} ({}).",
+        counted(repositories, "repository", "repositories"),
+        counted(report.files, "workflow file", "workflow files"),
         report.scopes.join(", ")
     ));
     if report.workflows.is_empty() {
@@ -101,6 +102,10 @@ fn print(found: &DiscoveryView) {
         let path = if problem.path.is_empty() { String::new() } else { format!("/{}", problem.path) };
         terminal::hint(&format!("{}{path}: {}", problem.repository, problem.what));
     }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn shortened(names: &[String]) -> String {

@@ -57,6 +57,12 @@ fn print_status(globals: &Globals, status: &StatusView) {
         terminal::line(&format!("Documents: {documents}"));
     }
     terminal::line(&format!("Runs Jobs Of: {}", whose(&status.allows)));
+    if !status.discovers.is_empty() {
+        terminal::line(&format!("Discovers: {}", status.discovers.join(", ")));
+    }
+    if let Some(trouble) = &status.discovery_trouble {
+        terminal::line(&format!("Discovery Trouble: {trouble}"));
+    }
     if let Some(declines) = &status.declines {
         terminal::line(&format!("Claims Nothing: {declines}"));
     }

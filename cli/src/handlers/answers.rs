@@ -326,6 +326,10 @@ pub(crate) struct StatusView {
     /// The automerge documents that follow the log, or null when not serving.
     pub(crate) documents: Option<DocumentsView>,
     pub(crate) allows: AllowView,
+    /// What it looks for workflows in, as scopes.
+    pub(crate) discovers: Vec<String>,
+    /// Why that does not get on, if so.
+    pub(crate) discovery_trouble: Option<String>,
     /// Why it claims nothing, if so.
     pub(crate) declines: Option<String>,
 }

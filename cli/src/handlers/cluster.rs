@@ -68,6 +68,15 @@ pub(super) fn status(node: &Node) -> StatusView {
         events: frontier.events_len,
         documents: node.network().map(|network| documents(&network.documents())),
         allows: allows(node, &settings),
+        discovers: if settings.discovery.on {
+            settings.discovery.scopes().unwrap_or_default()
+        } else {
+            Vec::new()
+        }
+        .iter()
+        .map(ToString::to_string)
+        .collect(),
+        discovery_trouble: node.discovery_trouble(),
         declines: declines.map(|reason| reason.text().to_owned()),
     }
 }

@@ -126,6 +126,7 @@ pub(crate) async fn once(
     dry_run: bool,
 ) -> Result<(Report, Vec<String>), Failure> {
     let (mut discovery, _, notes) = discovery(node, wishes, variables, false, dry_run).await?;
+    let _round = node.discovering.lock().await;
     let mut report = discovery.round().await;
     report.scopes = wishes.scopes()?.iter().map(ToString::to_string).collect();
     Ok((report, notes))

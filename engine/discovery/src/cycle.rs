@@ -47,7 +47,7 @@ impl Default for Options {
             policies: Policies::default(),
             priorities: Priorities::default(),
             shares_sources: true,
-            sources_bytes_max: 256 * 1024 * 1024,
+            sources_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -154,12 +154,15 @@ impl<H: Host> Discovery<H> {
         let key = RepositoryKey::of(&listed.repository);
         let known = self.known(&key);
         let name = &listed.repository.name;
-        if let Some(why) = self.reason_to_leave(listed, known.as_ref()) {
+        if let Some((why, is_mine)) = self.reason_to_leave(listed, known.as_ref()) {
             report.skip(name, &why);
             // what was found there before is still there
             for (path, found) in known.iter().flat_map(|known| &known.workflows) {
                 let status = "known".to_owned();
                 report.workflows.push(line(name, path, &found.name, &found.tags, &found.remarks, status));
+            }
+            if let Some(known) = known.filter(|_| is_mine) {
+                self.tick(source, listed, &known, report).await;
             }
             return;
         }
@@ -167,16 +170,17 @@ impl<H: Host> Discovery<H> {
         self.visit(source, listed, known.as_ref(), report).await;
     }
 
-    fn reason_to_leave(&self, listed: &Listed, known: Option<&KnownRepository>) -> Option<String> {
+    /// Why a repository is not looked at, if so, and whether its schedules are this node's all the same.
+    fn reason_to_leave(&self, listed: &Listed, known: Option<&KnownRepository>) -> Option<(String, bool)> {
+        if self.options.by_turns && self.host.place_for(&listed.duty(), &self.lookers(known)) > 0 {
+            return Some(("another member looks at it".to_owned(), false));
+        }
         let seen = known.is_some_and(|known| known.seen.is_some());
         if let (Some(days), Some(pushed_s), true) = (self.options.since_days, listed.pushed_s, seen) {
             let now_s = self.host.wall_ms() / 1_000;
             if pushed_s.saturating_add(u64::from(days) * 86_400) < now_s {
-                return Some(format!("not pushed to for {days} days"));
+                return Some((format!("no push for {days} days"), true));
             }
-        }
-        if self.options.by_turns && self.host.place_for(&listed.duty(), &self.lookers(known)) > 0 {
-            return Some("another member looks at it".to_owned());
         }
         None
     }

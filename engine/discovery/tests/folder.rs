@@ -247,3 +247,17 @@ async fn the_sources_of_the_commit_are_shared_as_a_pack() {
     assert_eq!(report.submitted, 1);
     assert!(report.problems[0].what.contains("not shared with members"), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_quiet_repository_is_left_out_but_its_schedules_are_not() {
+    let Some(scene) = scene("{schedule: [{cron: '0 6 * * *'}]}") else { return };
+    let lab = Lab::open(&scene.node);
+    let options = Options { since_days: Some(1), ..with(Policy::OnTrigger) };
+    let mut discovery = over(&lab, &scene.owner, options);
+    let report = discovery.round().await;
+    assert_eq!(report.repositories, ["lab/one"], "the first look is at all of them");
+    lab.pass(7 * 3_600);
+    let report = discovery.round().await;
+    assert_eq!(report.skipped["no push for 1 days"], ["lab/one"]);
+    assert_eq!((report.submitted, report.discovered()), (1, 1), "{report:?}");
+}

@@ -87,9 +87,14 @@ async fn watching(
     let say = |line: String| tracing::info!("{line}");
     let begun = Rounds::begin(node, wishes, variables, false).await;
     match begun {
-        Ok(mut rounds) => rounds.go_on(Some(hand_overs), say, said).await,
+        Ok(mut rounds) => {
+            node.note_discovery("");
+            rounds.go_on(Some(hand_overs), say, said).await;
+        }
         Err(failure) => {
-            tracing::warn!("discovery cannot begin: {failure}");
+            if node.note_discovery(&failure.message) {
+                tracing::warn!("discovery cannot begin: {failure}");
+            }
             tokio::time::sleep(TRY_AGAIN.min(Duration::from_secs(wishes.interval_s))).await;
         }
     }
@@ -135,6 +140,21 @@ enum Next {
     Tend,
 }
 
+impl Node {
+    /// Notes why discovery does not get on, or (empty) that it does. Whether that is news.
+    fn note_discovery(&self, trouble: &str) -> bool {
+        let mut noted = held(&self.discovery_trouble);
+        let is_news = *noted != trouble;
+        trouble.clone_into(&mut noted);
+        is_news
+    }
+
+    /// Why discovery does not get on, if so.
+    pub(crate) fn discovery_trouble(&self) -> Option<String> {
+        Some(held(&self.discovery_trouble).clone()).filter(|trouble| !trouble.is_empty())
+    }
+}
+
 impl Rounds {
     async fn begin(
         node: &Arc<Node>,
@@ -177,10 +197,18 @@ impl Rounds {
         let mut complained = String::new();
         loop {
             let next = self.next(round_at, &mut tend_at, &mut hand_overs, &mut news).await;
+            let node = Arc::clone(&self.node);
+            let _round = node.discovering.lock().await;
             let report = match next {
                 Next::Round => {
                     round_at = self.node.clock.monotonic() + self.interval;
-                    self.discovery.round().await
+                    let report = self.discovery.round().await;
+                    let trouble = report.problems.first().filter(|_| report.failed);
+                    let trouble = trouble.map_or("", |problem| problem.what.as_str());
+                    if self.node.note_discovery(trouble) && !trouble.is_empty() {
+                        tracing::warn!("nothing can be looked at: {trouble}");
+                    }
+                    report
                 }
                 Next::Hinted(names) | Next::Scheduled(names) => {
                     let report = self.discovery.round_of(&names).await;

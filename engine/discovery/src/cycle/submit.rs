@@ -76,10 +76,19 @@ impl<H: Host> Discovery<H> {
         Ok((!receipt.already_so).then(|| run.to_string()))
     }
 
-    /// The commit's files as a blob, for members that do not reach the repository.
+    /// The commit's files as a blob, for members that do not reach the repository. One for a commit, however many workflows it starts.
     async fn share(&self, access: &Access, due: &Due, report: &mut Report) -> Option<(BlobId, u64)> {
-        if !self.options.shares_sources {
+        let is_remote = access.remote.is_some();
+        let is_alone = self.host.watcher().views().authority().roster().members().len() < 2;
+        // a host alone fetches what it runs; of a checkout nobody else knows where it is
+        if is_remote && (!self.options.shares_sources || is_alone) {
             return None;
+        }
+        let key = format!("{}#{}@{}", due.repository.source, due.repository.id, due.sha);
+        let kept = self.host.cache().get("packs", key.as_bytes());
+        let kept = kept.and_then(|kept| Some(BlobId::from_bytes(kept.try_into().ok()?)));
+        if let Some((blob, len)) = kept.and_then(|blob| Some((blob, self.host.blobs().len(&blob)?))) {
+            return Some((blob, len));
         }
         let work = self.host.work_dir();
         let file = work.join(format!("{}.pack", due.sha));
@@ -94,14 +103,20 @@ impl<H: Host> Discovery<H> {
             Err(error) => Err(error.to_string()),
         };
         let _ = std::fs::remove_file(&file);
-        kept.inspect_err(|why| {
-            report.problem(
-                &due.repository.name,
-                &due.path,
-                format!("its files are not shared with members: {why}"),
-            );
-        })
-        .ok()
+        match kept {
+            Ok((blob, len)) => {
+                self.host.cache().put("packs", key.as_bytes(), blob.as_bytes());
+                Some((blob, len))
+            }
+            Err(why) => {
+                report.problem(
+                    &due.repository.name,
+                    &due.path,
+                    format!("its files are not shared with members: {why}"),
+                );
+                None
+            }
+        }
     }
 
     /// Number of the next run of a workflow among those in memory, from 1.

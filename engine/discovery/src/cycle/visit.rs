@@ -28,6 +28,21 @@ const REFS_WRITTEN_EVERY_MS: u64 = 6 * 3_600_000;
 pub(super) struct Here {
     pub(super) blob: BlobId,
     pub(super) tagged: Arc<Tagged>,
+    /// What people should know of it there.
+    remarks: Vec<String>,
+}
+
+/// A checkout has no GitHub to fall back to, so what stands in the way of that is no remark.
+fn remarks_at(listed: &Listed, tagged: &Tagged) -> Vec<String> {
+    let concerns = |remark: &&String| listed.folder.is_none() || !remark.starts_with("no fallback");
+    tagged.remarks.iter().filter(concerns).cloned().collect()
+}
+
+/// An instant of a schedule that is to start its workflow.
+struct ScheduleDue {
+    path: String,
+    trigger: Trigger,
+    key: Vec<u8>,
 }
 
 /// What is in a repository now.
@@ -69,7 +84,7 @@ impl<H: Host> Discovery<H> {
                 path,
                 &display_name(tagged, path),
                 &tagged.tags,
-                &tagged.remarks,
+                &here.remarks,
                 "known".to_owned(),
             ));
         }
@@ -132,7 +147,8 @@ impl<H: Host> Discovery<H> {
                     report.for_github.push(format!("{name}/{}: {tags}", file.path))
                 }
                 Ok(Judged::Tagged(blob, tagged)) => {
-                    content.tagged.insert(file.path.clone(), Here { blob, tagged });
+                    let remarks = remarks_at(listed, &tagged);
+                    content.tagged.insert(file.path.clone(), Here { blob, tagged, remarks });
                 }
                 Ok(Judged::Broken(why)) => content.problems.push((file.path.clone(), why)),
                 Err(why) => {
@@ -162,7 +178,7 @@ impl<H: Host> Discovery<H> {
                 source: here.blob,
                 name: cut(&display_name(&here.tagged, path), 200),
                 tags: here.tagged.tags.iter().take(64).map(|tag| cut(tag, 200)).collect(),
-                remarks: here.tagged.remarks.iter().take(8).map(|remark| cut(remark, 1_000)).collect(),
+                remarks: here.remarks.iter().take(8).map(|remark| cut(remark, 1_000)).collect(),
             };
             self.write(Command::Find(found), listed, path, report).await;
         }
@@ -277,7 +293,8 @@ impl<H: Host> Discovery<H> {
             if let Some(stood) = self.stood(&key, known) {
                 self.start_pushes(listed, &access, &refs, &stood, &started, report).await;
             }
-            self.start_schedules(listed, &access, &refs, known, content, report).await;
+            let due = self.schedules_due(listed, known, content);
+            self.start_schedules(listed, &access, &refs, due, content, report).await;
         }
         if !self.options.dry_run {
             self.memory.remember_refs(self.host.cache(), &key, &refs);
@@ -297,6 +314,13 @@ impl<H: Host> Discovery<H> {
 
     fn is_started(&self, key: &[u8]) -> bool {
         self.host.watcher().views().runs().contains(&plan::run_of(key))
+    }
+
+    /// Whether somebody ran this very commit's file as new content: that was its push.
+    fn ran_as_new(&self, listed: &Listed, path: &str, content: &BlobId, sha: &str) -> bool {
+        let run = plan::run_of(&plan::found_key(&listed.repository, path, content));
+        let trigger = self.host.watcher().run(&run).and_then(|run| run.trigger);
+        trigger.is_some_and(|trigger| trigger.sha == sha)
     }
 
     /// Starts content that nobody started before, at the commit that the default branch stands at. Says which paths.
@@ -363,7 +387,8 @@ impl<H: Host> Discovery<H> {
                 None => None,
             };
             for (path, (here, source)) in &there {
-                if started.contains(path) && moved.git_ref == branch {
+                let ran = || self.ran_as_new(listed, path, &here.blob, &moved.after);
+                if moved.git_ref == branch && (started.contains(path) || ran()) {
                     continue;
                 }
                 if plan::push_verdict(&here.tagged.triggers, &moved.git_ref, changed.as_deref()).is_err() {
@@ -397,11 +422,29 @@ impl<H: Host> Discovery<H> {
         listed: &Listed,
         access: &Access,
         refs: &Refs,
-        known: Option<&KnownRepository>,
+        due: Vec<ScheduleDue>,
         content: &Content,
         report: &mut Report,
     ) {
         let Some((git_ref, commit)) = refs.head.clone().zip(refs.head_commit()) else { return };
+        if due.is_empty() {
+            return;
+        }
+        let Some(there) = self.at_commit(listed, access, commit, report).await else { return };
+        for ScheduleDue { path, trigger, key } in due {
+            let Some((here, source)) = there.get(&path) else { continue };
+            let due = self.due(listed, content, &path, here, source, trigger, &git_ref, commit, key);
+            self.start(access, due, report).await;
+        }
+    }
+
+    /// The instants of schedules that came due and that nobody started.
+    fn schedules_due(
+        &self,
+        listed: &Listed,
+        known: Option<&KnownRepository>,
+        content: &Content,
+    ) -> Vec<ScheduleDue> {
         let now_s = self.host.wall_ms() / 1_000;
         let mut due = Vec::new();
         for (path, here) in &content.tagged {
@@ -413,23 +456,47 @@ impl<H: Host> Discovery<H> {
             {
                 let key = plan::schedule_key(&listed.repository, path, schedule, due_s);
                 if !self.is_started(&key) {
-                    let trigger = Trigger::Schedule {
-                        cron: schedule.cron.text().to_owned(),
-                        timezone: schedule.timezone.clone(),
-                        due_s,
-                    };
-                    due.push((path, trigger, key));
+                    let (cron, timezone) = (schedule.cron.text().to_owned(), schedule.timezone.clone());
+                    let trigger = Trigger::Schedule { cron, timezone, due_s };
+                    due.push(ScheduleDue { path: path.clone(), trigger, key });
                 }
             }
         }
+        due
+    }
+
+    /// Starts what schedules make due in a repository that is not looked at: nothing was pushed, but time passes.
+    pub(super) async fn tick(
+        &mut self,
+        source: &mut Source,
+        listed: &Listed,
+        known: &KnownRepository,
+        report: &mut Report,
+    ) {
+        if !self.options.policies.of(&listed.repository.name).runs_triggers() {
+            return;
+        }
+        let host = Arc::clone(&self.host);
+        let branch = known.seen.as_ref().map(|seen| seen.default_branch.clone()).unwrap_or_default();
+        let mut content = Content { default_branch: branch, ..Content::default() };
+        for (path, found) in &known.workflows {
+            if let Some(tagged) = self.memory.tagged(host.blobs(), &found.source, path) {
+                content.tagged.insert(path.clone(), Here { blob: found.source, tagged, remarks: Vec::new() });
+            }
+        }
+        let due = self.schedules_due(listed, Some(known), &content);
         if due.is_empty() {
             return;
         }
-        let Some(there) = self.at_commit(listed, access, commit, report).await else { return };
-        for (path, trigger, key) in due {
-            let Some((here, source)) = there.get(path) else { continue };
-            let due = self.due(listed, content, path, here, source, trigger, &git_ref, commit, key);
-            self.start(access, due, report).await;
+        let refs = match source.access(listed).await {
+            Ok(access) => access.refs().await.map(|refs| (access, refs)),
+            Err(error) => Err(error),
+        };
+        match refs {
+            Ok((access, refs)) => self.start_schedules(listed, &access, &refs, due, &content, report).await,
+            Err(error) => {
+                report.problem(&listed.repository.name, "", format!("its schedules are not started: {error}"))
+            }
         }
     }
 
@@ -500,7 +567,7 @@ impl<H: Host> Discovery<H> {
                 None => self.memory.judge(host.cache(), host.blobs(), &entry.object, &entry.path, &source)?,
             };
             if let Judged::Tagged(blob, tagged) = judged {
-                there.insert(entry.path, (Here { blob, tagged }, source));
+                there.insert(entry.path, (Here { blob, tagged, remarks: Vec::new() }, source));
             }
         }
         Ok(there)

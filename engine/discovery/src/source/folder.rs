@@ -70,7 +70,23 @@ impl FolderSource {
             }
         });
         let fits = |listed: &Listed| listed.repository.id.len() <= 250 && listed.repository.name.len() <= 250;
-        listed.filter(fits).collect()
+        let mut listed: Vec<Listed> = listed.filter(fits).collect();
+        for listed in &mut listed {
+            listed.pushed_s = self.last_commit_s(listed).await;
+        }
+        listed
+    }
+
+    /// When the youngest commit of any branch was made: a checkout knows no pushes.
+    async fn last_commit_s(&self, listed: &Listed) -> Option<u64> {
+        let youngest = [
+            "for-each-ref",
+            "--sort=-committerdate",
+            "--count=1",
+            "--format=%(committerdate:unix)",
+            "refs/heads",
+        ];
+        self.repository(listed).ok()?.ask(&youngest).await.ok()?.parse().ok()
     }
 
     /// Folders with their paths under this one.

@@ -16,6 +16,9 @@ use crate::report::{Report, Requests};
 use crate::scope::Scope;
 use crate::verdict::{FOLDERS, is_workflow_path};
 
+/// Files in the folder of packs of a mirror, about three for each commit.
+const MIRROR_FILES_MAX: usize = 300;
+
 /// What is said of an entry that is no file.
 const NO_FILE: &str = "it is a link, a folder or a submodule, not a file";
 
@@ -56,13 +59,25 @@ impl Connection {
         let remote = Remote::new(git, &url, header.as_deref(), reach)?;
         let mirror =
             self.mirrors.join(file_name(&self.host)).join(format!("{}.git", file_name(&repository.id)));
+        begin_anew_when_full(&mirror);
         Ok(Access { repository: Repository::bare(git, &mirror).await?, remote: Some(remote) })
     }
 }
 
 /// A text as one name in a folder.
 fn file_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') { c } else { '_' }).collect()
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') { c } else { '_' };
+    format!("at-{}", text.chars().map(plain).collect::<String>())
+}
+
+/// Every commit that was brought is a pack of its own; of a mirror with many the old ones are not needed again.
+fn begin_anew_when_full(mirror: &std::path::Path) {
+    let packs = std::fs::read_dir(mirror.join("objects/pack")).map(Iterator::count).unwrap_or(0);
+    if packs > MIRROR_FILES_MAX
+        && let Err(error) = std::fs::remove_dir_all(mirror)
+    {
+        tracing::warn!(%error, mirror = %mirror.display(), "an old mirror was not removed");
+    }
 }
 
 /// Some of the repositories of a GitHub.

@@ -158,6 +158,7 @@ impl Checkout {
             .args(arguments)
             .current_dir(&self.folder)
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_COMMITTER_DATE", "2025-12-20T00:00:00Z")
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
