@@ -28,7 +28,26 @@ use crate::submission::{Wishes, prepare, read_workflow, refuse_unsupported};
 pub(super) fn view(node: &Node, run: &RunId) -> Result<RunView, Failure> {
     let known =
         node.watcher().run(run).ok_or_else(|| Failure::bad_input(format!("no run {run} is known here")))?;
-    Ok(RunView::of(&known, &node.watcher().views()))
+    Ok(shown(node, &known))
+}
+
+/// A run as people see it, with what only this node can say of it: whom it waits for.
+fn shown(node: &Node, run: &Run) -> RunView {
+    let mut shown = RunView::of(run, &node.watcher().views());
+    // a short command hears of nobody
+    if node.mode == Mode::Command {
+        return shown;
+    }
+    let waits = node.look(|scheduler, views, now| scheduler.waits_for_absent(views, run, now.monotonic));
+    if let Some(waits) = waits {
+        let pending = Status::Pending.name();
+        let jobs = shown.jobs.iter_mut().filter(|job| job.status == pending).map(|job| &mut job.reason);
+        for reason in jobs.chain([&mut shown.reason]) {
+            let before = if reason.is_empty() { String::new() } else { format!("{reason}; ") };
+            *reason = before + &waits;
+        }
+    }
+    shown
 }
 
 pub(super) async fn run(
@@ -209,7 +228,7 @@ pub(super) fn list(
             && tag.as_ref().is_none_or(|tag| run.submitted.as_ref().is_some_and(|s| s.tags.contains(tag)))
             && peer.is_none_or(|peer| run.jobs.values().any(|job| is_at(job, &peer)));
         if fits {
-            found.push(RunView::of(&run, &node.watcher().views()));
+            found.push(shown(node, &run));
         }
     }
     Ok(found)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use wfengine_core::ownership::Token;
-use wfengine_core::scheduler::{Execution, StopReason};
+use wfengine_core::scheduler::{Execution, NOT_ALLOWED_ANY_MORE, StopReason};
 use wfengine_core::views::run::Run;
 use wfengine_executor::{
     Control, DropReason, Ending, Gate, JobError, JobEvent, JobIdentity, JobInput, JobOutcome, Limits, Stop,
@@ -160,6 +160,9 @@ async fn execute(
     let unable = |why: String| Execution::Unable { why };
     let Some(run) = node.watcher().run(&id) else { return unable("the run is not known".to_owned()) };
     let Some(submitted) = run.submitted.clone() else { return unable("the submission is void".to_owned()) };
+    if !node.look(|scheduler, _, _| scheduler.executes(&run)) {
+        return unable(NOT_ALLOWED_ANY_MORE.to_owned());
+    }
     let RunSpec::Workflow(spec) = &submitted.spec else { return unable("a task needs a program".to_owned()) };
     let workflow = match load(node, spec).await {
         Ok(workflow) => workflow,
@@ -209,7 +212,7 @@ async fn execute(
         limits: Limits { outputs_bytes_max: JSON_BYTES_MAX - 4096, ..Limits::default() },
         started_ms: node.clock.wall().0,
         notes: Vec::new(),
-        sources: run.trigger.clone().map(|trigger| super::sources::RunSources::of(node, trigger)),
+        sources: super::sources::RunSources::of(node, &run),
     };
     node.news.tell(id, job, What::Started { name: planned.leg.name.clone() });
     let begun = node.clock.monotonic();

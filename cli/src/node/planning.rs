@@ -8,7 +8,7 @@ use wfengine_core::views::job::Job;
 use wfengine_core::views::run::Run;
 use wfengine_storage_format::limits::LIST_LEN_MAX;
 use wfengine_storage_format::{
-    BlobId, EventId, JobsPlanned, Placement, PlannedKey, RunId, RunSpec, RunSubmitted, WorkflowSpec,
+    BlobId, EventId, JobsPlanned, PlannedKey, RunId, RunSpec, RunSubmitted, TriggerFired, WorkflowSpec,
 };
 use wfengine_workflow::{Conclusion, LegResult, NeedsResult, Workflow};
 
@@ -148,9 +148,8 @@ pub(crate) fn results_of(run: &Run) -> (BTreeMap<String, NeedsResult>, Vec<Event
 /// Submits a run again as a further attempt, on the scheduler's behalf.
 pub(super) async fn submit_again(node: Arc<Node>, id: RunId, attempt: u32) {
     let submitted = async {
-        let (submission, plan, blobs) = next_of(&node, id, attempt).await?;
-        let submission = Box::new(submission);
-        node.ask(Command::Retry { of: id, submission, plan, blobs }).await?;
+        let Attempt { submission, trigger, plan, blobs } = next_of(&node, id, attempt).await?;
+        node.ask(Command::Retry { of: id, submission, trigger, plan, blobs }).await?;
         Ok::<(), Failure>(())
     };
     if let Err(failure) = submitted.await {
@@ -160,28 +159,32 @@ pub(super) async fn submit_again(node: Arc<Node>, id: RunId, attempt: u32) {
 
 /// Submits a run again with the same content; says the new run's id.
 pub(crate) async fn rerun(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<RunId, Failure> {
-    let (submission, plan, blobs) = next_of(node, id, attempt).await?;
+    let Attempt { submission, trigger, plan, blobs } = next_of(node, id, attempt).await?;
     let again = submission.run();
-    node.ask(Command::Submit { submission: Box::new(submission), plan, blobs }).await?;
+    let command = match trigger {
+        Some(trigger) => Command::Fire { trigger, submission, plan, blobs },
+        None => Command::Submit { submission, plan, blobs },
+    };
+    node.ask(command).await?;
     Ok(again)
 }
 
-/// A further attempt of a run: its submission, what of it can be planned at once, and the blobs it needs.
-async fn next_of(
-    node: &Arc<Node>,
-    id: RunId,
-    attempt: u32,
-) -> Result<(RunSubmitted, Vec<PlannedKey>, Vec<BlobId>), Failure> {
+/// A further attempt of a run.
+struct Attempt {
+    submission: Box<RunSubmitted>,
+    /// Why it exists, if discovery found the run.
+    trigger: Option<Box<TriggerFired>>,
+    /// What can be planned at once.
+    plan: Vec<PlannedKey>,
+    /// What the submission needs.
+    blobs: Vec<BlobId>,
+}
+
+async fn next_of(node: &Arc<Node>, id: RunId, attempt: u32) -> Result<Attempt, Failure> {
     let run =
         node.watcher().run(&id).ok_or_else(|| Failure::bad_input(format!("no run {id} is known here")))?;
-    let (Some(before), Some(canonical)) = (run.submitted.clone(), run.canonical) else {
+    let Some((submission, trigger)) = run.again(attempt) else {
         return Err(Failure::refused(format!("run {id} was never validly submitted")));
-    };
-    let submission = RunSubmitted {
-        attempt,
-        rerun_of: Some(canonical),
-        placement: Placement::Rule,
-        ..RunSubmitted::clone(&before)
     };
     let (plan, blobs) = match &submission.spec {
         RunSpec::Task { .. } => (Vec::new(), Vec::new()),
@@ -190,5 +193,5 @@ async fn next_of(
             (planned(&workflow, &submission, &BTreeMap::new())?, vec![spec.source])
         }
     };
-    Ok((submission, plan, blobs))
+    Ok(Attempt { submission: Box::new(submission), trigger: trigger.map(Box::new), plan, blobs })
 }

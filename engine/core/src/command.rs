@@ -50,6 +50,8 @@ pub enum Command {
         of: RunId,
         /// The next attempt.
         submission: Box<RunSubmitted>,
+        /// Why it exists, if discovery found the run.
+        trigger: Option<Box<TriggerFired>>,
         /// The jobs that can be planned at once.
         plan: Vec<PlannedKey>,
         /// Blobs it needs.
@@ -221,7 +223,9 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
     let asking = Asking { views, chain };
     match command {
         Command::Submit { submission, plan, blobs } => asking.submit(submission, plan, blobs),
-        Command::Retry { of, submission, plan, blobs } => asking.retry(of, submission, plan, blobs),
+        Command::Retry { of, submission, trigger, plan, blobs } => {
+            asking.retry(of, submission, trigger.as_deref(), plan, blobs)
+        }
         Command::Plan(body) => asking.plan(body),
         Command::Cancel { run, reason } => asking.cancel(run, reason),
         Command::Expire { run, waited_ms } => asking.expire(run, *waited_ms),
@@ -377,6 +381,7 @@ impl Asking<'_> {
         &self,
         of: &RunId,
         submission: &RunSubmitted,
+        trigger: Option<&TriggerFired>,
         plan: &[PlannedKey],
         blobs: &[BlobId],
     ) -> Result<Decision, Refusal> {
@@ -386,7 +391,10 @@ impl Asking<'_> {
         if next.is_some_and(|next| next != Some(submission.run())) {
             return Err(Refusal::Pointless("the run is not to be tried again"));
         }
-        self.submit(submission, plan, blobs)
+        match trigger {
+            Some(trigger) => self.fire(trigger, submission, plan, blobs),
+            None => self.submit(submission, plan, blobs),
+        }
     }
 
     fn plan(&self, body: &JobsPlanned) -> Result<Decision, Refusal> {

@@ -47,7 +47,7 @@ pub use beat::{
     BEAT_BYTES_MAX, Beat, BeatError, CLAIMS_PER_BEAT_MAX, DECLINES_PER_BEAT_MAX, Decline, NamedClaim,
 };
 pub use config::{AUTHOR_SLOTS_DEFAULT, Config, SLOTS_MAX, Timing};
-pub use held::{Execution, StopReason};
+pub use held::{Execution, NOT_ALLOWED_ANY_MORE, StopReason};
 pub use outlook::{Place, order_of};
 pub use peers::Presence;
 pub use programs::{ProgramAsk, ProgramId};

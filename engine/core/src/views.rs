@@ -34,7 +34,7 @@ use runs::{History, Runs, Sharing};
 /// version of its own, in the store.
 ///
 /// 1 knew no repositories, triggers and effects.
-pub const VIEWS_VERSION: u32 = 2;
+pub const VIEWS_VERSION: u32 = 3;
 
 /// What an event changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -637,7 +637,10 @@ fn write(node: &mut Node, body: impl Into<Body>) {
 fn discovered(n: usize) -> RunSubmitted {
     let tag = if n % 3 == 2 { "p2p-only" } else { "p2p-eligible" };
     let flow = workflow(&format!("flow {n}"), &["build", "test"]);
-    RunSubmitted { origin: Origin::Discovery, tags: vec![tag.to_owned()], ..flow }
+    let (sha, ref_name) = ("5".to_owned(), "refs/heads/main".to_owned());
+    let (repository, actor) = (repository(0).name, "ann".to_owned());
+    let frozen = Frozen { repository, ref_name, sha, actor, ..Frozen::default() };
+    RunSubmitted { origin: Origin::Discovery, tags: vec![tag.to_owned()], frozen, ..flow }
 }
 
 fn repository(n: usize) -> RepositoryRef {
@@ -651,7 +654,7 @@ fn step_outside(node: &mut Node, known: &wfengine_core::views::run::Run, a: usiz
     let intent = known.dispatches.get(a % known.dispatches.len().max(1)).map(|dispatch| dispatch.intent);
     let named =
         if a.is_multiple_of(5) { known.submissions.last().map_or(submission, |s| s.id) } else { submission };
-    let (path, git_ref) = ("p".to_owned(), "refs/heads/main".to_owned());
+    let (path, git_ref) = ("ci.yml".to_owned(), "refs/heads/main".to_owned());
     let outcome = match a % 3 {
         0 => EffectOutcome::Done { id: "7".into(), url: "u".into() },
         1 => EffectOutcome::Refused("no".into()),
@@ -673,7 +676,7 @@ fn step_outside(node: &mut Node, known: &wfengine_core::views::run::Run, a: usiz
         }
         (_, _) => {
             let (sha, sources) = ("5".to_owned(), (a % 2 == 1).then(|| BlobId::from_bytes([9; 32])));
-            let (repository, trigger) = (repository(a), Trigger::Found);
+            let (repository, trigger) = (repository(if a % 4 == 1 { 1 } else { a % 2 * 3 }), Trigger::Found);
             write(
                 node,
                 TriggerFired { run, repository, path, trigger, git_ref, sha, sources, sources_len: 1 },
@@ -734,7 +737,15 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
     });
     match what % 20 {
         0 if b.is_multiple_of(2) => write(node, task(&format!("task {}", a % 2))),
-        0 => write(node, flow(a % 3)),
+        0 => {
+            // two finders count runs for themselves; of every fourth the event differs as well
+            let mut found = flow(a % 3);
+            found.frozen.run_number = b as u64;
+            if b % 8 == 3 {
+                found.frozen.actor = "eve".to_owned();
+            }
+            write(node, found);
+        }
         1 | 2 if b.is_multiple_of(3) => node.restart(u8::try_from(number % 200).unwrap() + 1),
         3 => write(node, admitted(peer(NAMES[a % 5]), [Roles::ALL, Roles::MEMBER, Roles::NONE][b % 3])),
         4 if b.is_multiple_of(4) => {

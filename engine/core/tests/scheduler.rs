@@ -876,6 +876,7 @@ fn a_retry_that_was_under_way_when_the_run_was_cancelled_is_not_written() {
     let retry = |of| Command::Retry {
         of,
         submission: Box::new(retried.clone()),
+        trigger: None,
         plan: workflow("again").1,
         blobs: vec![],
     };

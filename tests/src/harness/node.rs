@@ -432,7 +432,7 @@ impl Node {
                 let next = failed.and_then(|run| workflows::resubmission(&run, attempt));
                 if let Some((submission, plan)) = next {
                     let submission = Box::new(submission);
-                    let command = Command::Retry { of: run, submission, plan, blobs: vec![] };
+                    let command = Command::Retry { of: run, submission, trigger: None, plan, blobs: vec![] };
                     live.requests.push_back(Request::Command { id: None, command: Box::new(command) });
                 }
             }

@@ -8,7 +8,7 @@ use wfengine_storage_format::{
 use super::{Asking, Decision, Refusal};
 use crate::views::repositories::{Repository, RepositoryKey};
 use crate::views::run::{Dispatch, Run};
-use crate::views::run_effects::may_leave;
+use crate::views::run_effects::{disagreement, keeps_from_github};
 
 impl Asking<'_> {
     pub(super) fn watch(&self, body: &DiscoveryChanged) -> Result<Decision, Refusal> {
@@ -87,22 +87,33 @@ impl Asking<'_> {
         if trigger.run != submission.run() {
             return Err(Refusal::Pointless("the trigger is of another run than the submission"));
         }
+        if let Some(what) = disagreement(trigger, submission) {
+            return Err(Refusal::TriggerDisagrees { what });
+        }
         // one trigger is one run, whatever each of those who saw it made of it
         if self.views.runs().contains(&trigger.run) {
             self.need_role(Role::Submitter)?;
             return Ok(Decision::AlreadySo);
         }
-        let mut drafts = match self.submit(submission, plan, blobs)? {
-            Decision::Write(drafts) => drafts,
-            Decision::AlreadySo => return Ok(Decision::AlreadySo),
-        };
+        let submitted = self.submit(submission, plan, blobs)?;
+        self.with_trigger(submitted, trigger)
+    }
+
+    /// What becomes of a submission that a trigger caused: both in one frame, so that nobody sees the one without the other.
+    pub(super) fn with_trigger(
+        &self,
+        submitted: Decision,
+        trigger: &TriggerFired,
+    ) -> Result<Decision, Refusal> {
+        let Decision::Write(mut drafts) = submitted else { return Ok(submitted) };
         let why = Body::from(trigger.clone());
         why.encode().map_err(|reason| Refusal::Format(reason.to_string()))?;
         drafts.insert(0, self.draft(why, trigger.sources.into_iter().collect()));
         Ok(Decision::Write(drafts))
     }
 
-    /// Only the author of the canonical submission may hand a run over, once, while no peer has anything of it.
+    /// Only the author of the canonical submission may hand a run over, while no peer has anything of it, and again only after GitHub
+    /// refused it.
     pub(super) fn intend(&self, body: &EffectIntended) -> Result<Decision, Refusal> {
         let run = self.run(&body.run)?;
         let canonical = run.submission().filter(|submission| submission.author == self.peer());
@@ -110,7 +121,14 @@ impl Asking<'_> {
             return Err(Refusal::Pointless("only the author of the run's canonical submission may do that"));
         }
         match &body.effect {
-            Effect::Dispatch { .. } => self.may_dispatch(run)?,
+            Effect::Dispatch { repository, path, git_ref } => {
+                let fired = run.trigger.as_ref();
+                let caused = fired.map(|fired| (&fired.repository, &fired.path, &fired.git_ref));
+                if caused.is_some_and(|caused| caused != (repository, path, git_ref)) {
+                    return Err(Refusal::Pointless("the run is of another workflow or ref"));
+                }
+                self.may_dispatch(run)?;
+            }
             Effect::Check { job } => {
                 let own =
                     |check: &&crate::views::run::Check| check.job == *job && check.author == self.peer();
@@ -126,16 +144,7 @@ impl Asking<'_> {
         if run.status.is_terminal() {
             return Err(Refusal::Ended { what: format!("run {}", run.id.short()), status: run.status });
         }
-        if !may_leave(run) {
-            return Err(Refusal::Pointless("the run never leaves the peers"));
-        }
-        if !run.dispatches.is_empty() {
-            return Err(Refusal::Pointless("the run was handed to GitHub before"));
-        }
-        if run.jobs.values().any(|job| job.holder().is_some() || job.result.is_some()) {
-            return Err(Refusal::Pointless("a peer has a job of the run"));
-        }
-        Ok(())
+        keeps_from_github(run, &self.peer()).map_or(Ok(()), |why| Err(Refusal::Pointless(why)))
     }
 
     fn dispatch(
@@ -158,6 +167,7 @@ impl Asking<'_> {
                 Err(Refusal::Pointless("another peer intended that effect"))
             }
             None => Err(Refusal::Pointless("no such effect was intended")),
+            Some((_, Some(before))) if *before == body.outcome => Ok(Decision::AlreadySo),
             Some((_, None | Some(EffectOutcome::Unknown(_)))) => self.write(body.clone().into(), Vec::new()),
             Some((_, Some(_))) => Ok(Decision::AlreadySo),
         }
@@ -168,6 +178,9 @@ impl Asking<'_> {
         let said = Some((body.id.clone(), body.url.clone(), body.conclusion));
         match self.dispatch(&body.run, &body.intent)? {
             None => Err(Refusal::Pointless("the run was not handed to GitHub")),
+            Some(known) if known.author != self.peer() => {
+                Err(Refusal::Pointless("another peer handed the run to GitHub"))
+            }
             Some(known) if known.seen == said || known.conclusion().is_some() => Ok(Decision::AlreadySo),
             Some(_) => self.write(body.clone().into(), Vec::new()),
         }

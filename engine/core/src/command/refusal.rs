@@ -101,6 +101,12 @@ pub enum Refusal {
     /// The event would break a bound of the format.
     #[error("cannot be written: {0}")]
     Format(String),
+    /// What caused a run is not what its submission says.
+    #[error("the trigger and the submission differ in the {what}")]
+    TriggerDisagrees {
+        /// In what.
+        what: &'static str,
+    },
     /// Nothing would change.
     #[error("{0}")]
     Pointless(&'static str),

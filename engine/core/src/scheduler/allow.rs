@@ -7,12 +7,13 @@ use wfengine_storage_format::PeerId;
 
 use crate::views::run::Run;
 
-/// The operator's policy. A node's own submissions are always allowed.
+/// The operator's policy. A node's own submissions are always allowed. Whoever guesses a trigger key can submit something else under
+/// it: a peer's word counts only for a run that executes what that peer submitted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Allow {
     /// Everybody's submissions.
     pub any: bool,
-    /// The submissions of these peers.
+    /// The submissions of these peers, also where the run was submitted by another who asks for just the same.
     pub peers: BTreeSet<PeerId>,
     /// Submissions for these repositories, as `owner/name`, without regard to case.
     pub repositories: BTreeSet<String>,
@@ -26,14 +27,15 @@ impl Allow {
 
     /// Whether a node of peer `own` may execute the jobs of a run.
     pub fn covers(&self, run: &Run, own: &PeerId) -> bool {
-        let Some(submission) = run.submission() else { return false };
-        if self.any || run.submissions.iter().any(|submission| submission.author == *own) {
+        if run.submission().is_none() {
+            return false;
+        }
+        if self.any || run.is_asked_by(own) || self.peers.iter().any(|peer| run.is_asked_by(peer)) {
             return true;
         }
         let repository = run.submitted.as_ref().map_or("", |submitted| submitted.frozen.repository.as_str());
-        self.peers.contains(&submission.author)
-            || (!repository.is_empty()
-                && self.repositories.iter().any(|allowed| allowed.eq_ignore_ascii_case(repository)))
+        !repository.is_empty()
+            && self.repositories.iter().any(|allowed| allowed.eq_ignore_ascii_case(repository))
     }
 
     /// What others need to know of it.

@@ -119,6 +119,10 @@ impl Scheduler {
             return;
         }
         let Some(submission) = run.submission() else { return };
+        // a further attempt is this node's own submission: it vouches for no more than it would execute
+        if !self.executes(run) {
+            return;
+        }
         let turns = match submission.author == self.chain.author {
             true => Duration::ZERO,
             false => self.turns_for(views, "retry", &run.id, Some(submission.author)),

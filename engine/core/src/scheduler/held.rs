@@ -112,6 +112,10 @@ pub(super) struct Held {
     percent: Option<u8>,
 }
 
+/// Why a claim is given back when the run's canonical submission changed before its execution began.
+pub const NOT_ALLOWED_ANY_MORE: &str =
+    "the run's submission is another's now, whose runs this node does not execute";
+
 /// How long an ending that an upgrade holds up waits before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -185,6 +189,12 @@ impl Scheduler {
         let Some(held) = self.held.get(claim) else { return false };
         matches!(held.stage, HeldStage::Executing { .. })
             && stop_reason(views, &held.run, &held.job, claim).is_none()
+    }
+
+    /// Whether this node executes a run as it stands here: to be asked of the very state that the execution begins from, which another
+    /// submission may have changed since the claim.
+    pub fn executes(&self, run: &Run) -> bool {
+        self.allow.covers(run, &self.chain.author)
     }
 
     /// The claims this node works on, as beats name them.
@@ -302,6 +312,10 @@ impl Scheduler {
     fn begin(&mut self, views: &Views, id: EventId, now: Monotonic) {
         let Some(held) = self.held.get(&id) else { return };
         let (run, job, lease, room) = (held.run, held.job, held.lease, held.room);
+        // while the claim settled another submission may have become the canonical one
+        if !views.runs().live(&run).is_some_and(|run| self.executes(run)) {
+            return self.give_back(id, ReleaseReason::Unable(NOT_ALLOWED_ANY_MORE.to_owned()));
+        }
         let full = self.jobs.get(&job).is_some_and(|entry| {
             self.jobs.gates.is_filled_before(views, entry, |other| self.jobs.run_of(other))
         });

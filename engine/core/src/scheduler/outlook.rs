@@ -279,7 +279,7 @@ impl Outlook<'_> {
     /// Why a living peer would not take a job, as far as its beats tell.
     pub(super) fn decline_of(&self, peer: &PeerId, run: &Run, job: &Job) -> Option<Decline> {
         let beat = self.peers.peer(peer)?.beat.as_ref()?;
-        let own_submission = run.submissions.iter().any(|submission| submission.author == *peer);
+        let own_submission = run.is_asked_by(peer);
         beat.declines_all
             .or_else(|| beat.declines.get(&job.id).copied())
             .or((run.is_task() && beat.programs == 0).then_some(Decline::NoProgram))

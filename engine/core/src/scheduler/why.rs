@@ -84,7 +84,7 @@ impl Scheduler {
             order,
             text: String::new(),
         };
-        why.text = self.paragraph(views, run, job, &why);
+        why.text = self.paragraph(views, run, job, &why, now);
         Some(why)
     }
 
@@ -100,7 +100,7 @@ impl Scheduler {
         }
     }
 
-    fn paragraph(&self, views: &Views, run: &Run, job: &Job, why: &Why) -> String {
+    fn paragraph(&self, views: &Views, run: &Run, job: &Job, why: &Why, now: Now) -> String {
         let mut text = format!("`{}` is {}", job.leg.name, job.status);
         if !job.reason.is_empty() {
             let _ = write!(text, " ({})", job.reason);
@@ -136,6 +136,10 @@ impl Scheduler {
         }
         if why.holder.is_none() {
             text.push_str(&self.outcome(run, job, why));
+        }
+        let outside = self.way_to_github(views, run, now.monotonic);
+        if !outside.is_empty() {
+            let _ = write!(text, " {outside}");
         }
         text
     }

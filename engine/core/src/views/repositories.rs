@@ -117,31 +117,43 @@ struct Entity {
     digest: DigestSum,
 }
 
+fn counts(event: &Admitted, authority: &Authority) -> bool {
+    authority.roster().counts(&event.chain, event.seq)
+        && authority.roster().might(&event.author(), Role::Submitter)
+}
+
 impl Entity {
-    fn insert(&mut self, event: &Arc<Admitted>) -> bool {
+    /// Takes an event in; one that comes last, as nearly all do, costs nothing for those before it.
+    fn insert(&mut self, event: &Arc<Admitted>, authority: &Authority) {
         let at = self.events.partition_point(|known| known.order() < event.order());
         if self.events.get(at).is_some_and(|known| known.id == event.id) {
-            return false;
+            return;
         }
+        let is_last = at == self.events.len();
         self.events.insert(at, Arc::clone(event));
-        true
+        if !is_last {
+            return self.fold(authority);
+        }
+        if counts(event, authority) {
+            fold_event(&mut self.repository, event);
+            self.sum();
+        }
     }
 
     fn fold(&mut self, authority: &Authority) {
-        let mut repository = Repository::unknown(self.repository.key.clone());
-        let counts = |event: &&Arc<Admitted>| {
-            authority.roster().counts(&event.chain, event.seq)
-                && authority.roster().might(&event.author(), Role::Submitter)
-        };
-        for event in self.events.iter().filter(counts) {
-            fold_event(&mut repository, event);
+        self.repository = Repository::unknown(self.repository.key.clone());
+        for event in self.events.iter().filter(|event| counts(event, authority)) {
+            fold_event(&mut self.repository, event);
         }
-        self.digest = if repository.name.is_empty() {
+        self.sum();
+    }
+
+    fn sum(&mut self) {
+        self.digest = if self.repository.name.is_empty() {
             DigestSum::default()
         } else {
-            DigestSum::of_entity("repository", &postcard::to_stdvec(&repository).unwrap_or_default())
+            DigestSum::of_entity("repository", &postcard::to_stdvec(&self.repository).unwrap_or_default())
         };
-        self.repository = repository;
     }
 }
 
@@ -207,9 +219,7 @@ impl Repositories {
             repository: Repository::unknown(key),
             digest: DigestSum::default(),
         });
-        if entity.insert(event) {
-            entity.fold(authority);
-        }
+        entity.insert(event, authority);
     }
 
     fn apply_scopes(&mut self, event: &Arc<Admitted>, authority: &Authority) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::{
-    Conclusion, EffectOutcome, EventId, JobId, Origin, PeerId, RunId, RunSpec, RunSubmitted, TriggerFired,
-    run_id,
+    Conclusion, EffectOutcome, EventId, JobId, Origin, PeerId, Placement, RunId, RunSpec, RunSubmitted,
+    TriggerFired, run_id,
 };
 
 use super::job::{Job, Status};
@@ -27,6 +27,10 @@ pub struct Submission {
     pub refs: Vec<EventId>,
     /// Its height in the clock.
     pub height: u64,
+    /// Whether it asks for what the canonical one asks for, but for what two honest finders of one trigger may see differently. Follows
+    /// from the events, so the digest need not cover it.
+    #[serde(skip)]
+    pub agrees: bool,
 }
 
 /// The plan of one job key.
@@ -48,7 +52,7 @@ pub struct PlannedPart {
     pub jobs: Vec<JobId>,
 }
 
-/// A time the run was handed to GitHub. More than one only where members that could not hear each other did it.
+/// A time the run was handed to GitHub. More than one only after refusals, and where members that could not hear each other did it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dispatch {
     /// The `EffectIntended`.
@@ -64,9 +68,9 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Whether GitHub has the run, as far as anybody knows: not when it refused it.
+    /// Whether GitHub has the run, as far as anybody knows: not when it refused it, unless it was seen there all the same.
     pub fn stands(&self) -> bool {
-        !matches!(self.outcome, Some(EffectOutcome::Refused(_)))
+        self.seen.is_some() || !matches!(self.outcome, Some(EffectOutcome::Refused(_)))
     }
     /// How it ended there.
     pub fn conclusion(&self) -> Option<Conclusion> {
@@ -176,6 +180,25 @@ impl Run {
     /// The canonical submission.
     pub fn submission(&self) -> Option<&Submission> {
         self.submissions.iter().find(|submission| Some(submission.id) == self.canonical)
+    }
+    /// Whether a peer submitted what the run executes: not if it wrote something else under the trigger key of another's run.
+    pub fn is_asked_by(&self, peer: &PeerId) -> bool {
+        self.submissions.iter().any(|submission| submission.agrees && submission.author == *peer)
+    }
+    /// What submits the run again as this attempt: the submission, and why it exists if discovery found it. No fold reads another run,
+    /// so each attempt says anew where its sources are. None for a run without a valid submission.
+    pub fn again(&self, attempt: u32) -> Option<(RunSubmitted, Option<TriggerFired>)> {
+        let before = self.submitted.as_ref()?;
+        let submission = RunSubmitted {
+            attempt,
+            rerun_of: Some(self.canonical?),
+            placement: Placement::Rule,
+            ..RunSubmitted::clone(before)
+        };
+        let run = submission.run();
+        let trigger =
+            self.trigger.as_ref().map(|trigger| TriggerFired { run, ..TriggerFired::clone(trigger) });
+        Some((submission, trigger))
     }
     /// Whether discovery submitted it.
     pub fn is_discovered(&self) -> bool {

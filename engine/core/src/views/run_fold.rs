@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wfengine_storage_format::{
-    AbortReason, Body, Conclusion, EventId, JobClaimed, JobId, JobsPlanned, PeerId, Placement, PlannedKey,
-    PlannedLeg, ReleaseReason, Role, RunId, RunSpec, RunSubmitted, job_id, ownership_key,
+    AbortReason, Body, Conclusion, EventId, Frozen, JobClaimed, JobId, JobsPlanned, PeerId, Placement,
+    PlannedKey, PlannedLeg, ReleaseReason, Role, RunId, RunSpec, RunSubmitted, job_id, ownership_key,
 };
 
 use super::job::{Claim, ClaimState, Job, JobResult, Status};
@@ -38,6 +38,7 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
                     head: event.clock_head(),
                     refs: event.refs.clone(),
                     height: event.height,
+                    agrees: false,
                 });
             }
             Body::RunSubmitted(_) => run.void.push(event.id),
@@ -61,7 +62,42 @@ pub(crate) fn fold_run(id: RunId, events: &[Arc<Admitted>], authority: &Authorit
             run.void.push(event.id);
         }
     }
+    compare_submissions(&mut run, &bodies, events.iter().filter(counting));
     run
+}
+
+/// Says of each submission whether it asks for what the canonical one asks for. Where a run's repository is counts too: of the sources
+/// only the commit itself is proved by its name.
+fn compare_submissions<'a>(
+    run: &mut Run,
+    bodies: &BTreeMap<EventId, &Arc<RunSubmitted>>,
+    events: impl Iterator<Item = &'a Arc<Admitted>>,
+) {
+    let (Some(canonical), Some(asked)) = (run.submission().cloned(), run.submitted.clone()) else { return };
+    if run.submissions.len() == 1 {
+        run.submissions.iter_mut().for_each(|submission| submission.agrees = true);
+        return;
+    }
+    let mut places: BTreeMap<PeerId, (&str, &str)> = BTreeMap::new();
+    for event in events {
+        let Body::TriggerFired(fired) = &event.body else { continue };
+        let author = event.author();
+        let bears_out = |known: &Submission| {
+            known.author == author
+                && bodies
+                    .get(&known.id)
+                    .is_some_and(|asked| run_effects::disagreement(fired, asked).is_none())
+        };
+        if run.submissions.iter().any(bears_out) {
+            places.entry(author).or_insert((&fired.repository.source, &fired.repository.id));
+        }
+    }
+    let place = run.trigger.as_ref().map(|fired| (&*fired.repository.source, &*fired.repository.id));
+    for submission in &mut run.submissions {
+        submission.agrees = submission.id == canonical.id
+            || (places.get(&submission.author).copied() == place
+                && bodies.get(&submission.id).is_some_and(|body| asks_the_same(body, &asked)));
+    }
 }
 
 /// Folds one event of the run other than its submissions. Says whether it made sense.
@@ -100,7 +136,7 @@ fn fold_run_event<'a>(
             run.priority_milli = body.priority_milli;
             true
         }
-        Body::TriggerFired(body) => run_effects::fire(run, author, body),
+        Body::TriggerFired(body) => run_effects::fire(run, author, body, submissions),
         Body::EffectIntended(body) if named(&body.submission) => run_effects::intend(run, event, body),
         Body::EffectDone(body) => run_effects::conclude(run, event, body),
         Body::DispatchFollowed(body) if authority.roster().might(&author, Role::Submitter) => {
@@ -126,6 +162,29 @@ fn asks_differently(a: &RunSubmitted, b: &RunSubmitted) -> bool {
         (x, y) => x == y,
     };
     !same_spec || a.frozen.inputs != b.frozen.inputs || a.metadata_json != b.metadata_json
+}
+
+/// Whether two submissions of one run lead to the same execution. Two that saw one trigger count the runs before it for themselves.
+fn asks_the_same(a: &RunSubmitted, b: &RunSubmitted) -> bool {
+    let Frozen {
+        event_name,
+        event_json,
+        event_blob,
+        inputs,
+        vars,
+        actor,
+        repository,
+        ref_name,
+        sha,
+        run_number: _,
+    } = &a.frozen;
+    let c = &b.frozen;
+    let same_values = (event_name, event_json, event_blob, inputs, vars)
+        == (&c.event_name, &c.event_json, &c.event_blob, &c.inputs, &c.vars)
+        && (actor, repository, ref_name, sha) == (&c.actor, &c.repository, &c.ref_name, &c.sha);
+    same_values
+        && (&a.spec, &a.tags, &a.metadata_json) == (&b.spec, &b.tags, &b.metadata_json)
+        && (a.placement, a.origin) == (b.placement, b.origin)
 }
 
 fn task_part(run: RunId) -> PlannedPart {
@@ -478,7 +537,7 @@ fn settle_status(run: &Run, job: &mut Job) {
             Some(Claim { state: ClaimState::Aborted(why), .. }) => {
                 (Status::Pending, format!("aborted: {why}"))
             }
-            _ => (Status::Pending, String::new()),
+            _ => (Status::Pending, run_effects::refused(run).unwrap_or_default()),
         }
     };
     (job.status, job.reason) = (status, reason);

@@ -73,7 +73,8 @@ fn status_of(run: &Run) -> (Status, String) {
         } else {
             Status::Pending
         };
-        return (status, String::new());
+        let waits = status == Status::Pending;
+        return (status, run_effects::refused(run).filter(|_| waits).unwrap_or_default());
     }
     let failed = run.jobs.values().find(|job| failed_for_good(job));
     if let Some(job) = failed {
