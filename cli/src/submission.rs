@@ -1,13 +1,14 @@
 //! From a workflow file and options to a submission: everything the run may ever read, frozen.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wfengine_storage_format::limits::{PRIORITY_MILLI_DEFAULT, PRIORITY_MILLI_MAX};
 use wfengine_storage_format::{
     BlobId, Frozen, Origin, Placement, PlannedKey, RunSpec, RunSubmitted, WorkflowSpec,
 };
+use wfengine_workflow::checkout::is_commit_id;
 use wfengine_workflow::{NeedsResult, RULES_VERSION, Workflow, plan_keys, resolve_inputs, tags};
 
 use crate::error::{Exit, Failure};
@@ -326,14 +327,11 @@ fn cut(text: &str, len_max: usize) -> String {
 
 /// Reads what git keeps in files about the checkout around a folder, without running git.
 pub(crate) fn git_facts(folder: &Path) -> GitFacts {
-    let Some(git) = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir()) else {
-        return GitFacts::default();
-    };
-    let read = |name: &str| std::fs::read_to_string(git.join(name)).unwrap_or_default();
-    let head = read("HEAD");
-    let git_ref = head.trim().strip_prefix("ref: ").unwrap_or_default().to_owned();
-    let sha = if git_ref.is_empty() { head.trim().to_owned() } else { read(&git_ref).trim().to_owned() };
-    let origin = read("config")
+    let Some(git) = GitFolders::around(folder) else { return GitFacts::default() };
+    let head = read(&git.own.join("HEAD"));
+    let git_ref = followed(&head).unwrap_or_default().to_owned();
+    let sha = if git_ref.is_empty() { commit(&head) } else { git.commit_of(&git_ref) };
+    let origin = read(&git.shared.join("config"))
         .lines()
         .skip_while(|line| line.trim() != "[remote \"origin\"]")
         .skip(1)
@@ -348,7 +346,70 @@ pub(crate) fn git_facts(folder: &Path) -> GitFacts {
         (Some(name), Some(owner)) if !name.is_empty() && !owner.is_empty() => format!("{owner}/{name}"),
         _ => String::new(),
     };
-    GitFacts { repository: cut(&repository, 200), git_ref: cut(&git_ref, 200), sha: cut(&sha, 64) }
+    GitFacts { repository: cut(&repository, 200), git_ref: cut(&git_ref, 200), sha: sha.unwrap_or_default() }
+}
+
+/// Where git keeps what it knows of a checkout.
+struct GitFolders {
+    /// Of this checkout alone: its head.
+    own: PathBuf,
+    /// Of all worktrees of the repository: branches, tags, configuration.
+    shared: PathBuf,
+}
+
+/// Refs that lead to refs, one after the other.
+const REFS_FOLLOWED_MAX: usize = 5;
+
+impl GitFolders {
+    /// Those of the nearest checkout.
+    fn around(folder: &Path) -> Option<Self> {
+        let is_one = |git: &PathBuf| git.is_file() || git.join("HEAD").is_file();
+        let git = folder.ancestors().map(|folder| folder.join(".git")).find(is_one)?;
+        let own = if git.is_file() {
+            // of a worktree or a submodule: it says where
+            git.parent()?.join(read(&git).trim_end().strip_prefix("gitdir: ")?)
+        } else {
+            git
+        };
+        let shared = match read(&own.join("commondir")).trim_end() {
+            "" => own.clone(),
+            path => own.join(path),
+        };
+        Some(Self { own, shared })
+    }
+
+    /// The commit of a full ref: as a file of its own, else one of those that are packed into one file.
+    fn commit_of(&self, git_ref: &str) -> Option<String> {
+        let mut git_ref = git_ref.to_owned();
+        for _ in 0..REFS_FOLLOWED_MAX {
+            let loose = read(&self.shared.join(&git_ref));
+            match followed(&loose) {
+                Some(next) => next.clone_into(&mut git_ref),
+                None if loose.is_empty() => {
+                    let packed = read(&self.shared.join("packed-refs"));
+                    let mut lines = packed.lines().filter_map(|line| line.split_once(' '));
+                    return lines.find(|(_, name)| *name == git_ref).and_then(|(id, _)| commit(id));
+                }
+                None => return commit(&loose),
+            }
+        }
+        None
+    }
+}
+
+/// A small file of git's; empty if there is none.
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The ref that a ref leads to. Where git keeps refs in tables, the head names one that cannot be.
+fn followed(text: &str) -> Option<&str> {
+    let name = text.trim_end().strip_prefix("ref: ")?;
+    (name.starts_with("refs/") && !name.contains("/.")).then_some(name)
+}
+
+fn commit(text: &str) -> Option<String> {
+    Some(text.trim_end()).filter(|text| is_commit_id(text)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -374,5 +435,104 @@ mod tests {
         assert_eq!(duration_ms("--lease", "5").unwrap(), 5_000);
         assert!(duration_ms("--lease", "5w").is_err());
         assert!(duration_ms("--lease", "m").is_err());
+    }
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn write(top: &Path, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            let file = top.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+    }
+
+    fn facts(folder: &Path) -> [String; 3] {
+        let GitFacts { repository, git_ref, sha } = git_facts(folder);
+        [repository, git_ref, sha]
+    }
+
+    #[test]
+    fn a_branch_has_a_file_of_its_own_or_is_packed() {
+        let top = tempfile::tempdir().unwrap();
+        let at = top.path();
+        let packed = format!(
+            "# pack-refs with: peeled fully-peeled sorted \n{B} refs/heads/main-2\n{A} refs/heads/main\n{B} refs/tags/v1\n^{A}\n"
+        );
+        let config = "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = git@github.com:o/r.git\n";
+        write(
+            at,
+            &[
+                (".git/HEAD", "ref: refs/heads/main\n"),
+                (".git/config", config),
+                (".git/packed-refs", &packed),
+                ("deep/er/x", ""),
+            ],
+        );
+        assert_eq!(facts(&at.join("deep/er")), ["o/r", "refs/heads/main", A]);
+        write(at, &[(".git/refs/heads/main", &format!("{B}\n"))]);
+        assert_eq!(facts(at), ["o/r", "refs/heads/main", B], "what is packed is older");
+        write(at, &[(".git/refs/heads/main", "ref: refs/tags/v1\n")]);
+        assert_eq!(facts(at), ["o/r", "refs/heads/main", B]);
+        write(at, &[(".git/refs/heads/main", "ref: refs/heads/main\n")]);
+        assert_eq!(facts(at)[2], "", "a ref that leads to itself leads nowhere");
+        write(at, &[(".git/HEAD", &format!("{A}\n"))]);
+        assert_eq!(facts(at), ["o/r", "", A]);
+    }
+
+    #[test]
+    fn a_branch_without_a_commit_and_what_is_no_checkout_have_none() {
+        let top = tempfile::tempdir().unwrap();
+        let at = top.path();
+        write(at, &[(".git/HEAD", "ref: refs/heads/new\n")]);
+        assert_eq!(facts(at), ["", "refs/heads/new", ""]);
+        // refs in tables
+        write(at, &[(".git/HEAD", "ref: refs/heads/.invalid\n")]);
+        assert_eq!(facts(at), ["", "", ""]);
+        write(at, &[(".git/HEAD", "ref: refs/../../x\n"), ("x", A)]);
+        assert_eq!(facts(at), ["", "", ""]);
+        write(at, &[(".git/HEAD", "no commit\n")]);
+        assert_eq!(facts(at), ["", "", ""]);
+        // an empty `.git` is none, as for git: what is around it counts
+        write(at, &[(".git/HEAD", A)]);
+        std::fs::create_dir_all(at.join("inner/.git")).unwrap();
+        assert_eq!(facts(&at.join("inner")), ["", "", A]);
+        // and one that leads nowhere hides it
+        write(at, &[("other/.git", "gitdir: nowhere\n"), ("odd/.git", "x")]);
+        assert_eq!([facts(&at.join("other")), facts(&at.join("odd"))], [["", "", ""], ["", "", ""]]);
+    }
+
+    #[test]
+    fn a_worktree_has_its_own_head_and_shares_the_rest() {
+        let top = tempfile::tempdir().unwrap();
+        let at = top.path();
+        let config = "[remote \"origin\"]\n\turl = https://github.com/o/r\n";
+        let packed = format!("{A} refs/heads/main\n{B} refs/heads/side\n");
+        let absolute = format!("gitdir: {}\n", at.join("main/.git/worktrees/absolute").display());
+        write(
+            at,
+            &[
+                ("main/.git/HEAD", "ref: refs/heads/main\n"),
+                ("main/.git/config", config),
+                ("main/.git/packed-refs", &packed),
+                ("main/.git/refs/heads/loose", &format!("{A}\n")),
+                ("main/.git/worktrees/relative/HEAD", "ref: refs/heads/side\n"),
+                ("main/.git/worktrees/relative/commondir", "../..\n"),
+                ("main/.git/worktrees/absolute/HEAD", "ref: refs/heads/loose\n"),
+                ("main/.git/worktrees/absolute/commondir", "../..\n"),
+                ("relative/.git", "gitdir: ../main/.git/worktrees/relative\n"),
+                ("relative/deep/x", ""),
+                ("absolute/.git", &absolute),
+                // a submodule shares nothing
+                ("main/.git/modules/sub/HEAD", &format!("{B}\n")),
+                ("main/.git/modules/sub/config", &config.replace("o/r", "o/sub")),
+                ("main/sub/.git", "gitdir: ../.git/modules/sub\n"),
+            ],
+        );
+        assert_eq!(facts(&at.join("main")), ["o/r", "refs/heads/main", A]);
+        assert_eq!(facts(&at.join("relative/deep")), ["o/r", "refs/heads/side", B]);
+        assert_eq!(facts(&at.join("absolute")), ["o/r", "refs/heads/loose", A]);
+        assert_eq!(facts(&at.join("main/sub")), ["o/sub", "", B]);
     }
 }

@@ -1,11 +1,12 @@
 //! Where a run's own repository comes from on this host: the pack that came with the run, else the repository itself.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use wfengine_executor::{Fetched, Fetching, Repository, Sources, SourcesError, Wanted};
+use wfengine_core::views::run::Run;
+use wfengine_executor::{Fetched, Fetching, Sources, SourcesError, Wanted};
+use wfengine_git::{Along, GitError, Reach, Remote, Repository};
 use wfengine_storage_format::TriggerFired;
 use wfengine_workflow::Revision;
 
@@ -16,6 +17,8 @@ use super::discovery::{NodeHost, connect, environment};
 pub(super) struct RunSources {
     node: Arc<Node>,
     trigger: Arc<TriggerFired>,
+    /// This node submitted it.
+    is_own_run: bool,
 }
 
 impl fmt::Debug for RunSources {
@@ -25,14 +28,16 @@ impl fmt::Debug for RunSources {
 }
 
 impl RunSources {
-    pub(super) fn of(node: &Arc<Node>, trigger: Arc<TriggerFired>) -> Arc<dyn Sources> {
-        Arc::new(Self { node: Arc::clone(node), trigger })
+    /// `None` for a run that discovery did not find.
+    pub(super) fn of(node: &Arc<Node>, run: &Run) -> Option<Arc<dyn Sources>> {
+        let trigger = run.trigger.clone()?;
+        let is_own_run = run.submission().is_some_and(|canonical| canonical.author == node.peer_id());
+        Some(Arc::new(Self { node: Arc::clone(node), trigger, is_own_run }))
     }
 
     /// The run's own commit out of the pack that members share.
     async fn unpack(&self, into: &Repository) -> Result<bool, SourcesError> {
         let Some(blob) = self.trigger.sources else { return Ok(false) };
-        let io = |what: String| move |source| SourcesError::Io { what, source };
         if !self.node.blobs.has(&blob) {
             let Some(network) = self.node.network() else { return Ok(false) };
             if let Err(error) = network.fetch_blob(blob).await {
@@ -40,22 +45,23 @@ impl RunSources {
                 return Ok(false);
             }
         }
-        let folder = into.git_folder().join("objects/pack");
-        std::fs::create_dir_all(&folder).map_err(io(format!("make {}", folder.display())))?;
-        let pack = folder.join(format!("pack-{blob}.pack"));
-        std::fs::copy(self.node.blobs.path(&blob), &pack)
-            .map_err(io(format!("copy the sources to {}", pack.display())))?;
-        into.add_shallow(std::slice::from_ref(&self.trigger.sha))
-            .map_err(io("write .git/shallow".to_owned()))?;
-        let pack = pack.display().to_string();
-        // git's own ids say whether the content is the commit's
-        into.run(&["index-pack", "--strict", "--threads=1", &pack]).await?;
+        into.unpack(&self.node.blobs.path(&blob), &self.trigger.sha).await?;
         Ok(true)
     }
 
     /// From the repository itself, as far as this host gets there.
     async fn fetch_remote(&self, wanted: &Wanted, into: &Repository) -> Result<Fetched, SourcesError> {
-        let repository = wanted.repository.clone();
+        let remote = self.remote(wanted, into).await?;
+        let (asked, git_ref) = asked(&remote, wanted).await?;
+        let along = Along { depth: wanted.depth, tags: wanted.tags };
+        let commit =
+            remote.fetch_one(&asked, along, into).await.map_err(|error| failed(error, wanted, &asked))?;
+        Ok(Fetched { commit, git_ref, note: None })
+    }
+
+    /// Where the repository is, and what opens it.
+    async fn remote(&self, wanted: &Wanted, into: &Repository) -> Result<Remote, SourcesError> {
+        let repository = &wanted.repository;
         let unknown = |why: String| SourcesError::Unknown { repository: repository.clone(), why };
         if self.trigger.repository.source == "path" {
             return Err(unknown(
@@ -63,108 +69,92 @@ impl RunSources {
                     .to_owned(),
             ));
         }
+        let source = &self.trigger.repository.source;
+        if !is_host(source) {
+            return Err(unknown(format!("`{source}` is no host")));
+        }
         let variables = environment();
         let wishes = self.node.settings().discovery;
         let host = NodeHost::new(&self.node, &variables).map_err(|failure| unknown(failure.message))?;
         let (url, token) = match connect(&self.node, &wishes, &variables, &host).await {
-            Ok((connection, _)) if connection.host == self.trigger.repository.source => {
-                let token = connection.client.clone_token(&wanted.repository).await;
+            Ok((connection, _)) if connection.host == *source => {
+                let token = match self.may_use_the_token(wanted) {
+                    true => connection.client.clone_token(repository).await,
+                    false => Ok(None),
+                };
                 let token = token.map_err(|error| SourcesError::Unreachable {
                     repository: repository.clone(),
                     why: error.to_string(),
                 })?;
-                (connection.client.clone_url(&wanted.repository), token)
+                (connection.client.clone_url(repository), token)
             }
             // what is public needs no token
-            Ok(_) | Err(_) => {
-                (format!("https://{}/{}.git", self.trigger.repository.source, wanted.repository), None)
-            }
+            Ok(_) | Err(_) => (format!("https://{source}/{repository}.git"), None),
         };
-        let authorised;
-        let into = match token {
-            Some(token) => {
-                let header = BASE64.encode(format!("x-access-token:{}", token.expose()).as_bytes());
-                authorised = into
-                    .with_variable("GIT_CONFIG_COUNT", "1")
-                    .with_variable("GIT_CONFIG_KEY_0", &format!("http.{url}.extraHeader"))
-                    .with_variable("GIT_CONFIG_VALUE_0", &format!("authorization: Basic {header}"));
-                &authorised
-            }
-            None => into,
-        };
-        let (reference, git_ref) = self.named(&wanted.revision, into, &url).await?;
-        let depth = wanted
-            .depth
-            .map_or("--depth=2147483647".to_owned(), |depth: NonZeroU32| format!("--depth={depth}"));
-        let protocol = if url.starts_with("http://") {
-            "protocol.http.allow=always"
-        } else {
-            "protocol.https.allow=always"
-        };
-        let tags = if wanted.tags { "--tags" } else { "--no-tags" };
-        let fetch = [
-            "-c",
-            protocol,
-            "fetch",
-            "--quiet",
-            tags,
-            "--no-recurse-submodules",
-            &depth,
-            "--",
-            &url,
-            &reference,
-        ];
-        into.run(&fetch).await.map_err(|error| SourcesError::Unreachable {
-            repository: repository.clone(),
-            why: error.to_string(),
-        })?;
-        let commit = into.ask(&["rev-parse", "FETCH_HEAD^{commit}"]).await?;
-        Ok(Fetched { commit, git_ref, note: None })
+        let header = token.map(|token| {
+            format!("Basic {}", BASE64.encode(format!("x-access-token:{}", token.expose()).as_bytes()))
+        });
+        let reach = if url.starts_with("http://") { Reach::Http } else { Reach::Https };
+        Ok(Remote::new(into.git(), &url, header.as_deref(), reach)?)
     }
 
-    /// What to ask the other side for, and the full ref that it means.
-    async fn named(
-        &self,
-        revision: &Revision,
-        into: &Repository,
-        url: &str,
-    ) -> Result<(String, String), SourcesError> {
-        let protocol = if url.starts_with("http://") {
-            "protocol.http.allow=always"
-        } else {
-            "protocol.https.allow=always"
+    /// Whether this node's token may open what a job asks for. Whoever wrote the workflow chooses what that is: it opens the run's own
+    /// repository and no other, and for another member's run only if this host watches that repository itself.
+    fn may_use_the_token(&self, wanted: &Wanted) -> bool {
+        let is_of_run = wanted.repository.eq_ignore_ascii_case(&self.trigger.repository.name);
+        let is_watched = || {
+            let views = self.node.watcher().views();
+            let said = views.repositories().watching(&self.node.peer_id());
+            said.is_some_and(|said| {
+                said.scopes.iter().any(|scope| wfengine_discovery::covers(scope, &self.trigger.repository))
+            })
         };
-        let listed = |pattern: String| async move {
-            let answer = into.ask(&["-c", protocol, "ls-remote", "--symref", "--", url, &pattern]).await?;
-            Ok::<_, SourcesError>(answer)
-        };
-        match revision {
-            Revision::Commit { id, git_ref } => Ok((id.clone(), git_ref.clone())),
-            Revision::DefaultBranch => {
-                let answer = listed("HEAD".to_owned()).await?;
-                let branch = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.split('\t').next());
-                let branch = branch.unwrap_or("HEAD").to_owned();
-                Ok((branch.clone(), if branch == "HEAD" { String::new() } else { branch }))
-            }
-            Revision::Ref(name) if name.starts_with("refs/") => Ok((name.clone(), name.clone())),
-            Revision::Ref(name) => {
-                for full in [format!("refs/heads/{name}"), format!("refs/tags/{name}")] {
-                    if !listed(full.clone()).await?.is_empty() {
-                        return Ok((full.clone(), full));
-                    }
-                }
-                Err(SourcesError::Absent {
-                    repository: self.trigger.repository.name.clone(),
-                    reference: name.clone(),
-                })
-            }
-        }
+        is_of_run && (self.is_own_run || is_watched())
     }
 
     /// Whether a revision is the commit that the run is of.
     fn is_own(&self, wanted: &Wanted) -> bool {
         let own = wanted.repository.eq_ignore_ascii_case(&self.trigger.repository.name);
         own && matches!(&wanted.revision, Revision::Commit { id, .. } if *id == self.trigger.sha)
+    }
+}
+
+/// Whether a text is the name of a host, perhaps with a port: a member wrote it, and it becomes part of an address.
+fn is_host(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    !text.is_empty() && text.len() <= 255 && text.bytes().all(fits) && !text.starts_with('-')
+}
+
+/// What to ask the other side for, and the full ref that it means; empty if there is none.
+async fn asked(remote: &Remote, wanted: &Wanted) -> Result<(String, String), SourcesError> {
+    let branch_or_tag = match &wanted.revision {
+        Revision::Commit { id, git_ref } => return Ok((id.clone(), git_ref.clone())),
+        Revision::Ref(name) if name.starts_with("refs/") => name.clone(),
+        Revision::Ref(name) => {
+            let full = remote.full_ref(name).await.map_err(|error| failed(error, wanted, name))?;
+            full.ok_or_else(|| absent(wanted, name))?
+        }
+        Revision::DefaultBranch => {
+            let branch = remote.default_branch().await.map_err(|error| failed(error, wanted, "HEAD"))?;
+            match branch {
+                Some(branch) => branch,
+                None => return Ok(("HEAD".to_owned(), String::new())),
+            }
+        }
+    };
+    Ok((branch_or_tag.clone(), branch_or_tag))
+}
+
+fn absent(wanted: &Wanted, reference: &str) -> SourcesError {
+    SourcesError::Absent { repository: wanted.repository.clone(), reference: reference.to_owned() }
+}
+
+fn failed(error: GitError, wanted: &Wanted, reference: &str) -> SourcesError {
+    let repository = wanted.repository.clone();
+    match error {
+        error if error.is_absent() => absent(wanted, reference),
+        GitError::Failed { .. } => SourcesError::Unreachable { repository, why: error.to_string() },
+        error => SourcesError::Git(error),
     }
 }
 

@@ -11,12 +11,10 @@ mod target;
 
 use std::{fs, io};
 
+use wfengine_git::{Git, GitError, Repository};
 use wfengine_workflow::{CheckoutInputs, Revision, checkout::is_commit_id};
 
-use crate::{
-    git::{Git, GitError, Repository},
-    sources::{Fetched, Sources, SourcesError, Wanted},
-};
+use crate::sources::{Fetched, Sources, SourcesError, Wanted};
 
 pub(crate) use target::Ground;
 use target::{TargetError, clear, holds_repository, is_empty};
@@ -175,7 +173,7 @@ impl Place<'_> {
         say: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Repository, CheckoutFailure> {
         let folder = ground.folder(&self.inputs.folder)?;
-        let repository = Repository::new(git, folder.clone());
+        let repository = Repository::checkout(&git, &folder);
         if !is_empty(&folder)? {
             if self.is_kept(&repository).await {
                 for lock in ["index.lock", "shallow.lock"] {

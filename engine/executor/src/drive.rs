@@ -8,9 +8,10 @@
 mod checkout;
 mod script;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, fs, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use wfengine_git::Git;
 use wfengine_workflow::{Conclusion, Contexts, Object};
 
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     control::{Control, Gate, Stop, StopListener, StopReason},
     environment::{self, JobIdentity},
     folders::{Premises, Workspace},
-    git,
     hash_files::WorkspaceFiles,
     host::Cause,
     job::{DropReason, DroppedOutput, Ending, JobError, JobEvent, JobInput, JobOutcome, StepResult},
@@ -38,9 +38,12 @@ pub async fn run_job(
     stops: watch::Receiver<Control>,
     gate: &mut impl Gate,
 ) -> Result<JobOutcome, JobError> {
-    let git = git::find(input.search_path());
+    let git = Git::find(OsStr::new(input.search_path())).ok();
     if git.is_none() && needs_git(&input) {
-        return Err(JobError::Program { program: git::PROGRAM, search_path: input.search_path().to_owned() });
+        return Err(JobError::Program {
+            program: wfengine_git::PROGRAM,
+            search_path: input.search_path().to_owned(),
+        });
     }
     let log_failed = |source| JobError::Log { path: input.log_path.clone(), source };
     let log =
@@ -116,7 +119,7 @@ struct Running<'a> {
     /// No step starts any more.
     over: bool,
     /// Found before the first step, so that none can put another in its place.
-    git: Option<PathBuf>,
+    git: Option<Git>,
     input: &'a JobInput<'a>,
 }
 

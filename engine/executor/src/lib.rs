@@ -12,8 +12,8 @@
 //!   environment_files    console ──▶ mask ──▶ log, events       lines, workflow commands
 //! ```
 //!
-//! A step that checks out a repository needs no script: `drive` ──▶ `checkout` ──▶ `git`, and the objects come through the
-//! port [`Sources`].
+//! A step that checks out a repository needs no script: `drive` ──▶ `checkout` ──▶ `wfengine-git`, and the objects come
+//! through the port [`Sources`].
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -55,7 +55,6 @@ mod drive;
 pub mod environment;
 pub mod environment_files;
 mod folders;
-pub mod git;
 mod hash_files;
 mod host;
 mod job;
@@ -74,9 +73,9 @@ pub use control::{AlwaysOpen, Control, Gate, Stop, StopReason};
 pub use drive::run_job;
 pub use environment::JobIdentity;
 pub use folders::{Workspace, clear_leftovers};
-pub use git::{GitError, Repository};
 pub use host::TIMEOUT_GRACE;
 pub use job::{
     DropReason, DroppedOutput, Ending, JobError, JobEvent, JobInput, JobOutcome, Limits, StepResult,
 };
 pub use sources::{Fetched, Fetching, Sources, SourcesError, Wanted};
+pub use wfengine_git::{GitError, PackError, Repository};

@@ -6,11 +6,10 @@
 //!
 //! Invariant: nothing here names a secret; what a source needs to be let in stays with the source.
 
-use std::{fmt, future::Future, io, num::NonZeroU32, pin::Pin};
+use std::{fmt, future::Future, num::NonZeroU32, pin::Pin};
 
+use wfengine_git::{GitError, PackError, Repository};
 use wfengine_workflow::Revision;
-
-use crate::git::{GitError, Repository};
 
 /// What a checkout asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,14 +74,9 @@ pub enum SourcesError {
     /// git did not do its part.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// A file could not be read or written.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was done.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A pack of commits was not taken in.
+    #[error(transparent)]
+    Pack(#[from] PackError),
 }
 
 /// A fetch on its way.
@@ -91,10 +85,10 @@ pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, SourcesError
 /// Brings commits.
 pub trait Sources: Send + Sync + fmt::Debug {
     /// Brings the objects of what is wanted into a repository that was just made, or that holds an earlier checkout of the
-    /// same repository. Touches nothing of it but objects, `refs/tags/…`, `refs/remotes/…` and, for commits whose parents do
-    /// not come along, [`Repository::add_shallow`]; the checkout is the caller's.
+    /// same repository. Touches nothing of it but objects, `refs/tags/…`, `refs/remotes/…`, `FETCH_HEAD` and, for commits whose
+    /// parents do not come along, [`Repository::add_shallow`]; the checkout is the caller's.
     ///
-    /// Dropping the future, at a cancel or when the step's time is over, must end all that it started;
-    /// [`Repository::run`] keeps that.
+    /// Dropping the future, at a cancel or when the step's time is over, must end all that it started; what is run with
+    /// [`Repository::git`] of `into` keeps that, and is found by the job's tracking after a crash.
     fn fetch<'a>(&'a self, wanted: &'a Wanted, into: &'a Repository) -> Fetching<'a>;
 }

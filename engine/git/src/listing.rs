@@ -68,7 +68,9 @@ impl Refs {
             let (left, name) =
                 line.split_once('\t').ok_or_else(|| odd(format!("the line `{}`", cut(line))))?;
             if let Some(branch) = left.strip_prefix("ref: ") {
-                refs.head = (name == "HEAD").then(|| branch.to_owned()).or(refs.head);
+                if name == "HEAD" && is_ref(branch) {
+                    refs.head = Some(branch.to_owned());
+                }
                 continue;
             }
             if !is_commit(left) {
@@ -95,7 +97,7 @@ fn is_ref(name: &str) -> bool {
 }
 
 /// A message of others, short enough for one of ours.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
@@ -173,6 +175,9 @@ mod tests {
         assert_eq!(refs.head_commit(), Some(A));
         assert_eq!(refs.commits.keys().collect::<Vec<_>>(), ["refs/heads/main", "refs/tags/v1"]);
         assert_eq!(refs.commits["refs/tags/v1"], A);
+        let odd =
+            Refs::from_remote("ref: --exec=x\tHEAD\nref: refs/heads/a\trefs/remotes/origin/HEAD\n").unwrap();
+        assert_eq!(odd.head, None);
         assert!(Refs::from_remote("<html>").is_err() && Refs::from_remote("z\trefs/heads/a").is_err());
     }
 

@@ -1,13 +1,13 @@
 //! A step that checks out a repository: as long as it may, and what it leaves to the steps after it.
 
 use tokio::time::{Instant, sleep_until};
+use wfengine_git::Git;
 use wfengine_workflow::{CheckoutInputs, Conclusion};
 
 use super::{Running, StepRun};
 use crate::{
     checkout::{CheckedOut, CheckoutFailure, Ground, Tools, check_out},
     folders::Workspace,
-    git::Git,
     host::{Cause, Deadlines},
     plan::{JobPlan, StepEffects, StepPlan},
     process::Exit,
@@ -71,13 +71,16 @@ impl Running<'_> {
         }
     }
 
-    /// git with an empty home of this job; `None` if it is not on this host.
+    /// git with an empty home of this job, whose processes are known as the job's; `None` if it is not on this host. The time
+    /// is kept by the step.
     fn git(&self) -> Option<Git> {
+        let git = self.git.as_ref()?;
         let home = self.premises.files.join("git");
         // without it git finds no home, which is as good as an empty one
         let _ = std::fs::create_dir(&home);
-        let program = self.git.clone()?;
-        Some(Git::new(program, self.input.search_path(), &home, &self.survivors.tracking))
+        let git =
+            git.with_variable("HOME", home).with_variable("RUNNER_TRACKING_ID", &self.survivors.tracking);
+        Some(git.without_limit())
     }
 
     fn introduce_checkout(

@@ -1,6 +1,11 @@
 //! Checkouts: what is in the workspace afterwards, what is refused, and that nothing outside of it is touched.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::{
     harness::{Bench, steps, stop_at},
@@ -8,8 +13,8 @@ use crate::{
 };
 use tokio::sync::watch;
 use wfengine_executor::{
-    AlwaysOpen, Control, Ending, Fetching, JobError, JobEvent, Repository, Sources, StopReason, Wanted,
-    run_job,
+    AlwaysOpen, Control, Ending, Fetching, JobError, JobEvent, Repository, Sources, SourcesError, StopReason,
+    Wanted, run_job,
 };
 use wfengine_workflow::Conclusion;
 
@@ -380,6 +385,46 @@ async fn a_host_without_git_is_named_before_the_first_step() {
     assert!(matches!(&error, JobError::Program { program: "git", .. }), "{error}");
     assert!(error.to_string().contains("`git` is not on this host"), "{error}");
     assert!(events.is_empty() && !job.temp_root().exists());
+}
+
+/// Has git print what it sees, and brings nothing.
+#[derive(Debug)]
+struct Seen {
+    printed: Arc<Mutex<String>>,
+}
+
+impl Sources for Seen {
+    fn fetch<'a>(&'a self, wanted: &'a Wanted, into: &'a Repository) -> Fetching<'a> {
+        Box::pin(async move {
+            let look = "alias.look=!env; printf 'home holds %s\\n' $(ls -A \"$HOME\" | wc -l)";
+            *self.printed.lock().unwrap() = into.ask(&["-c", look, "look"]).await?;
+            let repository = wanted.repository.clone();
+            Err(SourcesError::Unknown { repository, why: "nothing is brought".to_owned() })
+        })
+    }
+}
+
+#[tokio::test]
+async fn git_has_an_empty_home_of_the_job_and_is_known_as_the_jobs() {
+    if !has_git("git_has_an_empty_home_of_the_job_and_is_known_as_the_jobs") {
+        return;
+    }
+    let origin = Origin::new();
+    let mut job =
+        origin.job_without_sources(&format!("{CHECKOUT}- if: always()\n  run: echo $RUNNER_TRACKING_ID\n"));
+    let printed = Arc::new(Mutex::new(String::new()));
+    job.sources = Some(Arc::new(Seen { printed: Arc::clone(&printed) }));
+    let jobs = job.temp_root();
+    let ran = job.run().await;
+    let seen = printed.lock().unwrap().clone();
+    let value = |name: &str| {
+        let of = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        seen.lines().find_map(of).unwrap_or_default()
+    };
+    assert_eq!([value("RUNNER_TRACKING_ID")], ran.printed()[..], "{seen}");
+    assert!(!value("RUNNER_TRACKING_ID").is_empty());
+    assert!(Path::new(&value("HOME")).starts_with(fs::canonicalize(jobs).unwrap()), "{seen}");
+    assert!(seen.ends_with("home holds 0"), "{seen}");
 }
 
 /// Starts git as a process that never ends, then says that it is there.

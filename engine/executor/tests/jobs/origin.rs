@@ -114,9 +114,11 @@ impl Sources for Local {
                 Revision::DefaultBranch => self.resolved("main", wanted)?,
             };
             let depth = wanted.depth.map(|depth| format!("--depth={depth}"));
-            let mut command = vec!["-c", "protocol.file.allow=always", "fetch", "--quiet", "--no-tags"];
+            let git = into.git().with_variable("GIT_ALLOW_PROTOCOL", "file");
+            let near = Repository::checkout(&git, into.folder());
+            let mut command = vec!["fetch", "--quiet", "--no-tags"];
             command.extend(depth.as_deref());
-            into.run(&[&command[..], &[&url, &commit]].concat()).await?;
+            near.run(&[&command[..], &[&url, &commit]].concat()).await?;
             Ok(Fetched { commit, git_ref, ..Fetched::default() })
         })
     }
@@ -166,7 +168,7 @@ impl Sources for OneCommit {
             let script = format!(
                 "git rev-list --objects --no-walk --no-object-names {commit} | git pack-objects --quiet --stdout > \"$1\""
             );
-            let pack = into.git_folder().join("objects/pack/brought.pack");
+            let pack = into.folder().join("brought.pack");
             let made = Command::new("sh")
                 .args(["-c", &script, "sh"])
                 .arg(&pack)
@@ -174,8 +176,8 @@ impl Sources for OneCommit {
                 .status()
                 .unwrap();
             assert!(made.success());
-            into.add_shallow(std::slice::from_ref(&commit)).unwrap();
-            into.run(&["index-pack", "--strict", pack.to_str().unwrap()]).await?;
+            into.unpack(&pack, &commit).await?;
+            std::fs::remove_file(&pack).unwrap();
             Ok(Fetched { commit, note: Some("It came with the run.".to_owned()), ..Fetched::default() })
         })
     }
