@@ -22,9 +22,20 @@ use crate::error::Exit;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Jobs run as the user that this process runs as. Without this any step could read the environment and the memory of the node, and the
+/// token for GitHub in them, out of `/proc`.
+fn keep_to_itself() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "steps of jobs can read this process");
+    }
+}
+
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     init_logs();
+    keep_to_itself();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

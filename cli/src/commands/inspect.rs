@@ -75,6 +75,16 @@ pub(super) fn print_run(run: &RunView) {
     if !run.path.is_empty() {
         terminal::line(&format!("workflow  {}", run.path));
     }
+    if !run.repository.is_empty() {
+        let sha = run.sha.get(..12).unwrap_or(&run.sha);
+        terminal::line(&format!(
+            "sources   {} at {sha} ({}), started by {}",
+            run.repository, run.git_ref, run.trigger
+        ));
+    }
+    if let Some(url) = &run.github {
+        terminal::line(&format!("github    {}", if url.is_empty() { "handed over" } else { url }));
+    }
     if !run.tags.is_empty() {
         terminal::line(&format!("tags      {}", run.tags.join(", ")));
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wfengine_core::views::Views;
 use wfengine_core::views::job::{ClaimState, Job};
 use wfengine_core::views::run::Run;
-use wfengine_storage_format::RunSpec;
+use wfengine_storage_format::{RunSpec, Trigger};
 
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +27,14 @@ pub(crate) struct RunView {
     pub(crate) path: String,
     /// The program's own name for the kind of work; empty for a workflow.
     pub(crate) workflow_id: String,
+    /// `owner/name`, full ref and commit of its sources; empty where none is known.
+    pub(crate) repository: String,
+    pub(crate) git_ref: String,
+    pub(crate) sha: String,
+    /// Why it exists: `found`, `push`, `schedule` or `dispatch` if discovery submitted it, else `hand`.
+    pub(crate) trigger: String,
+    /// Where people see it at GitHub, if it was handed over; empty while that is not known.
+    pub(crate) github: Option<String>,
     pub(crate) attempt: u32,
     pub(crate) tags: Vec<String>,
     /// Lower runs first, 0.001 to 1000.
@@ -130,6 +138,11 @@ impl RunView {
             kind: kind.to_owned(),
             path,
             workflow_id,
+            repository: submitted.map(|submitted| submitted.frozen.repository.clone()).unwrap_or_default(),
+            git_ref: submitted.map(|submitted| submitted.frozen.ref_name.clone()).unwrap_or_default(),
+            sha: submitted.map(|submitted| submitted.frozen.sha.clone()).unwrap_or_default(),
+            trigger: trigger_word(run).to_owned(),
+            github: run.dispatched().map(|dispatch| dispatch.url().to_owned()),
             attempt: submitted.map_or(0, |submitted| submitted.attempt),
             tags: submitted.map(|submitted| submitted.tags.clone()).unwrap_or_default(),
             priority: f64::from(run.priority_milli) / 1000.0,
@@ -146,6 +159,16 @@ impl RunView {
             waiting_jobs: run.unplanned_keys(),
             jobs: in_file_order(run).into_iter().map(|job| JobView::of(run, job, views)).collect(),
         }
+    }
+}
+
+fn trigger_word(run: &Run) -> &'static str {
+    match run.trigger.as_ref().map(|fired| &fired.trigger) {
+        None => "hand",
+        Some(Trigger::Found) => "found",
+        Some(Trigger::Push { .. }) => "push",
+        Some(Trigger::Schedule { .. }) => "schedule",
+        Some(Trigger::Dispatch) => "dispatch",
     }
 }
 

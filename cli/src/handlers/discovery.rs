@@ -41,14 +41,10 @@ pub(super) async fn once(
     })
 }
 
-/// Without a scope of its own a command looks at what this host watches, if it does.
+/// What a command leaves open is as this host watches, if it does.
 fn as_watched(node: &Node, wishes: Wishes) -> Wishes {
     let watched = node.settings().discovery;
-    if !wishes.names_nothing() || !watched.on {
-        return wishes;
-    }
-    let (owners, repositories, paths) = (watched.owners, watched.repositories, watched.paths);
-    Wishes { owners, repositories, paths, ..wishes }
+    if watched.on { wishes.or(watched) } else { wishes }
 }
 
 pub(super) async fn monitor(

@@ -14,6 +14,7 @@ use wfengine_discovery::source::{Connection, FolderSource, GithubSource, Source}
 use wfengine_discovery::{Discovery, Options, Report, Scope};
 use wfengine_github::settings::Given;
 use wfengine_github::{Client, Settings, credential};
+use wfengine_store::KeyedCache;
 
 use super::{Node, held};
 use crate::error::Failure;
@@ -23,20 +24,33 @@ pub(crate) use wishes::{Environment, GithubWishes, Wishes, environment};
 
 /// Bytes of the cache on disk.
 const CACHE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of the answers of GitHub on disk: a thousand repositories of some thousand files each.
+const ANSWERS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// A cache that is opened at first use.
+pub(super) type KeptCache = std::sync::Mutex<Option<Arc<KeyedCache>>>;
 
 /// Clients by where they go and who asks: all that speak to one GitHub under one credential share its limits.
 pub(crate) type Clients = std::collections::BTreeMap<(String, [u8; 32]), Client>;
 
 impl Node {
-    /// The cache of answers and verdicts, opened at first use.
-    pub(crate) fn cache(&self) -> Result<Arc<wfengine_store::KeyedCache>, Failure> {
-        let mut cache = held(&self.cache);
-        if let Some(open) = &*cache {
+    /// What discovery remembers to save work, opened at first use.
+    pub(crate) fn cache(&self) -> Result<Arc<KeyedCache>, Failure> {
+        self.open_cache(&self.cache, "cache.redb", CACHE_BYTES_MAX)
+    }
+
+    /// Answers of GitHub. Whole trees are among them, so they have a bound of their own: they must not crowd out what is small.
+    pub(crate) fn github_answers(&self) -> Result<Arc<KeyedCache>, Failure> {
+        self.open_cache(&self.github_answers, "answers.redb", ANSWERS_BYTES_MAX)
+    }
+
+    fn open_cache(&self, kept: &KeptCache, name: &str, bytes_max: u64) -> Result<Arc<KeyedCache>, Failure> {
+        let mut kept = held(kept);
+        if let Some(open) = &*kept {
             return Ok(Arc::clone(open));
         }
-        let path = self.home.data.path().join("cache.redb");
-        let open = Arc::new(wfengine_store::KeyedCache::open(&path, CACHE_BYTES_MAX)?);
-        *cache = Some(Arc::clone(&open));
+        let open = Arc::new(KeyedCache::open(&self.home.data.path().join(name), bytes_max)?);
+        *kept = Some(Arc::clone(&open));
         Ok(open)
     }
 }
@@ -74,7 +88,7 @@ pub(crate) async fn connect(
         return Ok((connection(client.clone()), notes));
     }
     let seed = u64::from_le_bytes(crate::home::random()?);
-    let cache = Arc::new(host::Answers(node.cache()?));
+    let cache = Arc::new(host::Answers(node.github_answers()?));
     let clock = Arc::new(wfengine_github::SystemClock);
     let client = Client::new(settings, &credential, clock, cache, seed);
     let client = client.map_err(|error| Failure::bad_input(error.to_string()))?;
@@ -97,7 +111,7 @@ pub(crate) async fn discovery(
     let mut sources = Vec::new();
     for scope in folders {
         if let Scope::Path(path) = scope {
-            sources.push(Source::Folder(FolderSource::new(path, host.git_program())));
+            sources.push(Source::Folder(FolderSource::new(path, host.git_program(), node.peer_id())));
         }
     }
     let (mut connection, mut notes) = (None, Vec::new());
@@ -147,7 +161,8 @@ pub(crate) async fn dispatch(
         };
         views.repositories().all().find(same).is_none()
     };
-    let mut wishes = Wishes { github, ..Wishes::default() };
+    let github = if watched.on { github.or(watched.github.clone()) } else { github };
+    let mut wishes = Wishes { github, no_share: watched.no_share, ..Wishes::default() };
     if of_github {
         wishes.repositories.insert(wanted.repository.to_owned());
     } else {

@@ -1,6 +1,7 @@
 //! One round of discovery, and the machine that makes rounds: looks at repositories, writes what is new, and starts what is due.
 
 mod dispatch;
+mod start;
 mod submit;
 mod visit;
 
@@ -17,7 +18,8 @@ use crate::host::Host;
 use crate::memory::Memory;
 use crate::policy::{Policies, Priorities};
 use crate::report::{Report, WorkflowLine};
-use crate::source::{Listed, Source};
+use crate::scope::{Scope, covers};
+use crate::source::{Listed, Source, Unlisted};
 
 /// What is wished of a round.
 #[derive(Clone, Debug)]
@@ -59,6 +61,12 @@ pub struct Discovery<H> {
     sources: Vec<Source>,
     options: Options,
     memory: Memory,
+    /// Rounds that were made.
+    rounds: usize,
+    /// Looks at repositories, and listings of scopes, that failed one after the other.
+    stumbles: BTreeMap<RepositoryKey, u32>,
+    /// When the next schedule comes due, as of the last round.
+    next_schedule: Option<(u64, BTreeSet<String>)>,
 }
 
 /// The wall clock before and after, for a report.
@@ -69,7 +77,15 @@ fn milliseconds(duration: Duration) -> u64 {
 impl<H: Host> Discovery<H> {
     /// Discovery over these sources.
     pub fn new(host: Arc<H>, sources: Vec<Source>, options: Options) -> Self {
-        Self { host, sources, options, memory: Memory::default() }
+        Self {
+            host,
+            sources,
+            options,
+            memory: Memory::default(),
+            rounds: 0,
+            stumbles: BTreeMap::new(),
+            next_schedule: None,
+        }
     }
 
     /// What it was made with.
@@ -89,13 +105,24 @@ impl<H: Host> Discovery<H> {
         self.round_over(hinted).await
     }
 
-    /// When the next schedule of a found workflow comes due, in seconds since 1970, and the repositories whose it is.
+    /// When the next schedule comes due of the workflows that the last rounds saw, in seconds since 1970, and whose repositories'
+    /// it is. Of an instant that is past, what comes after it.
     pub fn next_schedule(&mut self) -> Option<(u64, BTreeSet<String>)> {
         let now_s = self.host.wall_ms() / 1_000;
+        if self.next_schedule.as_ref().is_some_and(|(due_s, _)| *due_s <= now_s) {
+            self.next_schedule = self.find_next_schedule(now_s);
+        }
+        self.next_schedule.clone()
+    }
+
+    fn find_next_schedule(&mut self, now_s: u64) -> Option<(u64, BTreeSet<String>)> {
         let found: Vec<(String, String, wfengine_storage_format::BlobId)> = {
             let views = self.host.watcher().views();
+            let scopes: Vec<String> =
+                self.sources.iter().flat_map(Source::scopes).map(|scope| scope.to_string()).collect();
             let all = views.repositories().all();
-            all.flat_map(|known| {
+            let own = all.filter(|known| scopes.iter().any(|scope| covers(scope, &known.reference())));
+            own.flat_map(|known| {
                 known.workflows.iter().map(|(path, found)| (known.name.clone(), path.clone(), found.source))
             })
             .collect()
@@ -122,6 +149,7 @@ impl<H: Host> Discovery<H> {
         let began = self.host.wall_ms();
         let mut report = Report { dry_run: self.options.dry_run, ..Report::default() };
         let mut sources = std::mem::take(&mut self.sources);
+        let mut looked_at = BTreeSet::new();
         for source in &mut sources {
             let before = source.requests();
             let is_new = |listed: &Listed| {
@@ -129,9 +157,13 @@ impl<H: Host> Discovery<H> {
                 known.is_none_or(|known| known.seen.is_none())
             };
             for listed in source.list(&mut report, is_new).await {
-                if is_wanted(&listed) {
+                // two scopes may name the same
+                if is_wanted(&listed) && looked_at.insert(RepositoryKey::of(&listed.repository)) {
                     self.consider(source, &listed, &mut report).await;
                 }
+            }
+            for Unlisted { scope, why, is_passing } in source.unlisted() {
+                self.give_up_turns(&scope, &why, is_passing, &mut report).await;
             }
             let after = source.requests();
             report.requests.total += after.total - before.total;
@@ -139,6 +171,8 @@ impl<H: Host> Discovery<H> {
             report.requests.graphql_points += after.graphql_points - before.graphql_points;
         }
         self.sources = sources;
+        self.rounds = self.rounds.wrapping_add(1);
+        self.next_schedule = self.find_next_schedule(self.host.wall_ms() / 1_000);
         self.host.cache().flush();
         report.took_ms = milliseconds(Duration::from_millis(self.host.wall_ms().saturating_sub(began)));
         report
@@ -172,7 +206,7 @@ impl<H: Host> Discovery<H> {
 
     /// Why a repository is not looked at, if so, and whether its schedules are this node's all the same.
     fn reason_to_leave(&self, listed: &Listed, known: Option<&KnownRepository>) -> Option<(String, bool)> {
-        if self.options.by_turns && self.host.place_for(&listed.duty(), &self.lookers(known)) > 0 {
+        if self.options.by_turns && self.host.place_for(&listed.duty(), &self.lookers(listed, known)) > 0 {
             return Some(("another member looks at it".to_owned(), false));
         }
         let seen = known.is_some_and(|known| known.seen.is_some());
@@ -185,12 +219,43 @@ impl<H: Host> Discovery<H> {
         None
     }
 
-    /// The members that look for workflows and saw this repository when they looked last.
-    fn lookers(&self, known: Option<&KnownRepository>) -> Vec<PeerId> {
+    /// The members that look at this repository and saw it when they looked last.
+    fn lookers(&self, listed: &Listed, known: Option<&KnownRepository>) -> Vec<PeerId> {
         let views = self.host.watcher().views();
         let saw =
-            |peer: &&PeerId| known.and_then(|known| known.looks.get(*peer)).is_some_and(|look| look.saw());
-        views.repositories().watchers().map(|(peer, _)| peer).filter(saw).copied().collect()
+            |peer: &PeerId| known.and_then(|known| known.looks.get(peer)).is_some_and(|look| look.saw());
+        let watchers = views.repositories().watchers();
+        let looks = watchers.filter(|(peer, said)| {
+            saw(peer) && said.scopes.iter().any(|scope| covers(scope, &listed.repository))
+        });
+        looks.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether other members are to look at a repository as well.
+    fn is_for_others(&self, listed: &Listed) -> bool {
+        let views = self.host.watcher().views();
+        let mut others = views.repositories().watchers().filter(|(peer, _)| **peer != self.host.peer());
+        others.any(|(_, said)| said.scopes.iter().any(|scope| covers(scope, &listed.repository)))
+    }
+
+    /// What this node cannot even list is not its to look at: whoever else watches it takes over.
+    async fn give_up_turns(&mut self, scope: &Scope, why: &str, is_passing: bool, report: &mut Report) {
+        let (own, text) = (self.host.peer(), scope.to_string());
+        let held: Vec<KnownRepository> = {
+            let views = self.host.watcher().views();
+            let saw = |known: &&KnownRepository| known.looks.get(&own).is_some_and(|look| look.saw());
+            let covered = |known: &&KnownRepository| covers(&text, &known.reference());
+            views.repositories().all().filter(saw).filter(covered).cloned().collect()
+        };
+        for known in held {
+            let listed =
+                Listed { repository: known.reference(), default_branch: None, pushed_s: None, folder: None };
+            if is_passing {
+                self.stumble(&listed, Some(&known), report).await;
+            } else if self.is_for_others(&listed) {
+                self.write_failure(&listed, Some(&known), why, report).await;
+            }
+        }
     }
 }
 

@@ -79,6 +79,8 @@ impl Due {
             "default_branch": self.default_branch,
         });
         let author = json!({ "name": commit.author, "email": commit.email });
+        // a commit's author is whoever its maker says; who pushed it, a look at the repository does not tell
+        let pusher = json!({ "name": owner });
         match self.event_name() {
             "push" => {
                 let before = match &self.trigger {
@@ -94,7 +96,7 @@ impl Due {
                     "created": before.is_empty(),
                     "deleted": false,
                     "head_commit": head,
-                    "pusher": author,
+                    "pusher": pusher,
                     "repository": repository,
                 })
             }
@@ -184,7 +186,10 @@ impl Due {
                 event_blob: None,
                 inputs: inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
                 vars: Vec::new(),
-                actor: cut(&commit.author, NAME_BYTES_MAX),
+                actor: cut(
+                    self.repository.name.rsplit_once('/').map_or("", |(owner, _)| owner),
+                    NAME_BYTES_MAX,
+                ),
                 repository: self.repository.name.clone(),
                 ref_name: self.git_ref.clone(),
                 sha: self.sha.clone(),
@@ -269,6 +274,7 @@ mod tests {
             (run.frozen.event_name.as_str(), run.frozen.run_number, run.priority_milli),
             ("push", 3, 2_500)
         );
+        assert_eq!((run.frozen.actor.as_str(), event["pusher"]["name"].as_str()), ("o", Some("o")));
         assert_eq!((run.origin, run.name.as_str()), (Origin::Discovery, "CI (o/r)"));
         assert_eq!(run.tags, ["p2p-eligible", "data-processing"]);
     }

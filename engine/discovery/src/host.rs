@@ -4,7 +4,7 @@ use std::path::Path;
 
 use wfengine_core::command::Command;
 use wfengine_git::Git;
-use wfengine_storage_format::PeerId;
+use wfengine_storage_format::{BlobId, PeerId};
 use wfengine_store::{AskError, Blobs, KeyedCache, Receipt, Watcher};
 
 /// Something the node could not do.
@@ -28,6 +28,8 @@ pub trait Host: Send + Sync + 'static {
     fn wall_ms(&self) -> u64;
     /// How many of these members live and come before this node in looking at `what`.
     fn place_for(&self, what: &str, among: &[PeerId]) -> usize;
+    /// Brings a blob here from members, unless it is. Says whether it is here then.
+    fn bring(&self, blob: &BlobId) -> impl Future<Output = bool> + Send;
     /// A folder for mirrors of repositories and for what is being packed.
     fn work_dir(&self) -> &Path;
     /// The git program, if this host has one.

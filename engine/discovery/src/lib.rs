@@ -34,5 +34,5 @@ pub use memory::Memory;
 pub use outside::{Doubles, Outside, OutsideOptions, Reports};
 pub use policy::{Policies, Policy, Priorities};
 pub use report::Report;
-pub use scope::Scope;
+pub use scope::{Scope, covers};
 pub use verdict::{Tagged, Verdict};

@@ -11,6 +11,7 @@ use wfengine_core::views::repositories::RepositoryKey;
 use wfengine_git::Refs;
 use wfengine_storage_format::{BlobId, sha256};
 use wfengine_store::{Blobs, KeyedCache};
+use wfengine_workflow::Schedule;
 
 use crate::verdict::{Tagged, Verdict};
 
@@ -109,18 +110,47 @@ impl Memory {
         Some(tagged)
     }
 
-    /// Where the refs of a repository stood when it was looked at last.
-    pub fn refs(&self, cache: &KeyedCache, key: &RepositoryKey) -> Option<BTreeMap<String, String>> {
-        let text = cache.get("refs", refs_key(key).as_bytes())?;
-        Refs::from_lines(std::str::from_utf8(&text).ok()?).ok().map(|refs| refs.commits)
+    /// Where the refs of a repository stood when it was looked at last, and when that was, in milliseconds since 1970.
+    pub fn refs(&self, cache: &KeyedCache, key: &RepositoryKey) -> Option<(BTreeMap<String, String>, u64)> {
+        let kept = cache.get("refs", repository_key(key).as_bytes())?;
+        let (at_ms, text) = std::str::from_utf8(&kept).ok()?.split_once('\n')?;
+        Some((Refs::from_lines(text).ok()?.commits, at_ms.parse().ok()?))
     }
 
     /// Remembers where they stand.
-    pub fn remember_refs(&self, cache: &KeyedCache, key: &RepositoryKey, refs: &Refs) {
-        cache.put("refs", refs_key(key).as_bytes(), refs.to_lines().as_bytes());
+    pub fn remember_refs(&self, cache: &KeyedCache, key: &RepositoryKey, refs: &Refs, now_ms: u64) {
+        let kept = format!("{now_ms}\n{}", refs.to_lines());
+        cache.put("refs", repository_key(key).as_bytes(), kept.as_bytes());
+    }
+
+    /// Since when this host knows each of a workflow's schedules, in seconds since 1970: an edit that leaves a schedule alone does
+    /// not begin it anew. New ones are remembered from now on, and those that are gone are forgotten.
+    pub fn schedules_since(
+        &self,
+        cache: &KeyedCache,
+        key: &RepositoryKey,
+        path: &str,
+        schedules: &[Schedule],
+        now_s: u64,
+    ) -> Vec<u64> {
+        let place = format!("{}\n{path}", repository_key(key));
+        let kept = cache.get("schedules", place.as_bytes());
+        let before: BTreeMap<String, u64> =
+            kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default();
+        let name = |schedule: &Schedule| format!("{}|{}", schedule.cron.text(), schedule.timezone);
+        let since: Vec<u64> = schedules
+            .iter()
+            // a clock that was ahead must not silence a schedule
+            .map(|schedule| before.get(&name(schedule)).map_or(now_s, |since_s| (*since_s).min(now_s)))
+            .collect();
+        let now: BTreeMap<String, u64> = schedules.iter().map(name).zip(since.iter().copied()).collect();
+        if now != before {
+            cache.put("schedules", place.as_bytes(), &serde_json::to_vec(&now).unwrap_or_default());
+        }
+        since
     }
 }
 
-fn refs_key(key: &RepositoryKey) -> String {
+fn repository_key(key: &RepositoryKey) -> String {
     format!("{}\n{}", key.source, key.id)
 }

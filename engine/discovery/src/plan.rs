@@ -84,12 +84,10 @@ pub fn push_verdict(triggers: &Triggers, git_ref: &str, changed: Option<&[String
     }
 }
 
-/// The latest due instant of each schedule after `since_s` and until `now_s`: what was missed fires once.
-pub fn schedules_due(triggers: &Triggers, since_s: u64, now_s: u64) -> Vec<(&Schedule, u64)> {
+/// The latest due instant of a schedule after `since_s` and until `now_s`: what was missed fires once.
+pub fn schedule_due(schedule: &Schedule, since_s: u64, now_s: u64) -> Option<u64> {
     let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-    let due = |schedule: &Schedule| schedule.latest_due(seconds(since_s), seconds(now_s));
-    let at = |schedule| due(schedule).and_then(|at| u64::try_from(at).ok());
-    triggers.schedules.iter().filter_map(|schedule| Some((schedule, at(schedule)?))).collect()
+    u64::try_from(schedule.latest_due(seconds(since_s), seconds(now_s))?).ok()
 }
 
 /// When the next schedule comes due.
@@ -176,13 +174,12 @@ mod tests {
             triggers("{schedule: [{cron: '0 6 * * *'}, {cron: '30 * * * *', timezone: Europe/Berlin}]}");
         let day = 86_400;
         let since = 1_700_000_000 / day * day;
-        let due = schedules_due(&daily, since, since + 3 * day + 7 * 3_600);
-        let found: Vec<(&str, u64)> = due.iter().map(|(schedule, at)| (schedule.cron.text(), *at)).collect();
-        assert_eq!(
-            found,
-            [("0 6 * * *", since + 3 * day + 6 * 3_600), ("30 * * * *", since + 3 * day + 6 * 3_600 + 1_800)]
-        );
-        assert!(schedules_due(&daily, since, since + 60).is_empty());
+        let due = |now_s: u64| -> Vec<Option<u64>> {
+            daily.schedules.iter().map(|schedule| schedule_due(schedule, since, now_s)).collect()
+        };
+        let third = since + 3 * day + 6 * 3_600;
+        assert_eq!(due(since + 3 * day + 7 * 3_600), [Some(third), Some(third + 1_800)]);
+        assert_eq!(due(since + 60), [None, None]);
         assert_eq!(next_schedule(&daily, since), Some(since + 1_800));
     }
 }

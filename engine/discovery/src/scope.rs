@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use wfengine_storage_format::RepositoryRef;
+
 /// One thing to look at.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Scope {
@@ -56,6 +58,18 @@ impl Scope {
     }
 }
 
+/// Whether a scope as a member wrote it down takes in a repository.
+pub fn covers(scope: &str, repository: &RepositoryRef) -> bool {
+    let is_remote = repository.source != "path";
+    let owner = repository.name.split('/').next().unwrap_or_default();
+    match scope.split_once(':') {
+        Some(("owner", name)) => is_remote && name.eq_ignore_ascii_case(owner),
+        Some(("repository", name)) => is_remote && name.eq_ignore_ascii_case(&repository.name),
+        Some(("path", _)) => !is_remote,
+        _ => is_remote && scope == "all",
+    }
+}
+
 fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
@@ -74,6 +88,27 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_takes_in_what_it_names() {
+        let at = |source: &str, name: &str| RepositoryRef {
+            source: source.into(),
+            id: "7".into(),
+            name: name.into(),
+        };
+        let github = at("github.com", "Octo/one");
+        for (scope, is_in) in [
+            ("all", true),
+            ("owner:octo", true),
+            ("owner:oct", false),
+            ("repository:octo/One", true),
+            ("repository:octo/two", false),
+            ("path:/srv", false),
+        ] {
+            assert_eq!(covers(scope, &github), is_in, "{scope}");
+        }
+        assert!(covers("path:/srv", &at("path", "src/one")) && !covers("all", &at("path", "src/one")));
+    }
 
     #[test]
     fn names_that_steer_a_path_are_no_names() {

@@ -14,6 +14,7 @@ pub use folder::FolderSource;
 pub use github::{Connection, GithubSource};
 
 use crate::report::Report;
+use crate::scope::Scope;
 
 /// A repository that may be looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,6 +67,17 @@ pub struct SourceError {
     /// What is the matter, and what to do.
     pub what: String,
     /// Whether it may be otherwise at the next look, so that it is no news for the log.
+    pub is_passing: bool,
+}
+
+/// A scope that could not be listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unlisted {
+    /// Which.
+    pub scope: Scope,
+    /// What is the matter.
+    pub why: String,
+    /// Whether it may be otherwise in the next round.
     pub is_passing: bool,
 }
 
@@ -127,6 +139,22 @@ impl Source {
         match self {
             Self::Folder(folder) => folder.access(listed),
             Self::Github(github) => github.access(listed).await,
+        }
+    }
+
+    /// What it is to list.
+    pub fn scopes(&self) -> Vec<Scope> {
+        match self {
+            Self::Folder(folder) => vec![Scope::Path(folder.folder().to_owned())],
+            Self::Github(github) => github.scopes().to_vec(),
+        }
+    }
+
+    /// What the last listing could not list.
+    pub fn unlisted(&mut self) -> Vec<Unlisted> {
+        match self {
+            Self::Folder(_) => Vec::new(),
+            Self::Github(github) => github.take_unlisted(),
         }
     }
 

@@ -5,7 +5,6 @@
 mod lab;
 
 use lab::{Checkout, Lab, MONDAY_S, over, workflow};
-use wfengine_core::views::repositories::RepositoryKey;
 use wfengine_discovery::{Options, Policies, Policy};
 use wfengine_git::Repository;
 use wfengine_storage_format::Trigger;
@@ -77,7 +76,7 @@ async fn a_changed_file_runs_again_and_a_push_starts_what_listens_for_it_once() 
         (second.as_str(), "push")
     );
     assert!(matches!(&run.trigger.as_ref().unwrap().trigger, Trigger::Push { before } if before.len() == 40));
-    assert_eq!(submitted.frozen.actor, "Ann");
+    assert_eq!(submitted.frozen.actor, "lab", "whom a commit names is nobody's login");
     // a push that changes the workflow is one run, not two
     scene.one.write(CI, &workflow("p2p-only, web-scraping", "push")).commit("third");
     let report = discovery.round().await;
@@ -86,8 +85,81 @@ async fn a_changed_file_runs_again_and_a_push_starts_what_listens_for_it_once() 
     scene.one.commit("gone");
     let report = discovery.round().await;
     assert_eq!((report.discovered(), report.vanished.len(), report.submitted), (0, 1, 0));
-    let key = RepositoryKey { source: "path".into(), id: "lab/one".into() };
-    assert!(lab.store.watcher().views().repositories().get(&key).unwrap().workflows.is_empty());
+    let views = lab.store.watcher().views();
+    let known: Vec<_> = views.repositories().all().collect();
+    assert!(known.len() == 1 && known[0].name == "lab/one" && known[0].workflows.is_empty());
+}
+
+#[tokio::test]
+async fn what_needs_inputs_when_it_is_found_still_runs_for_pushes() {
+    let Some(scene) = scene("{workflow_dispatch: {inputs: {module: {required: true}}}, push: {}}") else {
+        return;
+    };
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, Options::default());
+    let report = discovery.round().await;
+    assert_eq!((report.submitted, report.workflows[0].status.as_str()), (0, "needs input: module"));
+    scene.one.write("src/a.txt", "b").commit("second");
+    assert_eq!(discovery.round().await.submitted, 1);
+    assert_eq!(discovery.round().await.submitted, 0);
+    assert_eq!(lab.runs()[0].0, "push");
+}
+
+#[tokio::test]
+async fn a_push_that_brings_the_first_workflow_starts_it() {
+    let Some(scene) = scene("push") else { return };
+    scene.one.git(&["rm", "--quiet", CI]);
+    scene.one.commit("without");
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
+    assert_eq!(discovery.round().await.discovered(), 0);
+    let pushed = scene.one.write(CI, &workflow("p2p-only", "push")).commit("with");
+    assert_eq!((discovery.round().await.submitted, discovery.round().await.submitted), (1, 0));
+    assert_eq!(lab.all_runs()[0].submitted.as_ref().unwrap().frozen.sha, pushed);
+}
+
+#[tokio::test]
+async fn more_refs_than_one_round_looks_at_all_start_their_runs() {
+    let Some(scene) = scene("push") else { return };
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
+    discovery.round().await;
+    for number in 0..40 {
+        scene.one.git(&["tag", &format!("v{number}")]);
+    }
+    let first = discovery.round().await;
+    assert!(first.problems[0].what.starts_with("40 refs moved at once"), "{first:?}");
+    let second = discovery.round().await;
+    assert_eq!((first.submitted, second.submitted, discovery.round().await.submitted), (32, 8, 0));
+}
+
+#[tokio::test]
+async fn a_push_that_could_not_be_started_is_started_in_the_next_round() {
+    let Some(scene) = scene("push") else { return };
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
+    discovery.round().await;
+    let pushed = scene.one.write("src/a.txt", "b").commit("second");
+    // the object is unreadable for a while
+    let object = scene.one.folder.join(".git/objects").join(&pushed[..2]).join(&pushed[2..]);
+    let aside = scene.one.folder.join("aside");
+    std::fs::rename(&object, &aside).unwrap();
+    let report = discovery.round().await;
+    assert_eq!(report.submitted, 0);
+    assert!(!report.problems.is_empty(), "{report:?}");
+    std::fs::rename(&aside, &object).unwrap();
+    assert_eq!(discovery.round().await.submitted, 1);
+    assert_eq!(lab.all_runs()[0].submitted.as_ref().unwrap().frozen.sha, pushed);
+}
+
+#[tokio::test]
+async fn a_new_branch_at_a_commit_that_was_there_changes_no_paths() {
+    let Some(scene) = scene("{push: {paths: ['src/**']}}") else { return };
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
+    discovery.round().await;
+    scene.one.git(&["branch", "copy"]);
+    assert_eq!(discovery.round().await.submitted, 0);
 }
 
 #[tokio::test]
@@ -136,6 +208,25 @@ async fn a_schedule_missed_while_asleep_fires_once() {
     assert_eq!(trigger, Trigger::Schedule { cron: "0 6 * * *".into(), timezone: "UTC".into(), due_s: due });
     lab.pass(86_400);
     assert_eq!(discovery.round().await.submitted, 1);
+}
+
+#[tokio::test]
+async fn an_edit_that_leaves_a_schedule_alone_does_not_begin_it_anew() {
+    let Some(scene) = scene("{schedule: [{cron: '0 6 * * *'}]}") else { return };
+    let lab = Lab::open(&scene.node);
+    let mut discovery = over(&lab, &scene.owner, with(Policy::OnTrigger));
+    discovery.round().await;
+    lab.pass(6 * 3_600 + 60);
+    let text = workflow("p2p-only, other", "{schedule: [{cron: '0 6 * * *'}, {cron: '30 5 * * *'}]}");
+    scene.one.write(CI, &text).commit("edited at six");
+    let report = discovery.round().await;
+    assert_eq!(report.submitted, 1, "six o'clock was due, half past five is new: {report:?}");
+    scene.one.git(&["rm", "--quiet", CI]);
+    scene.one.commit("gone");
+    discovery.round().await;
+    lab.pass(86_400);
+    scene.one.write(CI, &text).commit("there again");
+    assert_eq!(discovery.round().await.submitted, 0, "nobody missed what was not there");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub struct Kept {
     pub link: Option<String>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// Wall time at which GitHub last sent it or said that it still holds; shown with a stale answer.
+    /// Wall time at which GitHub last sent it or said that it still holds, to some hours; shown with a stale answer.
     pub confirmed_s: u64,
 }
 

@@ -47,6 +47,8 @@ const REPEATS_MAX: u32 = 3;
 const LIMITS_MAX: u32 = 6;
 /// How many redirects are followed.
 const REDIRECTS_MAX: u32 = 3;
+/// How exactly it is kept when an answer was confirmed last.
+const CONFIRMED_EVERY_S: u64 = 6 * 3_600;
 /// A wait that a failing server asks for is obeyed up to this.
 const SERVER_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -480,8 +482,12 @@ impl Client {
         let place = call.place(path);
         if let (304, Some(kept)) = (answer.status, kept) {
             let Ok(value) = parse(&kept.body) else { return Step::Reread };
-            if let Some(key) = key {
-                let kept = Kept { confirmed_s: self.inner.clock.wall_s(), ..kept.clone() };
+            let now_s = self.inner.clock.wall_s();
+            // whole trees are kept: each is written anew a few times a day, not at every look
+            if let Some(key) = key
+                && now_s.abs_diff(kept.confirmed_s) >= CONFIRMED_EVERY_S
+            {
+                let kept = Kept { confirmed_s: now_s, ..kept.clone() };
                 self.inner.cache.put(key, &kept);
             }
             return done(value, Origin::Unchanged, kept.link.clone());

@@ -41,6 +41,14 @@ pub struct GraphqlError {
     pub path: String,
 }
 
+impl GraphqlError {
+    /// Whether it may be about this node of a list of nodes: it names it, or it names none.
+    pub(crate) fn concerns(&self, index: usize) -> bool {
+        let after_nodes = self.path.split('.').skip_while(|part| *part != "nodes").nth(1);
+        after_nodes.is_none_or(|named| named == index.to_string())
+    }
+}
+
 fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let parts: Option<Vec<serde_json::Value>> = serde::Deserialize::deserialize(deserializer)?;
     let shown = parts.unwrap_or_default().into_iter().map(|part| match part {

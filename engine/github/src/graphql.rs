@@ -208,6 +208,7 @@ impl Client {
                 continue;
             };
             listing.points += points;
+            let errors = answered.errors.clone();
             listing.errors.extend(answered.errors);
             listing.errors.truncate(ERRORS_MAX);
             let Some(connection) = answered.data.repository_owner.and_then(|owner| owner.repositories) else {
@@ -217,7 +218,7 @@ impl Client {
                 }
                 return Err(ApiError::Graphql { place, errors: listing.errors });
             };
-            listing.take(connection.nodes, &mut ids);
+            listing.take(connection.nodes, &errors, &mut ids);
             after = connection.page_info.end_cursor.filter(|_| connection.page_info.has_next_page);
             if after.is_none() {
                 return Ok(listing);
@@ -244,8 +245,8 @@ impl Client {
                 continue;
             };
             listing.points += points;
+            listing.take(answered.data.nodes, &answered.errors, &mut known);
             listing.errors.extend(answered.errors);
-            listing.take(answered.data.nodes, &mut known);
             done += some.len();
         }
         listing.errors.truncate(ERRORS_MAX);
@@ -284,10 +285,17 @@ impl Client {
 }
 
 impl SourcesListing {
-    fn take(&mut self, nodes: Vec<Option<Entry<RepositorySources>>>, ids: &mut BTreeSet<String>) {
-        for node in nodes.into_iter().flatten() {
+    fn take(
+        &mut self,
+        nodes: Vec<Option<Entry<RepositorySources>>>,
+        errors: &[GraphqlError],
+        ids: &mut BTreeSet<String>,
+    ) {
+        for (index, node) in nodes.into_iter().enumerate() {
+            let Some(node) = node else { continue };
             match node {
-                Entry::Read(repository) if ids.insert(repository.id.clone()) => {
+                Entry::Read(mut repository) if ids.insert(repository.id.clone()) => {
+                    repository.has_holes = errors.iter().any(|error| error.concerns(index));
                     self.repositories.push(repository)
                 }
                 Entry::Read(_) => {}

@@ -38,6 +38,8 @@ const TOLD_MAX: Duration = Duration::from_secs(24 * 3600);
 const RESERVE: u64 = 10;
 /// Requests under way at once, the urgent included. GitHub allows a hundred.
 const UNDER_WAY_MAX: u32 = 50;
+/// An answer may come so many seconds after the end of the window that it tells of.
+const DATE_SLACK_S: u64 = 60;
 /// Windows that differ by less are the same window.
 const WINDOW_SLACK: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(61);
@@ -411,8 +413,10 @@ impl Window {
 
 /// When the window of an answer ends, by this host's monotonic clock; `None` when that is past or not told.
 fn reset(answer: &AnswerHeaders, now: Duration) -> Option<Duration> {
-    let theirs = answer.date_s.unwrap_or(answer.wall_s);
-    let left = answer.reset_s?.checked_sub(theirs).filter(|left| *left > 0)?;
+    let reset_s = answer.reset_s?;
+    // a date long after the end that the same answer tells is not GitHub's: something in between has put in its own
+    let theirs = answer.date_s.filter(|date_s| *date_s <= reset_s + DATE_SLACK_S).unwrap_or(answer.wall_s);
+    let left = reset_s.checked_sub(theirs).filter(|left| *left > 0)?;
     Some(now + told_s(left) + MARGIN)
 }
 

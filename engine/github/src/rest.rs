@@ -1,4 +1,4 @@
-//! The calls we make over REST, each as a method of [`Client`], by what they are about.
+//! The calls we make over REST, each as a method of [`Client`](crate::Client), by what they are about.
 //!
 //! A name that goes into a path is checked and escaped here, so that no text from outside turns one request into another.
 //!

@@ -71,6 +71,7 @@ impl KeyedCache {
                 }
                 other => damaged(&other),
             })?;
+            private(path)?;
             let sums = summed(&database).map_err(|error| damaged(&error))?;
             Ok(Self { path: path.to_owned(), database, bytes_max, sums: Mutex::new(sums) })
         })
@@ -150,6 +151,21 @@ impl KeyedCache {
     }
 }
 
+/// What private repositories answered is nobody else's to read.
+fn private(path: &Path) -> Result<(), StoreError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let failed = |error: std::io::Error| StoreError::Io {
+            action: "make private",
+            path: path.to_owned(),
+            detail: error.to_string(),
+        };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    }
+    Ok(())
+}
+
 fn full_key(name: &str, key: &[u8]) -> Vec<u8> {
     [name.as_bytes(), &[0], key].concat()
 }
@@ -201,6 +217,11 @@ mod tests {
         assert_eq!(cache.get("answers", b"k").as_deref(), Some(b"three".as_slice()));
         assert_eq!(cache.get("files", b"k").as_deref(), Some(b"two".as_slice()));
         assert_eq!(cache.get("files", b"x"), None);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(at(&folder)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 
     #[test]

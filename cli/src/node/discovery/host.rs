@@ -8,7 +8,7 @@ use wfengine_core::command::Command;
 use wfengine_discovery::{Host, HostError};
 use wfengine_git::Git;
 use wfengine_github::{AnswerCache, Kept};
-use wfengine_storage_format::PeerId;
+use wfengine_storage_format::{BlobId, PeerId};
 use wfengine_store::{AskError, Blobs, KeyedCache, Receipt, Watcher};
 
 use super::Environment;
@@ -68,6 +68,17 @@ impl Host for NodeHost {
     }
     fn place_for(&self, what: &str, among: &[PeerId]) -> usize {
         self.node.look(|scheduler, _, _| scheduler.place_for_duty("scan", what, among.iter().copied()))
+    }
+    async fn bring(&self, blob: &BlobId) -> bool {
+        if self.node.blobs.has(blob) {
+            return true;
+        }
+        let Some(network) = self.node.network() else { return false };
+        let brought = network.fetch_blob(*blob).await;
+        if let Err(error) = &brought {
+            tracing::debug!(%error, %blob, "no member that is reached has it");
+        }
+        brought.is_ok()
     }
     fn work_dir(&self) -> &Path {
         &self.work

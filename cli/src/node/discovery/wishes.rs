@@ -111,6 +111,17 @@ fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
 }
 
 impl GithubWishes {
+    /// What is left open is as the others say.
+    pub(crate) fn or(self, others: Self) -> Self {
+        Self {
+            // a token is for one place: that of another is not sent to this one
+            token_file: self.token_file.or(others.token_file.filter(|_| self.api.is_none())),
+            api: self.api.or(others.api),
+            ca_file: self.ca_file.or(others.ca_file),
+            insecure: self.insecure || others.insecure,
+        }
+    }
+
     pub(crate) fn of(args: GithubArgs) -> Result<Self, Failure> {
         let GithubArgs { token_file, api, ca_file, insecure } = args;
         let (token_file, ca_file) =
@@ -120,6 +131,27 @@ impl GithubWishes {
 }
 
 impl Wishes {
+    /// What is left open is as the others say.
+    pub(crate) fn or(self, others: Self) -> Self {
+        let plain = Self::default();
+        let (owners, repositories, paths) = if self.names_nothing() {
+            (others.owners, others.repositories, others.paths)
+        } else {
+            (self.owners, self.repositories, self.paths)
+        };
+        Self {
+            owners,
+            repositories,
+            paths,
+            since_days: self.since_days.or(others.since_days),
+            policies: if self.policies == plain.policies { others.policies } else { self.policies },
+            priorities: if self.priorities == plain.priorities { others.priorities } else { self.priorities },
+            no_share: self.no_share || others.no_share,
+            github: self.github.or(others.github),
+            ..self
+        }
+    }
+
     /// What a command says.
     pub(crate) fn of(look: LookArgs, interval_s: u64) -> Result<Self, Failure> {
         if !INTERVAL_S.contains(&interval_s) {

@@ -138,7 +138,7 @@ impl<H: Host> Discovery<H> {
             inputs: wanted.inputs.clone(),
         };
         let run = plan::run_of(&due.key);
-        self.submit(access, &due, report).await.map_err(DispatchError::NotStarted)?;
+        self.submit(access, &due, report).await.map_err(|why| failed(why.to_string()))?;
         Ok(run)
     }
 }

@@ -14,9 +14,37 @@ use crate::host::Host;
 use crate::report::Report;
 use crate::source::Access;
 
+/// Why something that is due was not submitted.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum NotNow {
+    /// It stays so until its file, or what it is given, is another.
+    #[error("{0}")]
+    Refused(String),
+    /// It may be otherwise in the next round.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<NotSubmitted> for NotNow {
+    fn from(why: NotSubmitted) -> Self {
+        Self::Refused(why.to_string())
+    }
+}
+
+/// What came of starting something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Start {
+    /// It runs, by this node's doing or another's; or it would, if anything were to be written.
+    Begun,
+    /// It cannot be submitted as it is.
+    Refused,
+    /// It is to be tried again.
+    Failed,
+}
+
 impl<H: Host> Discovery<H> {
     /// Submits what is due, and notes what came of it.
-    pub(super) async fn start(&mut self, access: &Access, due: Due, report: &mut Report) {
+    pub(super) async fn start(&mut self, access: &Access, due: Due, report: &mut Report) -> Start {
         let (name, path) = (due.repository.name.clone(), due.path.clone());
         let outcome = self.submit(access, &due, report).await;
         let (owner, repo) = name.rsplit_once('/').unwrap_or(("", &name));
@@ -24,47 +52,48 @@ impl<H: Host> Discovery<H> {
             line.owner == owner && line.repo == repo && line.workflow_path == path
         };
         let known = report.workflows.iter_mut().find(same);
-        let is_submitted = outcome.is_ok();
-        if let Some(line) = known {
-            match &outcome {
-                Ok(Some(run)) => {
-                    line.runs.push(run.clone());
-                    line.status = "submitted".to_owned();
-                }
-                Ok(None) => {}
-                Err(why) => line.status.clone_from(why),
-            }
-        } else if let Err(why) = &outcome {
-            report.problem(&name, &path, why);
+        if let Ok(Some(_)) = &outcome {
+            report.submitted += u64::from(!self.options.dry_run);
         }
-        if is_submitted && outcome.is_ok_and(|run| run.is_some()) {
-            report.submitted += 1;
+        match (known, &outcome) {
+            (Some(line), Ok(Some(_))) if self.options.dry_run => {
+                line.status = "would be submitted".to_owned()
+            }
+            (Some(line), Ok(Some(run))) => {
+                line.runs.push(run.clone());
+                line.status = "submitted".to_owned();
+            }
+            (Some(line), Err(why)) => line.status = why.to_string(),
+            (None, Err(why)) => report.problem(&name, &path, why),
+            (_, Ok(_)) => {}
+        }
+        match outcome {
+            Ok(_) => Start::Begun,
+            Err(NotNow::Refused(_)) => Start::Refused,
+            Err(NotNow::Failed(_)) => Start::Failed,
         }
     }
 
-    /// The run's id; `None` when somebody submitted it before.
+    /// The run's id, also of one that would be submitted; `None` when somebody submitted it before.
     pub(crate) async fn submit(
         &mut self,
         access: &Access,
         due: &Due,
         report: &mut Report,
-    ) -> Result<Option<String>, String> {
-        let facts = access.repository.facts(&due.sha).await.unwrap_or_default();
+    ) -> Result<Option<String>, NotNow> {
+        let failed = |error: &dyn std::fmt::Display| NotNow::Failed(error.to_string());
+        let facts = access.repository.facts(&due.sha).await.map_err(|error| failed(&error))?;
         let number = self.run_number(&due.repository, &due.path);
         if self.options.dry_run {
             let nowhere = BlobId::from_bytes([0; 32]);
-            return match due.submission(nowhere, number, &facts, &self.options.priorities) {
-                Ok(_) => Err("would be submitted".to_owned()),
-                Err(why) => Err(why.to_string()),
-            };
+            let submission = due.submission(nowhere, number, &facts, &self.options.priorities)?;
+            return Ok(Some(submission.run().to_string()));
         }
-        let blob = self.host.blobs().put(&due.source).map_err(|error| error.to_string())?;
-        let submission =
-            due.submission(blob, number, &facts, &self.options.priorities).map_err(|why| why.to_string())?;
+        let blob = self.host.blobs().put(&due.source).map_err(|error| failed(&error))?;
+        let submission = due.submission(blob, number, &facts, &self.options.priorities)?;
         let planned = plan_keys(&due.tagged.workflow, &submission, &BTreeMap::new());
         let plan = planned.map_err(|errors| {
-            let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            NotSubmitted::Plan(first).to_string()
+            NotSubmitted::Plan(errors.first().map(ToString::to_string).unwrap_or_default())
         })?;
         let sources = self.share(access, due, report).await;
         let mut blobs = vec![blob];
@@ -72,7 +101,7 @@ impl<H: Host> Discovery<H> {
         let run = submission.run();
         let trigger = Box::new(due.fired(&submission, sources));
         let command = Command::Fire { trigger, submission: Box::new(submission), plan, blobs };
-        let receipt = self.host.ask(command).await.map_err(|error| error.to_string())?;
+        let receipt = self.host.ask(command).await.map_err(|error| failed(&error))?;
         Ok((!receipt.already_so).then(|| run.to_string()))
     }
 
@@ -91,7 +120,12 @@ impl<H: Host> Discovery<H> {
             return Some((blob, len));
         }
         let work = self.host.work_dir();
-        let file = work.join(format!("{}.pack", due.sha));
+        // rounds and dispatches may pack the same commit at a time
+        let mut name = due.sha.clone();
+        if let Ok(random) = self.host.random() {
+            random.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
+        }
+        let file = work.join(format!("{name}.pack"));
         let packed = async {
             std::fs::create_dir_all(work)
                 .map_err(|source| PackError::Io { path: work.to_owned(), source })?;

@@ -1,24 +1,31 @@
-//! Handing a run to GitHub, at most once, and following it there.
+//! Handing a run to GitHub, at most once.
+//!
+//! GitHub takes the name of a branch, not a commit, and reads the workflow there anew: a file that is for peers alone now must not run
+//! because an earlier one might. So GitHub is asked where the branch stands right before the intent, and its run is looked at right
+//! after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use wfengine_core::command::Command;
-use wfengine_core::views::run::{Dispatch, Run};
-use wfengine_github::models::{Conclusion as Ended, Progress, WorkflowRun};
-use wfengine_github::rest::{CreatedRef, RunsWanted};
-use wfengine_github::{ApiError, Bucket};
+use wfengine_core::views::run::Run;
+use wfengine_github::rest::CreatedRef;
+use wfengine_github::{ApiError, Bucket, Client};
 use wfengine_storage_format::{
-    Conclusion, DispatchFollowed, Effect, EffectDone, EffectIntended, EffectOutcome, EventId, RunId, RunSpec,
-    TriggerFired,
+    Effect, EffectDone, EffectIntended, EffectOutcome, EventId, RunId, RunSpec, TriggerFired,
 };
 
-use super::Outside;
+use super::refusals::{Deed, Subject};
+use super::{Outside, file_name, own_trigger};
 use crate::due::cut;
 use crate::host::Host;
 use crate::verdict::may_fall_back;
 
-/// The clocks of GitHub and of this host may differ by so much.
-const CLOCKS_DIFFER_S: u64 = 120;
+/// Why nothing leaves while the branch is elsewhere.
+const MOVED_ON: &str = "the branch moved on since: GitHub would run another commit";
+/// The ref was there, and not by us.
+const ANOTHER_HAS_IT: &str = "another member has handed it over";
+/// How a refusal begins after which the ref is not known to be ours.
+const NOT_CLAIMED: &str = "who hands it over was not decided: ";
 
 impl<H: Host> Outside<H> {
     /// Hands a run over. Nothing happened when it fails, or the log says what.
@@ -30,23 +37,25 @@ impl<H: Host> Outside<H> {
             return Err("this node hands nothing to GitHub".to_owned());
         }
         let run = self.host.watcher().run(&id).ok_or("the run is not known")?;
-        let trigger = run.trigger.clone().ok_or("nobody knows which workflow it is of")?;
-        if trigger.repository.source != self.connection.host {
+        if run.trigger.is_none() {
+            return Err("nobody knows which workflow it is of".to_owned());
+        }
+        let trigger = own_trigger(&run, self.host.peer()).cloned();
+        let trigger = trigger.ok_or("it is not this node's, or its trigger is of something else")?;
+        if !self.is_here(&trigger) {
             return Err(format!("it is of {}, not of {}", trigger.repository.source, self.connection.host));
         }
+        is_untouched(&run)?;
         self.may_leave(&run, &trigger)?;
+        self.is_free()?;
+        let (name, of_run) = (trigger.repository.name.as_str(), id.to_string());
+        let subject = Subject { absent: &trigger.path, wrong: &of_run };
+        if let Some(why) = self.refusals.of(name, Deed::Dispatch, subject) {
+            return Err(format!("GitHub refused it before: {why}"));
+        }
+        self.stands_there(&trigger).await?;
         // a limit that holds would turn an intent into a hand-over that never was
-        if let Some(wait) = self.connection.client.limited_for(&Bucket::Core) {
-            return Err(format!("a limit of GitHub holds for {} s", wait.as_secs()));
-        }
-        if self.options.asks_a_ref {
-            let name = format!("refs/wfengine/claims/{id}");
-            match self.connection.client.create_ref(&trigger.repository.name, &name, &trigger.sha).await {
-                Ok(CreatedRef::Created) => {}
-                Ok(CreatedRef::Exists) => return Err("another member has handed it over".to_owned()),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
+        self.is_free()?;
         let submission = run.canonical.ok_or("it has no submission")?;
         let effect = Effect::Dispatch {
             repository: trigger.repository.clone(),
@@ -56,9 +65,23 @@ impl<H: Host> Outside<H> {
         let receipt = self.host.ask(Command::Intend(EffectIntended { run: id, submission, effect })).await;
         let receipt = receipt.map_err(|error| error.to_string())?;
         let intent = *receipt.events.first().ok_or("it was handed over before")?;
-        self.own_intents.insert(intent);
-        let outcome = self.dispatch(&run, &trigger).await;
+        let outcome = match self.claim(&run, &trigger, subject).await {
+            Ok(()) => self.dispatch(&run, &trigger, subject).await,
+            Err(why) => EffectOutcome::Refused(cut(&why, 1_000)),
+        };
         self.conclude(id, intent, outcome).await
+    }
+
+    /// Requests that do not wait for those of a round.
+    fn at_once(&self) -> Client {
+        self.connection.client.urgent()
+    }
+
+    fn is_free(&self) -> Result<(), String> {
+        match self.at_once().limited_for(&Bucket::Core) {
+            Some(wait) => Err(format!("a limit of GitHub holds for {} s", wait.as_secs())),
+            None => Ok(()),
+        }
     }
 
     /// Looks at the file itself once more: a run leaves only if its workflow says so and GitHub can start it.
@@ -76,36 +99,105 @@ impl<H: Host> Outside<H> {
         }
     }
 
-    async fn dispatch(&self, run: &Run, trigger: &TriggerFired) -> EffectOutcome {
-        let file = trigger.path.rsplit('/').next().unwrap_or(&trigger.path);
+    /// Whether the branch or tag is still at the commit whose file was judged.
+    async fn stands_there(&self, trigger: &TriggerFired) -> Result<(), String> {
+        let (client, name) = (self.at_once(), &trigger.repository.name);
+        let git_ref = &trigger.git_ref;
+        let at = if let Some(branch) = git_ref.strip_prefix("refs/heads/") {
+            // GitHub leads from the old name of a branch to the new one, and a dispatch it does not
+            let found = client.branch(name, branch).await;
+            found.map(|found| Some(found.value).filter(|found| found.name == branch).map(|of| of.commit.sha))
+        } else if git_ref.starts_with("refs/tags/") {
+            let found = client.commit(name, git_ref.trim_start_matches("refs/")).await;
+            found.map(|found| Some(found.value.sha))
+        } else {
+            return Err(format!("{git_ref} is neither a branch nor a tag"));
+        };
+        match at {
+            Ok(Some(sha)) if sha == trigger.sha => Ok(()),
+            Ok(_) => Err(MOVED_ON.to_owned()),
+            Err(error) if error.is_not_found() => Err(format!("{git_ref} is gone: {error}")),
+            Err(error) => Err(format!("where {git_ref} stands is not known: {error}")),
+        }
+    }
+
+    /// Lets a ref decide, where that is asked for. After the intent: what was decided by a process that ended then is in the log.
+    async fn claim(&mut self, run: &Run, trigger: &TriggerFired, subject: Subject<'_>) -> Result<(), String> {
+        if !self.options.asks_a_ref {
+            return Ok(());
+        }
+        let name = format!("refs/wfengine/claims/{}", run.id);
+        match self.at_once().create_ref(&trigger.repository.name, &name, &trigger.sha).await {
+            Ok(CreatedRef::Created) => Ok(()),
+            Ok(CreatedRef::Exists) if has_claimed(run, self.host.peer()) => Ok(()),
+            Ok(CreatedRef::Exists) => Err(ANOTHER_HAS_IT.to_owned()),
+            Err(error) => {
+                self.refusals.note(&trigger.repository.name, Deed::Dispatch, subject, &error);
+                Err(format!("{NOT_CLAIMED}{error}"))
+            }
+        }
+    }
+
+    async fn dispatch(&mut self, run: &Run, trigger: &TriggerFired, subject: Subject<'_>) -> EffectOutcome {
         let inputs: BTreeMap<String, String> = run
             .submitted
             .iter()
             .flat_map(|submitted| &submitted.frozen.inputs)
             .map(|(name, json)| (name.clone(), plain(json)))
             .collect();
-        let git_ref = trigger.git_ref.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/");
         let name = &trigger.repository.name;
-        match self.connection.client.dispatch_workflow(name, file, git_ref, &inputs).await {
-            Ok(dispatched) => {
-                let id = dispatched.run_id.map(|id| id.to_string()).unwrap_or_default();
-                let url = if id.is_empty() { String::new() } else { self.run_url(name, &id) };
-                EffectOutcome::Done { id, url }
-            }
+        // the full name: there may be a tag of the branch's name
+        let client = self.at_once();
+        match client.dispatch_workflow(name, file_name(&trigger.path), &trigger.git_ref, &inputs).await {
+            Ok(dispatched) => match dispatched.run_id {
+                Some(id) => self.begun(trigger, id).await,
+                None => EffectOutcome::Unknown("GitHub took it and does not name its run".to_owned()),
+            },
             Err(ApiError::Transport { unsent: true, problem, .. }) => {
                 EffectOutcome::Refused(cut(&problem, 1_000))
             }
             Err(error) if error.is_transient() => EffectOutcome::Unknown(cut(&error.to_string(), 1_000)),
-            Err(error) => EffectOutcome::Refused(cut(&error.to_string(), 1_000)),
+            Err(error) => {
+                self.refusals.note(name, Deed::Dispatch, subject, &error);
+                EffectOutcome::Refused(cut(&error.to_string(), 1_000))
+            }
         }
     }
 
-    fn run_url(&self, repository: &str, id: &str) -> String {
+    /// Looks at the run that GitHub began: somebody may have pushed between the question and the dispatch.
+    async fn begun(&self, trigger: &TriggerFired, id: u64) -> EffectOutcome {
+        let name = &trigger.repository.name;
+        // GitHub may not show it yet; then it is looked at when it is followed
+        if let Ok(begun) = self.at_once().workflow_run(name, id).await
+            && is_another(&begun.value, trigger)
+        {
+            return EffectOutcome::Refused(cut(&self.stop_another(name, id).await, 1_000));
+        }
+        let id = id.to_string();
+        EffectOutcome::Done { url: self.run_url(name, &id), id }
+    }
+
+    /// Stops a run of ours that is of another commit, as far as GitHub lets us. What to say of it.
+    pub(super) async fn stop_another(&self, name: &str, id: u64) -> String {
+        let url = self.run_url(name, &id.to_string());
+        let what = format!("somebody pushed at that moment: GitHub began another commit ({url})");
+        match self.at_once().cancel_run(name, id).await {
+            Ok(()) => format!("{what}, and was told to cancel it"),
+            Err(error) => format!("{what}, and it could not be cancelled: {error}"),
+        }
+    }
+
+    pub(super) fn run_url(&self, repository: &str, id: &str) -> String {
         let clone = self.connection.client.clone_url(repository);
         format!("{}/actions/runs/{id}", clone.trim_end_matches(".git"))
     }
 
-    async fn conclude(&self, run: RunId, intent: EventId, outcome: EffectOutcome) -> Result<(), String> {
+    pub(super) async fn conclude(
+        &self,
+        run: RunId,
+        intent: EventId,
+        outcome: EffectOutcome,
+    ) -> Result<(), String> {
         let refused = match &outcome {
             EffectOutcome::Refused(why) => Some(why.clone()),
             EffectOutcome::Done { .. } | EffectOutcome::Unknown(_) => None,
@@ -114,69 +206,33 @@ impl<H: Host> Outside<H> {
         written.map_err(|error| error.to_string())?;
         refused.map_or(Ok(()), Err)
     }
+}
 
-    /// Writes down what GitHub shows of a run that this node handed over.
-    pub(super) async fn follow(&mut self, run: &Run) -> Result<(), String> {
-        let own = self.host.peer();
-        let open = |dispatch: &&Dispatch| {
-            dispatch.author == own && dispatch.stands() && dispatch.conclusion().is_none()
-        };
-        let (Some(dispatch), Some(trigger)) = (run.dispatches.iter().find(open), run.trigger.clone()) else {
-            return Ok(());
-        };
-        if dispatch.outcome.is_none() {
-            if self.own_intents.contains(&dispatch.intent) {
-                // it is being sent just now
-                return Ok(());
-            }
-            let why = "this node stopped before it heard from GitHub".to_owned();
-            self.conclude(run.id, dispatch.intent, EffectOutcome::Unknown(why)).await?;
-        }
-        let name = &trigger.repository.name;
-        let known = dispatch.seen.as_ref().map(|(id, _, _)| id.clone()).or_else(|| match &dispatch.outcome {
-            Some(EffectOutcome::Done { id, .. }) if !id.is_empty() => Some(id.clone()),
-            _ => None,
-        });
-        let seen = match known.and_then(|id| id.parse::<u64>().ok()) {
-            Some(id) => self.connection.client.workflow_run(name, id).await.map(|run| Some(run.value)),
-            None => self.find(dispatch, &trigger).await,
-        };
-        let Some(seen) = seen.map_err(|error| error.to_string())? else { return Ok(()) };
-        let conclusion = conclusion(&seen);
-        let began = seen.status.as_ref().is_some_and(|status| *status == Progress::InProgress);
-        if conclusion.is_none() && !(began && dispatch.seen.is_none()) {
-            return Ok(());
-        }
-        let id = seen.id.to_string();
-        let url = seen.html_url.clone().unwrap_or_else(|| self.run_url(name, &id));
-        let body =
-            DispatchFollowed { run: run.id, intent: dispatch.intent, id, url: cut(&url, 1_000), conclusion };
-        self.host.ask(Command::Follow(body)).await.map(|_| ()).map_err(|error| error.to_string())
-    }
+/// Whether a run at GitHub is of another commit than the one that was found.
+pub(super) fn is_another(run: &wfengine_github::models::WorkflowRun, trigger: &TriggerFired) -> bool {
+    run.head_sha.as_ref().is_some_and(|sha| *sha != trigger.sha)
+}
 
-    /// The run at GitHub that a hand-over started, where GitHub did not say: the first of the workflow that somebody dispatched since,
-    /// and that is not another run's.
-    async fn find(
-        &self,
-        dispatch: &Dispatch,
-        trigger: &TriggerFired,
-    ) -> Result<Option<WorkflowRun>, ApiError> {
-        let since = (dispatch.time_ms / 1_000).saturating_sub(CLOCKS_DIFFER_S);
-        let wanted = RunsWanted {
-            workflow: trigger.path.rsplit('/').next().map(str::to_owned),
-            event: Some("workflow_dispatch".to_owned()),
-            created: Some(format!(">={}", wfengine_github::dates::rfc3339(since))),
-            ..RunsWanted::default()
-        };
-        let listing = self.connection.client.workflow_runs(&trigger.repository.name, &wanted).await?;
-        let taken: BTreeSet<String> = {
-            let views = self.host.watcher().views();
-            let dispatches = views.runs().all_live().flat_map(|run| &run.dispatches);
-            dispatches.filter_map(|known| known.seen.as_ref().map(|(id, _, _)| id.clone())).collect()
-        };
-        let free = listing.items.into_iter().filter(|run| !taken.contains(&run.id.to_string()));
-        Ok(free.min_by_key(|run| run.id))
+/// Nothing is asked of GitHub for a run that the log would refuse to hand over.
+fn is_untouched(run: &Run) -> Result<(), String> {
+    if run.status.is_terminal() {
+        return Err(format!("it is {}", run.status));
     }
+    if run.dispatches.iter().any(|dispatch| dispatch.stands()) {
+        return Err("it was handed over before".to_owned());
+    }
+    if run.jobs.values().any(|job| job.holder().is_some() || job.result.is_some()) {
+        return Err("a peer has a job of it".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the ref of a run was made by this member: an earlier intent came past it, or ended where it may have made it.
+fn has_claimed(run: &Run, own: wfengine_storage_format::PeerId) -> bool {
+    run.dispatches.iter().filter(|dispatch| dispatch.author == own).any(|dispatch| {
+        matches!(&dispatch.outcome, Some(EffectOutcome::Refused(why))
+            if why != ANOTHER_HAS_IT && !why.starts_with(NOT_CLAIMED))
+    })
 }
 
 /// A JSON text as an input of GitHub's, which are texts.
@@ -185,17 +241,4 @@ fn plain(json: &str) -> String {
         Ok(serde_json::Value::String(text)) => text,
         _ => json.to_owned(),
     }
-}
-
-/// How a run at GitHub ended, in our words; `None` while it goes on.
-fn conclusion(run: &WorkflowRun) -> Option<Conclusion> {
-    if run.status.as_ref().is_some_and(|status| *status != Progress::Completed) {
-        return None;
-    }
-    Some(match run.conclusion.as_ref()? {
-        Ended::Success | Ended::Neutral => Conclusion::Success,
-        Ended::Skipped => Conclusion::Skipped,
-        Ended::Cancelled | Ended::Stale => Conclusion::Cancelled,
-        _ => Conclusion::Failure,
-    })
 }

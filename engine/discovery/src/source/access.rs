@@ -13,6 +13,13 @@ pub enum AccessError {
     Credential(String),
 }
 
+impl AccessError {
+    /// Whether the other side was reached and has no such commit.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Git(error) if error.is_absent())
+    }
+}
+
 /// A repository on this host, and where its commits come from if it is a mirror.
 #[derive(Clone, Debug)]
 pub struct Access {

@@ -11,7 +11,7 @@ use wfengine_github::models::{ContentKind, EntryKind};
 use wfengine_github::{ApiError, Bucket, Client, Origin};
 use wfengine_storage_format::RepositoryRef;
 
-use super::{Access, AccessError, FileSeen, Listed, Look, SourceError};
+use super::{Access, AccessError, FileSeen, Listed, Look, SourceError, Unlisted};
 use crate::report::{Report, Requests};
 use crate::scope::Scope;
 use crate::verdict::{FOLDERS, is_workflow_path};
@@ -87,6 +87,10 @@ pub struct GithubSource {
     scopes: Vec<Scope>,
     /// Looks that came for all repositories at once, by id; of this round.
     bulk: Option<Bulk>,
+    /// Repositories that the credential lacks a permission for: nobody asks again until it was granted and this begins anew.
+    forbidden: BTreeMap<String, SourceError>,
+    /// What the last listing could not list.
+    unlisted: Vec<Unlisted>,
 }
 
 /// Requests that a repository costs that was never looked at, about: its tree and its files.
@@ -105,14 +109,31 @@ struct Bulk {
     problems: Vec<String>,
 }
 
+/// A limit passes like any other trouble of GitHub's, and is no news for the log.
+fn is_passing(error: &ApiError) -> bool {
+    error.is_transient() || error.is_limited()
+}
+
+fn unlistable(scope: &Scope, error: &ApiError) -> Unlisted {
+    Unlisted { scope: scope.clone(), why: error.to_string(), is_passing: is_passing(error) }
+}
+
 fn failed(error: &ApiError) -> SourceError {
-    if error.is_transient() { SourceError::passing(error) } else { SourceError::lasting(error) }
+    if is_passing(error) { SourceError::passing(error) } else { SourceError::lasting(error) }
 }
 
 impl GithubSource {
     /// What these scopes name.
     pub fn new(connection: Connection, scopes: Vec<Scope>) -> Self {
-        Self { connection, scopes, bulk: None }
+        Self { connection, scopes, bulk: None, unlisted: Vec::new(), forbidden: BTreeMap::new() }
+    }
+
+    pub(super) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    pub(super) fn take_unlisted(&mut self) -> Vec<Unlisted> {
+        std::mem::take(&mut self.unlisted)
     }
 
     pub(super) async fn list(
@@ -132,7 +153,7 @@ impl GithubSource {
     }
 
     async fn list_by_rest(&mut self, report: &mut Report) -> Vec<Listed> {
-        let (mut listed, mut known, mut failures) = (Vec::new(), BTreeSet::new(), 0);
+        let (mut listed, mut known, mut unlisted) = (Vec::new(), BTreeSet::new(), Vec::new());
         for scope in &self.scopes.clone() {
             let (asked, is_named) = match scope {
                 Scope::All => (wfengine_github::Scope::All, false),
@@ -147,15 +168,13 @@ impl GithubSource {
                     Err(_) => match self.connection.client.taking_stale().repositories(&asked).await {
                         Ok(listing) => listing,
                         Err(error) => {
-                            report.problem(&scope.to_string(), "", error);
-                            failures += 1;
+                            unlisted.push(unlistable(scope, &error));
                             continue;
                         }
                     },
                 },
                 Err(error) => {
-                    report.problem(&scope.to_string(), "", error);
-                    failures += 1;
+                    unlisted.push(unlistable(scope, &error));
                     continue;
                 }
             };
@@ -183,7 +202,11 @@ impl GithubSource {
                 }
             }
         }
-        report.failed |= failures > 0 && listed.is_empty();
+        for Unlisted { scope, why, .. } in &unlisted {
+            report.problem(&scope.to_string(), "", why);
+        }
+        report.failed |= !unlisted.is_empty() && listed.is_empty();
+        self.unlisted = unlisted;
         listed
     }
 
@@ -238,9 +261,19 @@ impl GithubSource {
         if let Some(look) = self.look_in_bulk(listed) {
             return Ok(look);
         }
+        if let Some(error) = self.forbidden.get(&listed.repository.id) {
+            return Err(error.clone());
+        }
         match self.look_by_rest(listed, &self.connection.client).await {
             Err(error) if error.is_limited() => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => {
+                let is_forbidden = matches!(error, ApiError::MissingPermission { .. } | ApiError::Sso { .. });
+                let error = failed(&error);
+                if is_forbidden {
+                    self.forbidden.insert(listed.repository.id.clone(), error.clone());
+                }
+                return Err(error);
+            }
             Ok(look) => return Ok(look),
         }
         // another budget, and one query for a hundred repositories
@@ -262,8 +295,7 @@ impl GithubSource {
         // one request for both folders, with git's ids of all files, and "not modified" when nothing was pushed
         let tree = match client.tree(name, &branch, true).await {
             Ok(tree) => tree,
-            // an empty repository
-            Err(ApiError::Conflict { .. }) => return Ok(look),
+            Err(ApiError::Conflict { message, .. }) if message.contains("is empty") => return Ok(look),
             Err(ApiError::TooLarge { .. }) => return look_by_folders(client, listed, look).await,
             Err(error) => return Err(error),
         };
@@ -341,6 +373,7 @@ fn left_out(is_archived: bool, is_disabled: bool, is_foreign: bool) -> Option<&'
 impl Bulk {
     fn take(&mut self, host: &str, id: u64, found: RepositorySources, is_named: bool) {
         let branch = found.default_branch.as_ref().map(|branch| branch.name.clone());
+        let is_whole = found.is_whole();
         let mut look = Look { default_branch: branch.clone().unwrap_or_default(), ..Look::default() };
         let folders = FOLDERS.into_iter().zip([found.github, found.own]);
         for (folder, entries) in folders.filter_map(|(folder, found)| Some((folder, found?.entries))) {
@@ -362,7 +395,10 @@ impl Bulk {
         let why = left_out(found.is_archived, found.is_disabled, found.is_fork && !is_named);
         let pushed_s = found.pushed_at.as_deref().and_then(wfengine_github::dates::rfc3339_s);
         let repository = RepositoryRef { source: host.to_owned(), id: id.to_string(), name: found.full_name };
-        self.looks.insert(id.to_string(), look);
+        // what did not come may be there all the same: it is asked for by itself
+        if is_whole {
+            self.looks.insert(id.to_string(), look);
+        }
         self.listed.push((Listed { repository, default_branch: branch, pushed_s, folder: None }, why));
     }
 }

@@ -15,7 +15,7 @@ use wfengine_core::views::run::Run;
 use wfengine_discovery::source::{FolderSource, Source};
 use wfengine_discovery::{Discovery, Host, HostError, Options};
 use wfengine_git::Git;
-use wfengine_storage_format::{ChainId, ClusterFounded, Incarnation, PeerId, Signer};
+use wfengine_storage_format::{BlobId, ChainId, ClusterFounded, Incarnation, PeerId, Signer};
 use wfengine_store::data_dir::DataDir;
 use wfengine_store::{AskError, Blobs, KeyedCache, Purpose, Receipt, Store, Watcher};
 
@@ -126,6 +126,9 @@ impl Host for Lab {
     fn place_for(&self, _what: &str, _among: &[PeerId]) -> usize {
         usize::try_from(self.before.load(Ordering::Relaxed)).unwrap()
     }
+    async fn bring(&self, blob: &BlobId) -> bool {
+        self.blobs.has(blob)
+    }
     fn work_dir(&self) -> &Path {
         &self.work
     }
@@ -188,6 +191,6 @@ pub fn workflow(tags: &str, on: &str) -> String {
 
 /// Discovery over a folder of checkouts.
 pub fn over(lab: &Arc<Lab>, folder: &Path, options: Options) -> Discovery<Lab> {
-    let source = Source::Folder(FolderSource::new(folder.to_owned(), git()));
+    let source = Source::Folder(FolderSource::new(folder.to_owned(), git(), lab.peer()));
     Discovery::new(Arc::clone(lab), vec![source], options)
 }

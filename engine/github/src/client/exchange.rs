@@ -206,7 +206,7 @@ impl Client {
     }
 
     /// GitHub's wall time, as far as its answers told it.
-    pub(crate) fn server_s(&self) -> u64 {
+    pub fn server_s(&self) -> u64 {
         self.inner.clock.wall_s().saturating_add_signed(self.inner.skew_s.load(Ordering::Relaxed))
     }
 }

@@ -48,6 +48,17 @@ pub struct RepositorySources {
     /// `.wfengine/workflows`.
     #[serde(default, deserialize_with = "folder")]
     pub own: Option<SourceFolder>,
+    /// GitHub said that something of it could not be had, so what seems absent may be there.
+    #[serde(skip)]
+    pub has_holes: bool,
+}
+
+impl RepositorySources {
+    /// Whether everything in both folders came.
+    pub fn is_whole(&self) -> bool {
+        let folders = [&self.github, &self.own];
+        !self.has_holes && folders.into_iter().flatten().all(|folder| folder.unreadable == 0)
+    }
 }
 
 /// A branch and where it is.
@@ -79,6 +90,8 @@ pub struct SourceFolder {
     pub tree_sha: String,
     /// What is in it.
     pub entries: Vec<SourceEntry>,
+    /// Entries that could not be read.
+    pub unreadable: u32,
 }
 
 /// An entry of such a folder.
@@ -150,11 +163,15 @@ fn folder<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<So
     }
     let object: Option<Object> = Deserialize::deserialize(deserializer)?;
     Ok(object.and_then(|object| {
+        let mut unreadable = 0;
         let read = |entry| match entry {
             Entry::Read(entry) => Some(entry),
-            Entry::Unreadable(_) => None,
+            Entry::Unreadable(_) => {
+                unreadable += 1;
+                None
+            }
         };
         let entries = object.entries?.into_iter().filter_map(read).collect();
-        Some(SourceFolder { tree_sha: object.oid?, entries })
+        Some(SourceFolder { tree_sha: object.oid?, entries, unreadable })
     }))
 }

@@ -53,6 +53,15 @@ fn waits(ask: Ask) -> (Duration, Why) {
 }
 
 #[test]
+fn a_date_that_contradicts_the_end_it_comes_with_is_not_believed() {
+    let mut limiter = limiter();
+    // something in between puts in its own clock, two hours ahead; this host's is right
+    let spent = AnswerHeaders { date_s: Some(DATE + 7_200), wall_s: DATE, ..told(403, 5000, 0, 600) };
+    assert_eq!(exchange(&mut limiter, &spent, s(0)), Verdict::Limited);
+    assert_eq!(waits(read(&mut limiter, s(1))), (s(601), Why::Spent));
+}
+
+#[test]
 fn one_normal_request_at_a_time_and_urgent_ones_beside_it() {
     let mut limiter = limiter();
     let first = go(read(&mut limiter, s(0)));

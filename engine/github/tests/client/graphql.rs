@@ -148,3 +148,23 @@ async fn a_limit_inside_a_success_is_a_limit() {
     let seen = fake.seen();
     assert!(seen[1].at - seen[0].at >= Duration::from_secs(30));
 }
+
+#[tokio::test]
+async fn a_repository_with_holes_is_told_from_a_whole_one() {
+    let mut holes = node("holes");
+    holes["github"] = Value::Null;
+    let mut odd = node("odd");
+    odd["github"]["entries"] = json!([{ "name": "a.yml" }]);
+    let mut answer = page(&[node("whole"), holes, odd], None);
+    answer["errors"] = json!([{ "type": "SERVICE_UNAVAILABLE", "message": "timed out",
+        "path": ["repositoryOwner", "repositories", "nodes", 1, "github"] }]);
+    let fake = Fake::in_turn(vec![Reply::json(&answer.to_string())]).await;
+    let listing = fake.client().repositories_with_sources(Some("acme")).await.expect("a list");
+    let whole: Vec<bool> = listing.repositories.iter().map(|repository| repository.is_whole()).collect();
+    assert_eq!(whole, [true, false, false]);
+    // an error that names no place may be about any of them
+    answer["errors"] = json!([{ "message": "something went wrong" }]);
+    let fake = Fake::in_turn(vec![Reply::json(&answer.to_string())]).await;
+    let listing = fake.client().repositories_with_sources(Some("acme")).await.expect("a list");
+    assert!(listing.repositories.iter().all(|repository| !repository.is_whole()));
+}

@@ -74,8 +74,8 @@ impl Machine {
         self.take_roster();
     }
 
-    /// Sources go to every connected member, so that a laptop may close its lid; what a job leaves behind goes to the submitter and
-    /// one more.
+    /// Sources, and what was found in repositories, go to every connected member, so that a laptop may close its lid; what a job
+    /// leaves behind goes to the submitter and one more.
     fn offer(&mut self, body: &Body, blobs: &[BlobId]) {
         let sized: Vec<(BlobId, u64)> = blobs
             .iter()
@@ -84,7 +84,7 @@ impl Machine {
             .collect();
         let connected: Vec<PeerId> = self.exchange.connected_members().collect();
         let receivers: Vec<PeerId> = match body {
-            Body::RunSubmitted(_) => connected,
+            Body::RunSubmitted(_) | Body::RepositoryScanned(_) | Body::WorkflowFound(_) => connected,
             Body::JobCompleted(body) => {
                 let submitter = {
                     let views = self.watcher.views();
