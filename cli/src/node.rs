@@ -75,7 +75,8 @@ pub(crate) struct Node {
     settings: Mutex<Settings>,
     /// Told whenever the settings changed.
     settings_changed: watch::Sender<()>,
-    cache: Mutex<Option<Arc<wfengine_store::KeyedCache>>>,
+    cache: discovery::KeptCache,
+    github_answers: discovery::KeptCache,
     clients: Mutex<discovery::Clients>,
     /// One round at a time: they share mirrors.
     discovering: tokio::sync::Mutex<()>,
@@ -148,6 +149,7 @@ impl Node {
             settings: Mutex::new(settings),
             settings_changed: watch::channel(()).0,
             cache: Mutex::default(),
+            github_answers: Mutex::default(),
             clients: Mutex::default(),
             discovering: tokio::sync::Mutex::default(),
             discovery_trouble: Mutex::default(),

@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! The path of a request: [`serve`] (who, limits, faults) → [`rest`] or [`graphql`] (operation, access, handler) → state →
+//! The path of a request: `serve` (who, limits, faults) → `rest` or `graphql` (operation, access, handler) → state →
 //! answer → contract → log → network. Everything but the network happens under one lock and without waiting.
 //!
 //! What it does not do: run workflows, take pushes over git, verify the web tokens of apps, speak TLS.

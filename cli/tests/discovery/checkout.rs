@@ -105,5 +105,6 @@ impl Github {
     pub fn is_content(&self) {
         assert_eq!(self.standin.requests_during_limits().len(), 0);
         assert_eq!(self.standin.contract_problems(), [""; 0]);
+        assert!(self.standin.dispatches().iter().all(|dispatched| !dispatched.is_for_peers_only));
     }
 }

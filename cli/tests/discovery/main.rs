@@ -5,6 +5,7 @@
 mod checkout;
 #[path = "../house/mod.rs"]
 mod house;
+mod outside;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
 
@@ -97,7 +98,10 @@ fn once_prints_the_documents_block_and_the_documents_fields() {
     let empty = house.path("empty");
     std::fs::create_dir_all(empty.join("bare/.git")).unwrap();
     let none = house.ask(&["discover", "once", "--path", &empty.display().to_string()]).ends(0);
-    assert!(none.out.contains("No workflow there is tagged") || none.err.contains("git"), "{none:?}");
+    assert!(none.out.contains("No workflow there is tagged for peers: empty/bare."), "{none:?}");
+    let said = format!("{}{}", none.out, none.err);
+    let why = said.lines().find(|line| line.trim_start().starts_with("empty/bare: "));
+    assert!(why.is_some_and(|why| why.contains("not a git repository")), "{none:?}");
 }
 
 #[test]
@@ -191,7 +195,7 @@ fn what_no_peer_takes_is_dispatched_once_and_followed_and_what_is_for_peers_alon
     house.ask(&watch).ends(0);
     let serving = github.serve(&house);
     let dispatched = github.until("it is dispatched", |standin| standin.dispatches().first().cloned());
-    assert_eq!((dispatched.workflow.as_str(), dispatched.reference.as_str()), (PATH, "main"));
+    assert_eq!((dispatched.workflow.as_str(), dispatched.reference.as_str()), (PATH, "refs/heads/main"));
     github.standin.start_run(dispatched.run);
     let run = until_runs(&house, 1, "in_progress").remove(0);
     assert!(text(&run, "reason").contains("on GitHub: http"), "{run}");
@@ -200,12 +204,12 @@ fn what_no_peer_takes_is_dispatched_once_and_followed_and_what_is_for_peers_alon
     assert_eq!(text(&failed, "id"), text(&run, "id"));
     // a restart and a few more waits change nothing
     serving.stop().ends(0);
+    let since = github.standin.requests().len();
     let serving = github.serve(&house);
     house.ask(&["discover", "once"]).ends(3).complains(&["token"]);
-    until("looked at again", || {
-        let looks =
-            github.standin.requests().iter().filter(|request| request.path.contains("/git/trees/")).count();
-        (looks > 6).then_some(())
+    until("looked at again, a few times since the restart", || {
+        let requests = github.standin.requests_since(since);
+        (requests.iter().filter(|request| request.path.contains("/git/trees/")).count() > 4).then_some(())
     });
     serving.stop().ends(0);
     assert_eq!(github.standin.dispatches().len(), 1);
@@ -221,6 +225,8 @@ fn a_webhook_hastens_what_polling_would_find_and_a_forged_one_does_nothing() {
         return;
     }
     let github = Github::with_repository("octo/one", &[("data.txt", "x")]);
+    github.standin.add_repository("octo/a", &RepositoryOptions::default());
+    github.push("octo/a", &[("data.txt", "x")]);
     let house = House::new();
     let secret = house.path("secret");
     std::fs::write(&secret, "a secret\n").unwrap();
@@ -242,19 +248,95 @@ fn a_webhook_hastens_what_polling_would_find_and_a_forged_one_does_nothing() {
     let line = serving.wait_for("webhooks are heard at ");
     let address = line.split("heard at ").nth(1).unwrap().trim().split('/').next().unwrap().to_owned();
     let url = format!("http://{address}/webhooks/github");
-    github.standin.add_hook("octo/one", &url, Some("a secret"), &["push"]);
+    for name in ["octo/a", "octo/one"] {
+        github.standin.add_hook(name, &url, Some("a secret"), &["push"]);
+    }
+    until("the repositories were looked at", || {
+        (house.json(&["replay", "--kind", "RepositoryScanned"]).len() == 2).then_some(())
+    });
+    let since = github.standin.requests().len();
+    github.standin.forge("another secret", 1);
+    github.push("octo/a", &[("data.txt", "y")]);
+    let forged = github.until("the forged one was answered", |standin| standin.delivered().first().cloned());
+    assert!(forged.status.is_some_and(|status| status >= 400), "{forged:?}");
+    github.push("octo/one", &[(PATH, &workflow("p2p-only", "push"))]);
+    until_runs(&house, 1, "completed");
+    // had the forged one been believed, its repository would have been looked at first
+    let looked_at: BTreeSet<String> = lookers(&github, since).into_keys().collect();
+    assert_eq!(looked_at, BTreeSet::from(["one".to_owned()]));
+    serving.stop().ends(0);
+    github.is_content();
+}
+
+#[test]
+fn late_doubled_reordered_and_lost_webhooks_start_each_push_once() {
+    if require(Requirement::Git, "discovery against the stand-in for GitHub").is_none() {
+        return;
+    }
+    let github = Github::with_repository("octo/one", &[("data.txt", "x")]);
+    let house = House::new();
+    let secret = house.path("secret");
+    std::fs::write(&secret, "a secret").unwrap();
+    let secret = secret.display().to_string();
+    let watch = ["discover", "watch", "--owner", "octo", "--interval", "2", "--policy", "on-trigger"];
+    let hook = ["--webhook", "127.0.0.1:0", "--webhook-secret-file", &secret];
+    house.ask(&[watch.as_slice(), &hook].concat()).ends(0);
+    let mut serving = github.serve(&house);
+    let line = serving.wait_for("webhooks are heard at ");
+    let address = line.split("heard at ").nth(1).unwrap().trim().split('/').next().unwrap().to_owned();
+    github.standin.add_hook(
+        "octo/one",
+        &format!("http://{address}/webhooks/github"),
+        Some("a secret"),
+        &["push"],
+    );
     until("the repository was looked at", || {
         (!house.json(&["replay", "--kind", "RepositoryScanned"]).is_empty()).then_some(())
     });
-    let trees =
-        || github.standin.requests().iter().filter(|request| request.path.contains("/git/trees/")).count();
-    let before = trees();
-    github.standin.forge("another secret", 1);
-    github.push("octo/one", &[("data.txt", "y")]);
-    github.until("the forged one was answered", |standin| (!standin.delivered().is_empty()).then_some(()));
-    assert_eq!(trees(), before, "nobody believed it");
-    github.push("octo/one", &[(PATH, &workflow("p2p-only", "push"))]);
-    until_runs(&house, 1, "completed");
+    let tagged = workflow("p2p-only", "push");
+    // lost: polling finds it
+    github.standin.lose(1);
+    let mut commits = vec![github.push("octo/one", &[(PATH, &tagged)])];
+    until("the workflow was found", || (!house.json(&["discover", "list"]).is_empty()).then_some(()));
+    // held back, then delivered in the wrong order, each of them once more
+    github.standin.hold();
+    for content in ["1", "2", "3"] {
+        commits.push(github.push("octo/one", &[("data.txt", content)]));
+        until("the push was seen by polling", || {
+            runs(&house)
+                .iter()
+                .any(|run| Some(text(run, "sha")) == commits.last().map(String::as_str))
+                .then_some(())
+        });
+    }
+    let ids: Vec<String> = github.standin.held().iter().map(|delivery| delivery.id.clone()).collect();
+    github.standin.release_reversed();
+    let arrived = |count: usize| {
+        move |standin: &wfengine_tests::standin::Standin| (standin.delivered().len() >= count).then_some(())
+    };
+    github.until("all were delivered", arrived(ids.len()));
+    for id in &ids {
+        github.standin.duplicate(id);
+    }
+    github.until("all were delivered again", arrived(2 * ids.len()));
+    commits.push(github.push("octo/one", &[("data.txt", "4")]));
+    until("the last push ran", || {
+        runs(&house)
+            .iter()
+            .any(|run| Some(text(run, "sha")) == commits.last().map(String::as_str))
+            .then_some(())
+    });
+    let mut started: Vec<String> = runs(&house).iter().map(|run| text(run, "sha").to_owned()).collect();
+    started.sort();
+    // the next push may overtake the look that found the workflow; what counts then is where the branch stands
+    let mut pushed = commits.clone();
+    pushed.sort();
+    started.dedup();
+    assert!(
+        started.len() >= pushed.len() - 1 && started.iter().all(|sha| pushed.contains(sha)),
+        "{started:?} {pushed:?}"
+    );
+    assert_eq!(runs(&house).len(), started.len(), "one run for each");
     serving.stop().ends(0);
     github.is_content();
 }

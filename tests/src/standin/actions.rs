@@ -148,6 +148,13 @@ impl State {
         Workflow::read(source, path).ok().filter(|workflow| workflow.not_valid_on_github().is_empty())
     }
 
+    /// A file at a commit, as text.
+    pub(crate) fn text_at(&self, sha: ObjectId, path: &str) -> Option<String> {
+        let commit = self.objects.commit(sha)?;
+        let entry = self.objects.entry_at(commit.tree, path)?;
+        Some(String::from_utf8_lossy(&self.objects.object(entry.id)?.content).into_owned())
+    }
+
     /// Paths of the workflow files at a commit.
     fn workflow_paths(&self, sha: ObjectId) -> Vec<String> {
         let folder = self.objects.commit(sha).and_then(|commit| self.objects.entry_at(commit.tree, FOLDER));

@@ -47,4 +47,6 @@ pub struct Dispatched {
     pub inputs: serde_json::Value,
     /// The run it made.
     pub run: super::ids::RunId,
+    /// What the branch held there was tagged for peers alone.
+    pub is_for_peers_only: bool,
 }

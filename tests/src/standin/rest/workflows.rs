@@ -112,6 +112,7 @@ pub(super) fn dispatch(state: &mut State, call: &Call<'_>) -> Outcome {
     let (id, full_name) = (repository.id, state.full_name(repository));
     let no_trigger = || refused("Workflow does not have 'workflow_dispatch' trigger");
     let workflow = state.workflow_at(id, sha, &file.path).ok_or_else(no_trigger)?;
+    let is_for_peers_only = state.text_at(sha, &file.path).is_some_and(|text| text.contains("p2p-only"));
     if !workflow.triggers.iter().any(|trigger| trigger.event == "workflow_dispatch") {
         return Err(no_trigger());
     }
@@ -131,6 +132,7 @@ pub(super) fn dispatch(state: &mut State, call: &Call<'_>) -> Outcome {
         reference,
         inputs: Value::Object(wanted.inputs),
         run,
+        is_for_peers_only,
     });
     if !wanted.return_run_details {
         return Ok(Answer::empty(204));
