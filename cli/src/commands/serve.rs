@@ -115,7 +115,7 @@ pub(super) async fn serve_node(
     if is_member {
         handlers::describe(&node, name.clone()).await?;
     }
-    crate::node::discovery::begin(&node, crate::node::discovery::environment());
+    let discovery = crate::node::discovery::begin(&node, crate::node::discovery::environment());
     let _lan = on_lan.then(|| link.go_on_lan()).flatten();
     let listen = link.local_address();
     if globals.json {
@@ -148,6 +148,8 @@ pub(super) async fn serve_node(
         node.leave();
         let drained = async {
             node.drain(grace).await;
+            // a hand-over to GitHub that has begun is concluded before the node leaves
+            let _ = discovery.await;
             link.hand_over().await;
         };
         tokio::select! {

@@ -153,7 +153,7 @@ impl<H: Host> Outside<H> {
         said
     }
 
-    /// Whether something that failed is to be left alone for now.
+    /// Whether something that failed is left alone until its time comes.
     fn rests(&self, run: RunId, deed: Deed) -> bool {
         self.later.get(&(run, deed)).is_some_and(|at| self.host.wall_ms() < *at)
     }
