@@ -212,7 +212,10 @@ impl<H: Host> Discovery<H> {
         let seen = known.is_some_and(|known| known.seen.is_some());
         if let (Some(days), Some(pushed_s), true) = (self.options.since_days, listed.pushed_s, seen) {
             let now_s = self.host.wall_ms() / 1_000;
-            if pushed_s.saturating_add(u64::from(days) * 86_400) < now_s {
+            let is_old = pushed_s.saturating_add(u64::from(days) * 86_400) < now_s;
+            // what was pushed while nobody looked is looked at once, however long ago that was
+            let key = RepositoryKey::of(&listed.repository);
+            if is_old && self.memory.pushed_s(self.host.cache(), &key) == Some(pushed_s) {
                 return Some((format!("no push for {days} days"), true));
             }
         }

@@ -72,12 +72,17 @@ impl Due {
 
     fn event(&self, commit: &CommitFacts, inputs: &BTreeMap<String, Json>) -> Json {
         let (owner, name) = self.repository.name.rsplit_once('/').unwrap_or(("", &self.repository.name));
-        let repository = json!({
+        let mut repository = json!({
             "name": name,
             "full_name": self.repository.name,
             "owner": { "login": owner, "name": owner },
             "default_branch": self.default_branch,
         });
+        // a checkout on a host has no page
+        if self.repository.source != "path" {
+            repository["html_url"] =
+                format!("https://{}/{}", self.repository.source, self.repository.name).into();
+        }
         let author = json!({ "name": commit.author, "email": commit.email });
         // a commit's author is whoever its maker says; who pushed it, a look at the repository does not tell
         let pusher = json!({ "name": owner });
@@ -270,6 +275,7 @@ mod tests {
             (Some("b".repeat(40).as_str()), Some(false))
         );
         assert_eq!(event["repository"]["owner"]["login"], "o");
+        assert_eq!(event["repository"]["html_url"], "https://github.com/o/r");
         assert_eq!(
             (run.frozen.event_name.as_str(), run.frozen.run_number, run.priority_milli),
             ("push", 3, 2_500)

@@ -123,6 +123,19 @@ impl Memory {
         cache.put("refs", repository_key(key).as_bytes(), kept.as_bytes());
     }
 
+    /// The last push, in seconds since 1970, of which a look at a repository missed nothing.
+    pub fn pushed_s(&self, cache: &KeyedCache, key: &RepositoryKey) -> Option<u64> {
+        let kept = cache.get("pushed", repository_key(key).as_bytes())?;
+        std::str::from_utf8(&kept).ok()?.parse().ok()
+    }
+
+    /// Remembers that push.
+    pub fn remember_pushed_s(&self, cache: &KeyedCache, key: &RepositoryKey, pushed_s: u64) {
+        if self.pushed_s(cache, key) != Some(pushed_s) {
+            cache.put("pushed", repository_key(key).as_bytes(), pushed_s.to_string().as_bytes());
+        }
+    }
+
     /// Since when this host knows each of a workflow's schedules, in seconds since 1970: an edit that leaves a schedule alone does
     /// not begin it anew. New ones are remembered from now on, and those that are gone are forgotten.
     pub fn schedules_since(

@@ -23,6 +23,9 @@ pub fn of_run(workflow: &Workflow, frozen: &Frozen) -> Contexts {
     contexts
 }
 
+/// The server, unless the payload names another.
+const GITHUB: &str = "https://github.com";
+
 /// Contexts known when a job is planned: those of the run, as [`of_run`] makes them, and `needs`.
 pub fn of_job(run: &Contexts, job: &Job, results: &BTreeMap<String, NeedsResult>) -> Contexts {
     let mut contexts = run.clone();
@@ -73,11 +76,29 @@ fn github(workflow: &Workflow, frozen: &Frozen, inputs: &Object) -> Object {
     github.insert("run_id", frozen.run_id.as_str());
     github.insert("run_number", frozen.run_number.to_string());
     github.insert("run_attempt", frozen.run_attempt.max(1).to_string());
-    github.insert("server_url", "https://github.com");
-    github.insert("api_url", "https://api.github.com");
-    github.insert("graphql_url", "https://api.github.com/graphql");
+    let server = server(frozen);
+    let (api, graphql) = match server.as_str() {
+        GITHUB => ("https://api.github.com".to_owned(), "https://api.github.com/graphql".to_owned()),
+        // as a GitHub Enterprise Server has them
+        own => (format!("{own}/api/v3"), format!("{own}/api/graphql")),
+    };
+    github.insert("server_url", server);
+    github.insert("api_url", api);
+    github.insert("graphql_url", graphql);
     github.insert("token", "");
     github
+}
+
+/// Where the repository is, as the payload tells: `html_url` without the repository's name.
+fn server(frozen: &Frozen) -> String {
+    let field = |value: &serde_json::Value, name: &str| value.get(name).cloned().unwrap_or_default();
+    let page = field(&field(&frozen.event, "repository"), "html_url");
+    let page = page.as_str().and_then(|page| page.strip_suffix(&frozen.repository)?.strip_suffix('/'));
+    let is_server = |page: &&str| {
+        let host = page.strip_prefix("https://").or_else(|| page.strip_prefix("http://"));
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']))
+    };
+    page.filter(is_server).unwrap_or(GITHUB).to_owned()
 }
 
 /// The payload; a dispatch carries its inputs as texts, as GitHub sends them.
@@ -101,6 +122,23 @@ mod tests {
     fn text(frozen: &Frozen, expression: &str) -> String {
         let workflow = Workflow::read(b"name: W\non: push\njobs: {a: {runs-on: x}}\n", "w.yml").unwrap();
         Expression::parse(expression).unwrap().evaluate(&of_run(&workflow, frozen)).unwrap().to_text()
+    }
+
+    #[test]
+    fn a_payload_names_its_server() {
+        let on = |page: &str| Frozen {
+            repository: "o/r".into(),
+            event: serde_json::json!({ "repository": { "html_url": page } }),
+            ..Frozen::default()
+        };
+        let own = on("https://git.example.org/o/r");
+        assert_eq!(text(&own, "github.server_url"), "https://git.example.org");
+        assert_eq!(text(&own, "github.api_url"), "https://git.example.org/api/v3");
+        for other in
+            ["", "https://git.example.org/o/x", "https://evil@host/o/r", "ftp://host/o/r", "https:///o/r"]
+        {
+            assert_eq!(text(&on(other), "github.server_url"), GITHUB, "{other}");
+        }
     }
 
     #[test]

@@ -311,6 +311,25 @@ async fn repositories_without_a_push_for_so_many_days_are_looked_at_once() {
 }
 
 #[tokio::test]
+async fn what_was_pushed_while_nobody_looked_runs_however_long_ago_that_was() {
+    let Some((world, node)) = scene().await else { return };
+    let mut node = node.wishing(Options { since_days: Some(7), ..Options::default() });
+    assert_eq!(node.round().await.submitted, 3);
+    world.pass(3_600);
+    // the host sleeps for a month
+    let pushed = world.push("octo/b", &[("src/a.txt", "a")]);
+    world.pass(30 * 86_400);
+    let mut node = node.restarted(Caches::Kept);
+    let report = node.round().await;
+    assert_eq!(report.submitted, 1, "{report:#?}");
+    let skipped: Vec<_> = report.skipped.values().flatten().collect();
+    assert_eq!(skipped, ["octo/a", "octo/c"]);
+    let last = node.runs().pop().and_then(|run| Some(run.trigger?.sha.clone()));
+    assert_eq!(last, Some(pushed));
+    assert_eq!(node.round().await.repositories.len(), 0, "then it is quiet");
+}
+
+#[tokio::test]
 async fn a_date_that_something_in_between_puts_in_changes_nothing() {
     for seconds in [-7_200, 7_200] {
         let Some((world, node)) = scene().await else { return };

@@ -70,6 +70,7 @@ impl<H: Host> Discovery<H> {
         if look.is_stale {
             report.problem(name, "", "a limit of GitHub holds: this is what was seen before it");
         }
+        let is_stale = look.is_stale;
         let Some(content) = self.judge(source, listed, look, report).await else { return };
         for (path, here) in &content.tagged {
             let tagged = &here.tagged;
@@ -103,6 +104,11 @@ impl<H: Host> Discovery<H> {
         self.stumbles.remove(&RepositoryKey::of(&listed.repository));
         if !self.options.dry_run {
             self.write_scan(listed, known, &content, refs.as_ref(), report).await;
+            let is_whole = !is_stale && (refs.is_some() || content.tagged.is_empty());
+            if let Some(pushed_s) = listed.pushed_s.filter(|_| is_whole) {
+                let key = RepositoryKey::of(&listed.repository);
+                self.memory.remember_pushed_s(self.host.cache(), &key, pushed_s);
+            }
         }
     }
 
