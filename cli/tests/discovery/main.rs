@@ -56,6 +56,15 @@ fn a_folder_of_checkouts_is_watched_and_its_jobs_run_on_the_real_commit() {
     let node = house.serve_with(&["--no-lan"]);
     one.commit(&[("data.txt", "third\n")]);
     until_runs(&house, 3, "completed");
+    // once more, on the commit that it was of
+    house.ask(&["rerun", text(&run, "id")]).ends(0);
+    let of_first = until_runs(&house, 4, "completed");
+    let of_first: Vec<&Json> = of_first.iter().filter(|run| text(run, "sha") == first).collect();
+    assert_eq!(of_first.len(), 2);
+    for run in of_first {
+        let log = house.ask(&["logs", text(run, "id")]).ends(0).out;
+        assert!(log.contains("hello") && log.contains(&first), "{log}");
+    }
     let stopped = house.ask(&["discover", "watch", "--stop"]).ends(0);
     assert_eq!(stopped.out, "this host looks for no workflows\n");
     node.stop().ends(0);
@@ -445,6 +454,13 @@ fn two_members_share_the_repositories_and_one_takes_over_when_the_other_is_gone(
         let members: BTreeSet<&String> = lookers.values().flatten().collect();
         let is_shared = lookers.len() == names.len() && lookers.values().all(|who| who.len() == 1);
         (is_shared && members.len() == 2).then_some(())
+    });
+    b.ask(&[watch.as_slice(), &["--policy", "manual"]].concat()).ends(0);
+    until("who starts nothing leaves every repository to the other", || {
+        let lookers = rounds(github.standin.requests().len(), 4);
+        let everybody: BTreeSet<&String> = lookers.values().flatten().collect();
+        let looks_at_all = |who: &&String| lookers.values().all(|lookers| lookers.contains(*who));
+        (lookers.len() == names.len() && everybody.into_iter().any(|who| looks_at_all(&who))).then_some(())
     });
     drop(joined);
     let sha = github.push(&names[3], &[(PATH, &workflow("p2p-only", "push"))]);

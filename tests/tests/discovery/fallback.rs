@@ -263,7 +263,7 @@ async fn what_moved_on_since_is_not_handed_over() {
 async fn what_is_pushed_at_that_very_moment_is_stopped_again() {
     let Some((world, node, id)) = scene().await else { return };
     let mut outside = node.outside(falling_back());
-    let slow = Fault::Slow(std::time::Duration::from_millis(150));
+    let slow = Fault::Slow(std::time::Duration::from_millis(400));
     world.github.fault(FaultRule::new("/repos/octo/one/branches/main", slow));
     let push = async {
         world.until_faults_left(0).await;

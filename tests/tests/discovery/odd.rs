@@ -31,7 +31,7 @@ fn status<'r>(report: &'r Report, repository: &str) -> Option<&'r str> {
 /// A round in which something happens after the list was read and before the repository in the middle is looked at.
 async fn round_while(world: &World, node: &mut Node, happens: impl FnOnce(&Standin)) -> Report {
     let first = "/repos/octo/a/git/trees/*";
-    world.github.fault(FaultRule::new(first, Fault::Slow(Duration::from_millis(150))));
+    world.github.fault(FaultRule::new(first, Fault::Slow(Duration::from_millis(400))));
     let left = world.github.faults_left();
     let then = async {
         world.until_faults_left(left - 1).await;
@@ -110,7 +110,7 @@ async fn a_repository_deleted_between_its_look_and_its_clone_is_said() {
     let Some((world, mut node)) = scene().await else { return };
     world.push("octo/b", &[(CI, &workflow("p2p-only, b", "push"))]);
     // the last request before git
-    world.github.fault(FaultRule::new("/repos/octo/b/git/blobs/*", Fault::Slow(Duration::from_millis(150))));
+    world.github.fault(FaultRule::new("/repos/octo/b/git/blobs/*", Fault::Slow(Duration::from_millis(400))));
     let gone = async {
         world.until_faults_left(0).await;
         world.github.delete_repository("octo/b");

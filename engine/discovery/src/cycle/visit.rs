@@ -102,6 +102,15 @@ impl<H: Host> Discovery<H> {
             }
         }
         self.stumbles.remove(&RepositoryKey::of(&listed.repository));
+        let policy = self.options.policies.of(name);
+        if !policy.runs_new_content() && !policy.runs_triggers() && self.is_for_others(listed) {
+            // who starts nothing has no turn, or what is due would wait for it
+            if known.and_then(|known| known.looks.get(&self.host.peer())).is_some_and(|look| look.saw()) {
+                let why = "the policy of this member is manual: another one is to look";
+                self.write_failure(listed, known, why, report).await;
+            }
+            return;
+        }
         if !self.options.dry_run {
             self.write_scan(listed, known, &content, refs.as_ref(), report).await;
             let is_whole = !is_stale && (refs.is_some() || content.tagged.is_empty());
