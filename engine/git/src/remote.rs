@@ -141,7 +141,10 @@ impl Remote {
         let folder = tempfile::tempdir()
             .map_err(|source| GitError::Start { program: std::env::temp_dir(), source })?;
         let objects = into.path_of("objects").await?;
-        let git = into.git.with_variable("GIT_OBJECT_DIRECTORY", objects);
+        // ids of 40 or of 64 digits, as those objects have
+        let format = into.ask(&["rev-parse", "--show-object-format"]).await?;
+        let git =
+            into.git.with_variable("GIT_OBJECT_DIRECTORY", objects).with_variable("GIT_DEFAULT_HASH", format);
         let apart = Repository::bare(&git, folder.path()).await?;
         self.fetch_into(&[tags, &depth], &[wanted], &apart).await?;
         // what was asked for stands first, whatever tags came along

@@ -304,6 +304,24 @@ async fn as_much_is_fetched_as_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_repository_with_long_ids_is_fetched_as_well() {
+    let Some(git) = git() else { return };
+    let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    by_hand(folder.path(), &["init", "--quiet", "--object-format=sha256"]);
+    by_hand(folder.path(), &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    let first = by_hand(folder.path(), &["rev-parse", "HEAD"]);
+    let git = redirected(&git, folder.path());
+    let remote = Remote::new(&git, URL, None, Reach::Https).unwrap();
+    let into = Repository::checkout(&git, scratch.path());
+    into.run(&["init", "--quiet", "--template=", "--object-format=sha256"]).await.unwrap();
+    for wanted in ["refs/heads/main", &first] {
+        let along = Along { depth: NonZeroU32::new(1), tags: true };
+        assert_eq!(remote.fetch_one(wanted, along, &into).await.unwrap(), first);
+    }
+    assert!(into.has(&first).await);
+}
+
+#[tokio::test]
 async fn what_opens_a_repository_goes_to_its_address() {
     let Some(git) = git() else { return };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
