@@ -2,6 +2,7 @@
 
 mod discover;
 mod overview;
+mod runner;
 mod tasks;
 
 use std::path::PathBuf;
@@ -12,6 +13,9 @@ pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
 pub(crate) use overview::OVERVIEW;
+pub(crate) use runner::{
+    ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
+};
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 
 /// Heading of the options that every verb has.
@@ -71,6 +75,9 @@ pub(crate) enum Verb {
     /// Tagged workflows in repositories: find them and have them run when they are due
     #[command(subcommand, after_help = discover::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Discover(DiscoverVerb),
+    /// GitHub runners in containers on this host, as jobs are queued
+    #[command(subcommand, after_help = runner::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Runner(RunnerVerb),
     /// List the routing tags
     Tags,
     /// Say what routing tags mean together
@@ -285,6 +292,9 @@ pub(crate) struct ServeArgs {
     /// How long running jobs may go on after a stop signal
     #[arg(long, default_value = "5m")]
     pub(crate) grace: String,
+    /// Say more of what the autoscaler does, where `runner start` turned it on
+    #[arg(long)]
+    pub(crate) verbose: bool,
 }
 
 /// How a serving node is on the network.

@@ -13,6 +13,7 @@ mod logs;
 mod peer;
 mod replay;
 mod run;
+mod runner;
 mod serve;
 mod shell;
 mod steer;
@@ -55,6 +56,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Task(verb) => task::task(&globals, verb).await,
         Verb::Work(args) => work::work(&globals, args).await,
         Verb::Discover(verb) => discover::discover(&globals, verb).await,
+        Verb::Runner(verb) => runner::runner(&globals, verb).await,
         Verb::Tags => shell::tags(&globals),
         Verb::CheckTags(args) => shell::check_tags(&globals, &args),
         Verb::Init(args) => local::init(&globals, args).await,

@@ -7,6 +7,7 @@ mod cluster;
 mod discovery;
 mod logs;
 mod resolve;
+mod runners;
 mod runs;
 mod tasks;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::Items;
 use crate::error::Failure;
 use crate::node::Node;
+use crate::node::autoscaler::RunnerWishes;
 use crate::node::discovery::{Environment as Variables, Wishes as Looking};
 use crate::submission::Wishes;
 pub(crate) use cluster::describe;
@@ -128,6 +130,24 @@ pub(crate) enum Request {
         github: crate::node::discovery::GithubWishes,
         variables: Variables,
     },
+    /// Have this host start runners. Answer: [`answers::runners::StartedView`].
+    RunnerStart { wishes: Box<RunnerWishes>, variables: Variables },
+    /// Start none any more, in one pool or in all. Answer: [`answers::runners::StoppedView`].
+    RunnerStop { pool: Option<String> },
+    /// How the autoscaler gets on. Answer: [`answers::runners::RunnerStatusView`].
+    RunnerStatus,
+    /// What is queued at GitHub. Answer: list of [`answers::runners::QueueView`].
+    RunnerQueues { variables: Variables },
+    /// Containers of runners. Answer: list of [`answers::runners::RunnerContainerView`].
+    RunnerContainers,
+    /// Start runners once, for these repositories or for all with something queued. Answer: [`answers::runners::ProvisionView`].
+    RunnerProvision { repositories: Vec<String>, variables: Variables },
+    /// Stop a container. Answer: [`answers::runners::ContainerStoppedView`].
+    RunnerStopContainer { container: String, force: bool },
+    /// What a runner's container wrote. Items: [`answers::runners::RunnerLogLine`]. Answer: nothing.
+    RunnerLogs { name: String, follow: bool },
+    /// Replace idle runners. Answer: [`answers::runners::RotatedView`].
+    RunnerRotate { outdated: bool },
     /// The digest of the published views, and how far they go. Answer: [`answers::DigestView`].
     Digest,
 }
@@ -201,6 +221,21 @@ pub(crate) async fn handle(
         Request::Dispatch { repository, workflow, git_ref, inputs, github, variables } => json(
             &discovery::dispatch(&node, &repository, &workflow, git_ref, inputs, github, &variables).await?,
         ),
+        Request::RunnerStart { wishes, variables } => {
+            json(&runners::start(&node, *wishes, &variables).await?)
+        }
+        Request::RunnerStop { pool } => json(&runners::stop(&node, pool).await?),
+        Request::RunnerStatus => json(&runners::status(&node).await?),
+        Request::RunnerQueues { variables } => json(&runners::queues(&node, &variables).await?),
+        Request::RunnerContainers => json(&runners::containers(&node).await?),
+        Request::RunnerProvision { repositories, variables } => {
+            json(&runners::provision(&node, repositories, &variables).await?)
+        }
+        Request::RunnerStopContainer { container, force } => {
+            json(&runners::stop_container(&node, &container, force).await?)
+        }
+        Request::RunnerLogs { name, follow } => json(&runners::logs(&node, &name, follow, items).await?),
+        Request::RunnerRotate { outdated } => json(&runners::rotate(&node, outdated).await?),
     }
 }
 

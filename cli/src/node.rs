@@ -4,6 +4,7 @@
 //! Everything that happens goes through the log: handlers and executions send commands, the drive loop tells the scheduler what was
 //! committed, the scheduler says what to do next.
 
+pub(crate) mod autoscaler;
 pub(crate) mod discovery;
 mod drive;
 mod execute;

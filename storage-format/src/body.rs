@@ -8,6 +8,7 @@ mod effect;
 mod job;
 mod repository;
 mod run;
+mod runner;
 
 pub use authority::{
     ClusterFounded, ForkProved, Grant, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled,
@@ -23,6 +24,10 @@ pub use repository::{
     WorkflowVanished,
 };
 pub use run::{JobsPlanned, PlannedKey, PlannedLeg, PriorityChanged, RunCancelled, RunExpired};
+pub use runner::{
+    PoolChanged, RunnerCause, RunnerEnd, RunnerExited, RunnerIntended, RunnerJob, RunnerRemoved,
+    RunnerStarted,
+};
 
 use std::sync::Arc;
 
@@ -157,6 +162,11 @@ bodies! {
     EffectIntended as Arc<EffectIntended> = EFFECT_INTENDED, "EffectIntended";
     EffectDone as EffectDone = EFFECT_DONE, "EffectDone";
     DispatchFollowed as DispatchFollowed = DISPATCH_FOLLOWED, "DispatchFollowed";
+    PoolChanged as Arc<PoolChanged> = POOL_CHANGED, "PoolChanged";
+    RunnerIntended as Arc<RunnerIntended> = RUNNER_INTENDED, "RunnerIntended";
+    RunnerStarted as Arc<RunnerStarted> = RUNNER_STARTED, "RunnerStarted";
+    RunnerExited as Arc<RunnerExited> = RUNNER_EXITED, "RunnerExited";
+    RunnerRemoved as RunnerRemoved = RUNNER_REMOVED, "RunnerRemoved";
 }
 
 /// Why a body of a known kind says nothing.
@@ -193,6 +203,16 @@ impl Body {
             Body::RepositoryScanned(body) => Some(&body.repository),
             Body::WorkflowFound(body) => Some(&body.repository),
             Body::WorkflowVanished(body) => Some(&body.repository),
+            _ => None,
+        }
+    }
+
+    /// The `RunnerIntended` of the runner whose later event this is.
+    pub fn runner_intent(&self) -> Option<EventId> {
+        match self {
+            Body::RunnerStarted(body) => Some(body.intent),
+            Body::RunnerExited(body) => Some(body.intent),
+            Body::RunnerRemoved(body) => Some(body.intent),
             _ => None,
         }
     }
@@ -249,7 +269,7 @@ impl Body {
                 Grant::Direct { .. } => Vec::new(),
             },
             Body::RunSubmitted(body) => body.rerun_of.into_iter().collect(),
-            _ => Vec::new(),
+            _ => self.runner_intent().into_iter().collect(),
         }
     }
 }

@@ -86,6 +86,16 @@ kinds! {
     EFFECT_DONE = 0x0051, "EffectDone";
     /// What is seen of a run that GitHub executes.
     DISPATCH_FOLLOWED = 0x0052, "DispatchFollowed";
+    /// A member began, changed or ended keeping a pool of runners.
+    POOL_CHANGED = 0x0060, "PoolChanged";
+    /// A runner is about to be registered and its container made.
+    RUNNER_INTENDED = 0x0061, "RunnerIntended";
+    /// A runner's container runs.
+    RUNNER_STARTED = 0x0062, "RunnerStarted";
+    /// A runner came to its end.
+    RUNNER_EXITED = 0x0063, "RunnerExited";
+    /// Nothing of a runner is left.
+    RUNNER_REMOVED = 0x0064, "RunnerRemoved";
 }
 
 impl Kind {

@@ -77,9 +77,10 @@ pub use body::{
     AbortReason, Body, ClusterFounded, Conclusion, DiscoveryChanged, DispatchFollowed, Effect, EffectDone,
     EffectIntended, EffectOutcome, ForkProved, Grant, JobAborted, JobClaimed, JobCompleted, JobFailed,
     JobReleased, JobStarted, JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerInvited, PeerLabelled,
-    PeerRevoked, PlannedKey, PlannedLeg, PriorityChanged, ReleaseReason, RepositoryRef, RepositoryScanned,
-    Role, Roles, RunCancelled, RunExpired, ScanOutcome, StepFinished, Trigger, TriggerFired, VoidReason,
-    WorkflowFound, WorkflowVanished,
+    PeerRevoked, PlannedKey, PlannedLeg, PoolChanged, PriorityChanged, ReleaseReason, RepositoryRef,
+    RepositoryScanned, Role, Roles, RunCancelled, RunExpired, RunnerCause, RunnerEnd, RunnerExited,
+    RunnerIntended, RunnerJob, RunnerRemoved, RunnerStarted, ScanOutcome, StepFinished, Trigger,
+    TriggerFired, VoidReason, WorkflowFound, WorkflowVanished,
 };
 pub use codec::{CodecError, from_canonical, to_canonical, with_canonical};
 pub use event::{ChainCut, Event, Tip};

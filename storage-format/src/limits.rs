@@ -27,6 +27,10 @@ pub const CUTS_MAX: usize = 1024;
 pub const PROBLEMS_MAX: usize = 12;
 /// Remarks about one workflow.
 pub const REMARKS_MAX: usize = 8;
+/// Labels of a runner or a pool; GitHub takes no more.
+pub const RUNNER_LABELS_MAX: usize = 100;
+/// Bytes of the JSON text that says how a pool's containers are made.
+pub const POLICY_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a trigger key.
 pub const TRIGGER_KEY_BYTES_MAX: usize = 512;
 /// Points of a peer in the ownership rule, so that nobody weighs down the ranking.
@@ -56,5 +60,7 @@ const _: () = assert!(EVENT_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX);
 const _: () = assert!(FRAME_EVENTS_MAX <= u16::MAX as usize);
 const _: () = assert!(JSON_BYTES_MAX < EVENT_BYTES_MAX);
+const _: () = assert!(POLICY_BYTES_MAX <= JSON_BYTES_MAX);
+const _: () = assert!(RUNNER_LABELS_MAX * NAME_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(CUTS_MAX * 32 < EVENT_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= TEXT_BYTES_MAX);

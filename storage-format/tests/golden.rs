@@ -362,6 +362,27 @@ fn bodies_stand_in_the_order_of_the_specification() {
         [vec![1], text("output `token` was dropped: it holds a masked value")].concat(),
     ];
     assert_eq!(HEXLOWER.encode(&event("JobCompleted").1), HEXLOWER.encode(&completed.concat()));
+
+    let labels = [vec![3], text("self-hosted"), text("linux"), text("x64")].concat();
+    let pool = [
+        [text("default"), vec![1], text("github.com")].concat(),
+        [vec![2], text("example"), text("octo/hello"), labels.clone()].concat(),
+        // at most 10 here, no bound in the cluster, 2 idle, every 120 000 ms
+        vec![10, 0, 2, 0xc0, 0xa9, 0x07],
+        text("{\"image\":\"ghcr.io/actions/actions-runner\",\"memory\":4294967296}"),
+    ];
+    assert_eq!(HEXLOWER.encode(&event("PoolChanged").1), HEXLOWER.encode(&pool.concat()));
+    let ran = [text("example/widgets"), vec![0xea, 0xc2, 0xc1, 0x0e, 0x90, 0x94, 0xbc, 0xbe, 0x01]].concat();
+    let intended = [
+        [text("default"), text("wfengine-default-1a2b3c4d"), text("github.com")].concat(),
+        [text("example/widgets"), labels, vec![0], ran.clone()].concat(),
+    ];
+    assert_eq!(HEXLOWER.encode(&event("RunnerIntended").1), HEXLOWER.encode(&intended.concat()));
+    let intent = event("RunnerIntended").0.to_vec();
+    // it ended by itself, with code -1
+    let exited = [intent.clone(), vec![0, 1, 1], blob("printed"), vec![1], ran];
+    assert_eq!(HEXLOWER.encode(&event("RunnerExited").1), HEXLOWER.encode(&exited.concat()));
+    assert_eq!(HEXLOWER.encode(&event("RunnerRemoved").1), HEXLOWER.encode(&intent));
 }
 
 #[test]
@@ -380,6 +401,8 @@ fn the_limits_are_those_of_the_specification() {
         ("JSON_BYTES_MAX", limits::JSON_BYTES_MAX as u64),
         ("LIST_LEN_MAX", limits::LIST_LEN_MAX as u64),
         ("CUTS_MAX", limits::CUTS_MAX as u64),
+        ("RUNNER_LABELS_MAX", limits::RUNNER_LABELS_MAX as u64),
+        ("POLICY_BYTES_MAX", limits::POLICY_BYTES_MAX as u64),
         ("TRIGGER_KEY_BYTES_MAX", limits::TRIGGER_KEY_BYTES_MAX as u64),
         ("WEIGHT_MAX", u64::from(limits::WEIGHT_MAX)),
         ("PRIORITY_MILLI_MAX", u64::from(limits::PRIORITY_MILLI_MAX)),

@@ -17,9 +17,10 @@
 //! ```
 //!
 //! The path of a request: `serve` (who, limits, faults) → `rest` or `graphql` (operation, access, handler) → state →
-//! answer → contract → log → network. Everything but the network happens under one lock and without waiting.
+//! answer → contract → log → network. Everything but the network happens under one lock and without waiting. Runners speak to
+//! a face of their own, `runner_side`.
 //!
-//! What it does not do: run workflows, take pushes over git, verify the web tokens of apps, speak TLS.
+//! What it does not do: run workflows (its runners only say that they did), take pushes over git, verify the web tokens of apps, speak TLS.
 //!
 //! Invariants: nothing depends on the machine's clock unless [`StandinClock::real`] is asked for; a request to a path that
 //! GitHub does not have, or in a form that it does not describe, is a contract problem; so is an answer.
@@ -44,6 +45,7 @@ mod repositories;
 mod request;
 mod rest;
 mod results;
+mod runner_side;
 mod runners;
 mod serve;
 mod state;
@@ -66,7 +68,10 @@ use tokio::{
 };
 
 pub use accounts::{Level, Role, Selection, TokenKind};
-pub use actions::{Progress, RunInfo};
+pub use actions::{
+    Progress, RunInfo,
+    jobs::{JobInfo, WantedJob, WantedRun},
+};
 pub use clock::{START_SECONDS, StandinClock};
 pub use contract::{ContractError, OUTSIDE_THE_SUBSET};
 pub use errors::ErrorCase;
@@ -76,10 +81,10 @@ pub use ids::{
     AccountId, CheckRunId, HookId, InstallationId, JobId, RepositoryId, RunId, RunnerId, StatusId, WorkflowId,
 };
 pub use limits::{Bucket, DuringLimit, PrimaryLimits, SecondaryLimits};
-pub use log::{Dispatched, Logged};
+pub use log::{Dispatched, Logged, RunnerRequest};
 pub use repositories::RepositoryOptions;
 pub use results::StatusSet;
-pub use runners::RunnerInfo;
+pub use runners::{RunnerChange, RunnerEvent, RunnerInfo, RunnerPatience};
 pub use state::StandinError;
 pub use webhooks::Delivered;
 
@@ -106,6 +111,8 @@ pub struct Options {
     pub port: u16,
     /// Whether it listens on every address, for containers, in place of the loopback address alone.
     pub listens_everywhere: bool,
+    /// The name of the host as runners in containers know it, such as `github.test`; the address of this host otherwise.
+    pub runner_host: Option<String>,
     /// The clock, which tests keep a clone of.
     pub clock: StandinClock,
     /// Against what requests and answers are held.
@@ -125,6 +132,7 @@ impl Default for Options {
         Self {
             port: 0,
             listens_everywhere: false,
+            runner_host: None,
             clock: StandinClock::default(),
             contract: ContractSource::default(),
             primary: PrimaryLimits::default(),
@@ -158,7 +166,11 @@ pub(crate) struct Shared {
 impl Shared {
     /// The state. A handler that broke off leaves it as it was then, which is good enough for a failing test.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.sweep() {
+            self.webhooks_waiting.notify_one();
+        }
+        state
     }
 }
 
@@ -176,13 +188,15 @@ impl Standin {
         let contract = Contract::read(contract_file(&options.contract).as_deref())?;
         let address = if options.listens_everywhere { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let listener = TcpListener::bind(SocketAddr::from((address, options.port))).await?;
-        let host = format!("127.0.0.1:{}", listener.local_addr()?.port());
+        let port = listener.local_addr()?.port();
+        let host = format!("127.0.0.1:{port}");
         let folder = tempfile::tempdir()?;
         let limits = Limits::new(options.primary, options.secondary, options.concurrent_max);
         let base = format!("http://{host}");
         let mut state =
             State::new(options.clock.clone(), limits, contract, folder.path().to_path_buf(), base);
         state.limit_status = options.limit_status;
+        state.runner_url = options.runner_host.map(|name| format!("http://{name}:{port}"));
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             host,

@@ -11,9 +11,10 @@ use std::{collections::BTreeSet, fs};
 use requirements::{Requirement, record, require};
 
 /// What needs a part outside this package.
-const ELSEWHERE: [(Requirement, &str); 4] = [
+const ELSEWHERE: [(Requirement, &str); 5] = [
     (Requirement::Corpus, "GitHub's own cases, and the workflow files in use read and run"),
     (Requirement::Documents, "wfengine-workflow: the examples of the documents"),
+    (Requirement::Docker, "wfengine-docker and wfengine-autoscaler: containers at a Docker Engine"),
     (Requirement::Git, "checkouts, and discovery in folders of them"),
     (Requirement::Python, "wfengine-executor: steps with `shell: python`"),
 ];

@@ -13,6 +13,7 @@ Programs  task VERB          work that your own programs take, do and report
           work -- COMMAND    take tasks in a loop and run a command for each
           tags · check-tags  words that say where a workflow or task may run
 Discover  discover VERB      find tagged workflows in repositories and run them
+Runners   runner VERB        GitHub runners in containers, as jobs are queued
 Cluster   serve              run this host's node (init can name it first)
           peer invite|join   bring in another host; also add, list, remove, id
           allow              say whose work this host runs
@@ -22,8 +23,7 @@ Audit     replay [--verify]  print or prove the history
 Try       example · demo     write workflows to try; see three nodes here
 Shell     completions · man  for your shell; `wfengine VERB --help` for a verb
 Options   --json             print JSON: one document, or a line for each item
-          --data-dir DIR     the node's log and key [WFENGINE_DATA_DIR]
-          --help · --version
+          --data-dir DIR     log, key [WFENGINE_DATA_DIR] · --help · --version
 Status    0 done · 1 failed · 2 bad input · 3 refused · 4 unreachable · 70 disk
 
 Start with:  wfengine example hello && wfengine run hello.yml

@@ -3,6 +3,7 @@
 //! The JSON has a stable schema: fields are added, never changed. All ids are whole; `time` is the author's wall time, advisory.
 
 mod outside;
+mod runners;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use wfengine_core::admitted::Admitted;
 use wfengine_core::replay::{Change, Subject};
 use wfengine_core::views::Views;
 use wfengine_core::views::run::Run;
-use wfengine_storage_format::{AbortReason, Body, Grant, ReleaseReason, RunSpec};
+use wfengine_storage_format::{AbortReason, Body, EventId, Grant, ReleaseReason, RunSpec};
 
 use super::time::rfc3339;
 
@@ -333,6 +334,17 @@ fn said(event: &Admitted, views: &Views) -> Said {
         | Body::EffectIntended(_)
         | Body::EffectDone(_)
         | Body::DispatchFollowed(_) => outside::words(&event.body, run, &mut tell).unwrap_or_default(),
+        Body::PoolChanged(_)
+        | Body::RunnerIntended(_)
+        | Body::RunnerStarted(_)
+        | Body::RunnerExited(_)
+        | Body::RunnerRemoved(_) => {
+            let name = |intent: &EventId| {
+                let runner = views.runners().get(intent);
+                runner.map_or_else(|| intent.short(), |runner| runner.intended.name.clone())
+            };
+            runners::words(&event.body, name, &mut tell).unwrap_or_default()
+        }
         Body::Unknown if event.kind.is_critical() => {
             format!("says something of {}, which this version must understand to decide: upgrade", event.kind)
         }

@@ -1,22 +1,25 @@
 //! `serve`: run this host's node.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::Globals;
 use super::interrupt::Interrupts;
-use crate::args::ServeArgs;
+use crate::args::{NetworkArgs, ServeArgs};
 use crate::clock::Clock;
 use crate::control;
 use crate::door::own;
 use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
+use crate::node::discovery::environment;
 use crate::node::link::Link;
 use crate::node::network::Network;
-use crate::node::{Mode, Node, processors};
+use crate::node::{Mode, Node, autoscaler, processors};
 use crate::submission::duration_ms;
 use crate::terminal;
 
@@ -26,20 +29,53 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     }
     let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
     let home = Home::open(globals.data_dir.clone())?;
-    control::check_path(&home.data.control_socket())?;
-    let lock = own(&home).await?;
-    let slots = args.slots.unwrap_or_else(processors);
-    let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
-    let link = node.go_online(&args.network.listen, None, None)?;
-    serve_node(globals, node, link, grace, !args.network.no_lan).await
+    let (node, link) = open(home, &args.network, args.slots).await?;
+    let manner = Manner { grace, on_lan: !args.network.no_lan, verbose: args.verbose };
+    serve_as(globals, node, link, manner).await
 }
 
-/// Starts the same command without `--background` in a process group of its own and waits until it answers.
-async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
-    use std::os::unix::process::CommandExt;
-    let home = Home::open(globals.data_dir.clone())?;
+/// Takes the data directory and puts its node on the network.
+pub(super) async fn open(
+    home: Home,
+    network: &NetworkArgs,
+    slots: Option<u32>,
+) -> Result<(Arc<Node>, Arc<Link>), Failure> {
     control::check_path(&home.data.control_socket())?;
-    drop(own(&home).await?);
+    let lock = own(&home).await?;
+    let slots = slots.unwrap_or_else(processors);
+    let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
+    let link = node.go_online(&network.listen, None, None)?;
+    Ok((node, link))
+}
+
+/// A node in a process of its own that answers.
+pub(super) struct Spawned {
+    process: std::process::Child,
+    pub(super) client: control::Client,
+    /// What it says.
+    pub(super) log: PathBuf,
+}
+
+impl Spawned {
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Stops it as an operator would, and waits until it has ended.
+    pub(super) async fn end(mut self) {
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        // it may take as long as its jobs; it has none yet
+        let _ = tokio::task::spawn_blocking(move || self.process.wait()).await;
+    }
+}
+
+/// Starts `serve` with these arguments in a process group of its own and waits until it answers.
+pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Failure> {
+    use std::os::unix::process::CommandExt;
+    control::check_path(&home.data.control_socket())?;
+    drop(own(home).await?);
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(Exit::Failure, format!("this program does not know where it is: {error}"))
     })?;
@@ -57,29 +93,21 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
     if args.network.no_lan {
         command.arg("--no-lan");
     }
+    if args.verbose {
+        command.arg("--verbose");
+    }
     if let Some(slots) = args.slots {
         command.args(["--slots", &slots.to_string()]);
     }
     command.stdin(std::process::Stdio::null()).stdout(file).stderr(errors).process_group(0);
-    let mut child =
+    let mut process =
         command.spawn().map_err(|error| Failure::new(Exit::Failure, format!("starting: {error}")))?;
     let socket = home.data.control_socket();
     loop {
         if let Some(client) = control::Client::connect(&socket).await {
-            let answer = client.ask(&handlers::Request::Status, |_| ()).await?;
-            if globals.json {
-                terminal::json(&answer);
-            } else {
-                let listen = answer.get("listen").and_then(|listen| listen.as_str()).unwrap_or("nothing");
-                terminal::line(&format!(
-                    "node serves on UDP {listen} (pid {}); its log is {}",
-                    child.id(),
-                    log.display()
-                ));
-            }
-            return Ok(Exit::Success);
+            return Ok(Spawned { process, client, log });
         }
-        if let Ok(Some(status)) = child.try_wait() {
+        if let Ok(Some(status)) = process.try_wait() {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             return Err(Failure::new(
                 Exit::Failure,
@@ -91,8 +119,35 @@ async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure
     }
 }
 
+async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
+    let home = Home::open(globals.data_dir.clone())?;
+    let spawned = spawn(&home, args).await?;
+    let answer = spawned.client.ask(&handlers::Request::Status, |_| ()).await?;
+    if globals.json {
+        terminal::json(&answer);
+    } else {
+        let listen = answer.get("listen").and_then(|listen| listen.as_str()).unwrap_or("nothing");
+        terminal::line(&format!(
+            "node serves on UDP {listen} (pid {}); its log is {}",
+            spawned.pid(),
+            spawned.log.display()
+        ));
+    }
+    Ok(Exit::Success)
+}
+
 /// How long a node whose log failed goes on answering what it was asked.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How a node serves.
+pub(super) struct Manner {
+    /// Running jobs may go on so long after a stop signal.
+    pub(super) grace: Duration,
+    /// Announced on the local network.
+    pub(super) on_lan: bool,
+    /// Says more of what the autoscaler does.
+    pub(super) verbose: bool,
+}
 
 /// Serves until a signal: the first drains, the second stops at once.
 pub(super) async fn serve_node(
@@ -102,6 +157,17 @@ pub(super) async fn serve_node(
     grace: Duration,
     on_lan: bool,
 ) -> Result<Exit, Failure> {
+    serve_as(globals, node, link, Manner { grace, on_lan, verbose: false }).await
+}
+
+/// As [`serve_node`], and says in which manner.
+pub(super) async fn serve_as(
+    globals: &Globals,
+    node: Arc<Node>,
+    link: Arc<Link>,
+    manner: Manner,
+) -> Result<Exit, Failure> {
+    let Manner { grace, on_lan, verbose } = manner;
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
@@ -115,7 +181,10 @@ pub(super) async fn serve_node(
     if is_member {
         handlers::describe(&node, name.clone()).await?;
     }
-    let discovery = crate::node::discovery::begin(&node, crate::node::discovery::environment());
+    let discovery = crate::node::discovery::begin(&node, environment());
+    let saying =
+        tokio::spawn(autoscaler::follow(autoscaler::lines(&node), verbose, print_line(globals.json)));
+    let autoscaling = autoscaler::begin(&node, environment());
     let _lan = on_lan.then(|| link.go_on_lan()).flatten();
     let listen = link.local_address();
     if globals.json {
@@ -150,6 +219,8 @@ pub(super) async fn serve_node(
             node.drain(grace).await;
             // a hand-over to GitHub that has begun is concluded before the node leaves
             let _ = discovery.await;
+            // nor does a container that was asked for stay unknown
+            let _ = autoscaling.await;
             link.hand_over().await;
         };
         tokio::select! {
@@ -167,7 +238,19 @@ pub(super) async fn serve_node(
         return Err(error.into());
     }
     link.stop().await;
+    saying.abort();
     node.close()?;
     let _ = server.await;
     Ok(Exit::Success)
+}
+
+/// How lines of the autoscaler are printed.
+fn print_line(json: bool) -> impl Fn(&str) + Send + Sync + 'static {
+    move |text| {
+        if json {
+            terminal::json(&json!({ "line": text }));
+        } else {
+            terminal::line(text);
+        }
+    }
 }

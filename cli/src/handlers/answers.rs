@@ -1,5 +1,7 @@
 //! The values that answers are made of: what `--json` prints. Field names are stable; fields may be added.
 
+pub(crate) mod runners;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

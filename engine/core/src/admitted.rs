@@ -154,11 +154,14 @@ impl Admitted {
         wfengine_storage_format::clock_head(self.prev.into_iter().chain(parents))
     }
 
-    /// The entities the event belongs to, by the 32 bytes they are indexed under: run, job, peer.
+    /// The entities the event belongs to, by the 32 bytes they are indexed under: run, job, runner, peer. A runner's are those of
+    /// its intent.
     pub fn entities(&self) -> Vec<[u8; 32]> {
         let run = self.run.map(|run| *run.as_bytes());
         let job = self.body.job().map(|(_, job): (RunId, JobId)| *job.as_bytes());
         let peer = self.body.peer().map(|peer| *peer.as_bytes());
-        run.into_iter().chain(job).chain(peer).collect()
+        let is_intent = matches!(self.body, Body::RunnerIntended(_));
+        let runner = self.body.runner_intent().or(is_intent.then_some(self.id)).map(|id| *id.as_bytes());
+        run.into_iter().chain(job).chain(runner).chain(peer).collect()
     }
 }

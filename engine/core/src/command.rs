@@ -6,14 +6,16 @@
 mod members;
 mod outside;
 mod refusal;
+mod runners;
 
 use wfengine_storage_format::limits::{BLOBS_MAX, REFS_MAX};
 use wfengine_storage_format::{
     BlobId, Body, ChainId, Conclusion, DiscoveryChanged, DispatchFollowed, EffectDone, EffectIntended,
     EventId, ForkProved, JobAborted, JobClaimed, JobCompleted, JobFailed, JobId, JobReleased, JobStarted,
     JobsPlanned, KeyRotated, PeerAdmitted, PeerDescribed, PeerId, PeerInvited, PeerLabelled, PeerRevoked,
-    Placement, PlannedKey, RepositoryScanned, Role, RunId, RunSubmitted, StepFinished, TriggerFired,
-    WorkflowFound, WorkflowVanished,
+    Placement, PlannedKey, PoolChanged, RepositoryScanned, Role, RunId, RunSubmitted, RunnerExited,
+    RunnerIntended, RunnerRemoved, RunnerStarted, StepFinished, TriggerFired, WorkflowFound,
+    WorkflowVanished,
 };
 
 use crate::views::Views;
@@ -124,6 +126,16 @@ pub enum Command {
     Conclude(EffectDone),
     /// Write down what is seen of a run that GitHub executes.
     Follow(DispatchFollowed),
+    /// Say what becomes of one of this peer's pools of runners.
+    ChangePool(PoolChanged),
+    /// Write down that a runner is about to be registered and its container made.
+    IntendRunner(RunnerIntended),
+    /// Write down that a runner's container runs.
+    StartRunner(RunnerStarted),
+    /// Write down how a runner came to its end.
+    ExitRunner(RunnerExited),
+    /// Write down that nothing of a runner is left.
+    RemoveRunner(RunnerRemoved),
 }
 
 impl Command {
@@ -152,6 +164,11 @@ impl Command {
             | Command::Scan(_)
             | Command::Find(_)
             | Command::Vanish(_)
+            | Command::ChangePool(_)
+            | Command::IntendRunner(_)
+            | Command::StartRunner(_)
+            | Command::ExitRunner(_)
+            | Command::RemoveRunner(_)
             | Command::Invite(_)
             | Command::Admit(_)
             | Command::Revoke(_)
@@ -252,6 +269,11 @@ pub fn decide(views: &Views, chain: &ChainId, command: &Command) -> Result<Decis
         Command::Intend(body) => asking.intend(body),
         Command::Conclude(body) => asking.conclude(body),
         Command::Follow(body) => asking.follow(body),
+        Command::ChangePool(body) => asking.change_pool(body),
+        Command::IntendRunner(body) => asking.intend_runner(body),
+        Command::StartRunner(body) => asking.start_runner(body),
+        Command::ExitRunner(body) => asking.exit_runner(body),
+        Command::RemoveRunner(body) => asking.remove_runner(body),
     }
 }
 

@@ -24,6 +24,7 @@ mod elsewhere;
 mod gates;
 mod held;
 mod jobs;
+mod load;
 mod looking;
 mod outlook;
 mod peers;
@@ -48,6 +49,7 @@ pub use beat::{
 };
 pub use config::{AUTHOR_SLOTS_DEFAULT, Config, SLOTS_MAX, Timing};
 pub use held::{Execution, NOT_ALLOWED_ANY_MORE, StopReason};
+pub use load::P2pLoad;
 pub use outlook::{Place, order_of};
 pub use peers::Presence;
 pub use programs::{ProgramAsk, ProgramId};

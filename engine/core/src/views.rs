@@ -14,6 +14,7 @@ pub mod run;
 pub(crate) mod run_effects;
 pub(crate) mod run_fold;
 mod run_status;
+pub mod runners;
 pub mod runs;
 pub mod sorted_map;
 
@@ -28,13 +29,14 @@ use crate::authority::Authority;
 use crate::digest::DigestSum;
 use peers::Peers;
 use repositories::Repositories;
+use runners::{RunnerParts, Runners};
 use runs::{History, Runs, Sharing};
 
 /// What the views mean: digests are compared only between nodes whose views have this version. How a checkpoint lays them out has a
 /// version of its own, in the store.
 ///
-/// 1 knew no repositories, triggers and effects.
-pub const VIEWS_VERSION: u32 = 3;
+/// 1 knew no repositories, triggers and effects, 3 no pools and runners.
+pub const VIEWS_VERSION: u32 = 4;
 
 /// What an event changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -60,6 +62,7 @@ pub struct Views {
     runs: Runs,
     peers: Peers,
     repositories: Repositories,
+    runners: Runners,
     unknown: BTreeMap<Kind, u64>,
     void: BTreeMap<EventId, String>,
     void_len: u64,
@@ -76,6 +79,7 @@ impl Views {
             runs: Runs::default(),
             peers: Peers::default(),
             repositories: Repositories::default(),
+            runners: Runners::default(),
             unknown: BTreeMap::new(),
             void: BTreeMap::new(),
             void_len: 0,
@@ -132,6 +136,7 @@ impl Views {
                 let changed = self.authority.apply(event);
                 self.runs.refold_authors(&changed, history);
                 self.repositories.refold_authors(&changed, &self.authority);
+                self.runners.refold_authors(&changed, &self.authority);
                 for author in &changed {
                     self.peers.refold_author(author, &self.authority);
                 }
@@ -148,6 +153,14 @@ impl Views {
                 self.repositories.apply(event, &self.authority);
                 Applied::default()
             }
+            Body::PoolChanged(_)
+            | Body::RunnerIntended(_)
+            | Body::RunnerStarted(_)
+            | Body::RunnerExited(_)
+            | Body::RunnerRemoved(_) => {
+                self.runners.apply(event, &self.authority);
+                Applied::default()
+            }
             _ => {
                 let run = event.run();
                 if let Some(run) = run {
@@ -158,10 +171,17 @@ impl Views {
         }
     }
 
-    /// The events behind all that is in memory, for a checkpoint: finished runs that left it come as what is known of them.
+    /// The events behind all that is in memory, for a checkpoint: finished runs that left it come as what is known of them, and
+    /// runners as their parts.
     pub fn events(&self) -> impl Iterator<Item = &Arc<Admitted>> {
         let authority = self.authority.events().values();
-        authority.chain(self.peers.events()).chain(self.repositories.events()).chain(self.runs.live_events())
+        let few = self.peers.events().chain(self.repositories.events()).chain(self.runners.events());
+        authority.chain(few).chain(self.runs.live_events())
+    }
+
+    /// Puts back what a checkpoint kept of runners. Who is a member is known before.
+    pub fn restore_runners(&mut self, parts: RunnerParts) {
+        self.runners.restore(parts, &self.authority);
     }
 
     /// What a checkpoint keeps of events that belong to no entity.
@@ -193,6 +213,10 @@ impl Views {
     pub fn repositories(&self) -> &Repositories {
         &self.repositories
     }
+    /// Pools of runners, and runners.
+    pub fn runners(&self) -> &Runners {
+        &self.runners
+    }
     /// Kinds this version does not know, with the number of events.
     pub fn unknown(&self) -> &BTreeMap<Kind, u64> {
         &self.unknown
@@ -222,6 +246,7 @@ impl Views {
         let mut sum = self.runs.digest_sum();
         sum.add(&self.peers.digest_sum());
         sum.add(&self.repositories.digest_sum());
+        sum.add(&self.runners.digest_sum());
         for (peer, member) in self.authority.roster().members() {
             let bytes = postcard::to_stdvec(&(
                 peer,

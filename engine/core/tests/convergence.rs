@@ -523,6 +523,7 @@ fn restored(node: &Node) -> Views {
     views.apply_all(events, &NoHistory);
     views.runs_mut().restore_finished(node.views.runs().finished().clone());
     views.restore_leftovers(node.views.leftovers());
+    views.restore_runners(node.views.runners().parts());
     views
 }
 
@@ -717,6 +718,27 @@ fn step_repository(node: &mut Node, a: usize, b: usize) {
     }
 }
 
+/// What is written of runners, sometimes of another's, and sometimes without naming the intent in its refs.
+fn step_runner(node: &mut Node, a: usize, b: usize) {
+    let known: Vec<EventId> = node.views.runners().all().map(|runner| runner.intent).collect();
+    let name = format!("p{}", a % 2);
+    let intent = known.get(a % known.len().max(1)).copied();
+    let ends = [
+        RunnerEnd::Done { exit_code: 0 },
+        RunnerEnd::Failed { what: "f".into() },
+        RunnerEnd::NeverStarted { what: "n".into() },
+        RunnerEnd::Stopped { why: "s".into() },
+    ];
+    match (b % 8, intent) {
+        (0, _) => write(node, pool(&name, !a.is_multiple_of(3))),
+        (3, Some(intent)) => write(node, started(intent, b as u64)),
+        (4 | 5, Some(intent)) => write(node, exited(intent, ends[b / 8 % 4].clone())),
+        (6, Some(intent)) => write(node, RunnerRemoved { intent }),
+        (7, Some(intent)) => drop(node.write_naming(started(intent, b as u64), vec![])),
+        _ => write(node, runner(&name, &format!("r{b}"))),
+    }
+}
+
 fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: usize) {
     let flow = discovered;
     let run_of = |n: usize| match n % 8 {
@@ -759,6 +781,7 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
             node.write(PeerLabelled { peer: peer(NAMES[a % 5]), labels, weight });
         }
         6..=8 => node.sync_from(other),
+        9 => (0..3).for_each(|more| step_runner(node, a + more, b + 3 * more)),
         _ => {
             let Some(submission) = submission else { return };
             match (what % 20, job) {
@@ -777,7 +800,7 @@ fn step(node: &mut Node, other: &Node, what: usize, a: usize, b: usize, number: 
                 }
                 (11, _) => step_repository(node, a, b),
                 (12, _) => write(node, PriorityChanged { run, submission, priority_milli: 1 + b as u32 }),
-                (1 | 2 | 9 | 13, Some(job)) => write(node, node.claim_body(run, job.id)),
+                (1 | 2 | 13, Some(job)) => write(node, node.claim_body(run, job.id)),
                 (14, Some(job)) => {
                     // not what is effective but what there is
                     let before = job.claims.get(b % job.claims.len().max(1));

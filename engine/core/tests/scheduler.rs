@@ -952,3 +952,51 @@ fn an_event_does_not_scan_a_hundred_thousand_jobs() {
     assert_eq!(cluster.scheduler.ready_jobs(), usize::try_from(jobs).unwrap());
     assert!(events.iter().any(|event| matches!(event.body, Body::JobsPlanned(JobsPlanned { .. }))));
 }
+
+#[test]
+fn the_load_is_what_has_a_slot_and_what_would_take_one() {
+    let mut cluster = Cluster::new(Config { slots: 1, allow: Allow::any(), ..Config::default() });
+    let load = |cluster: &Cluster| {
+        let load = cluster.scheduler.p2p_load(&cluster.views);
+        (load.pending, load.running)
+    };
+    assert_eq!(load(&cluster), (0, 0));
+    let run = cluster.submit_ranked(0, 0, workflow);
+    let claim = cluster.executing(&run).unwrap();
+    assert_eq!(load(&cluster), (0, 1));
+    // the slot is taken: one is ready, one waits for its turn behind another peer
+    let second = cluster.submit_ranked(0, 0, workflow);
+    cluster.submit_ranked(0, 1, workflow);
+    assert_eq!(load(&cluster), (2, 1));
+    // for programs, at its author's, held by another, where no label fits, and before a full group: none of them would take a slot
+    cluster.submit_ranked(0, 0, task);
+    let here = |name: &str| {
+        let (submission, plan) = workflow(name);
+        (RunSubmitted { placement: Placement::Author, ..submission }, plan)
+    };
+    cluster.submit_ranked(1, 0, here);
+    let others = cluster.submit_ranked(1, 0, workflow);
+    claimed_by(&mut cluster, 1, others);
+    let (submission, plan) = workflow_with("elsewhere", leg(None, "windows"));
+    cluster.says(1, Command::Submit { submission: Box::new(submission), plan, blobs: vec![] }).unwrap();
+    let grouped = |name: &str| workflow_with(name, leg(Some("deploy"), "linux"));
+    let first = cluster.submit_ranked(1, 0, grouped);
+    claimed_by(&mut cluster, 1, first);
+    cluster.submit_ranked(0, 0, grouped);
+    assert_eq!(load(&cluster), (2, 1));
+    // whoever claims nothing has nothing pending
+    let now = cluster.now();
+    cluster.scheduler.handle_pause(&cluster.views, now);
+    assert_eq!(load(&cluster), (0, 1));
+    cluster.scheduler.handle_resume(&cluster.views, now);
+    cluster.pump();
+    // of what this node does not execute nothing is pending, but what has a slot keeps it
+    cluster.scheduler.handle_allow(&cluster.views, Allow::default(), now);
+    cluster.pass(10);
+    assert_eq!(load(&cluster).1, 1);
+    cluster.scheduler.handle_allow(&cluster.views, Allow::any(), now);
+    cluster.pass(10);
+    cluster.succeeds(&run, claim);
+    assert!(cluster.executing(&second).is_some());
+    assert_eq!(load(&cluster), (1, 1));
+}

@@ -167,7 +167,7 @@ pub struct Stats {
 /// Whether a request may be sent again after it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// It only reads.
+    /// It only reads, or twice is the same as once.
     Always,
     /// It changes something: only when nothing was sent, or a limit refused it.
     Unsent,
@@ -200,6 +200,8 @@ pub(crate) struct Call {
     pub(crate) signed: Signed,
     /// A redirect is followed; otherwise its target is what is asked for.
     pub(crate) follows: bool,
+    /// The answer holds a secret: of a success nothing is shown, whatever is wrong with it.
+    pub(crate) hides: bool,
 }
 
 impl Call {
@@ -217,6 +219,7 @@ impl Call {
             repeat: Repeat::Always,
             signed: Signed::Credential,
             follows: true,
+            hides: false,
         }
     }
 
@@ -348,6 +351,11 @@ impl Client {
     /// What is left of a bucket, as far as answers told.
     pub fn budget(&self, bucket: &Bucket) -> Option<Budget> {
         lock(&self.inner.limiter).budget(bucket, self.inner.clock.now())
+    }
+
+    /// What is left of every bucket that answers have told of.
+    pub fn budgets(&self) -> BTreeMap<Bucket, Budget> {
+        lock(&self.inner.limiter).budgets(self.inner.clock.now())
     }
 
     /// How long a limit still holds for requests of this client in a bucket; `None` when none does.
@@ -511,7 +519,13 @@ impl Client {
                 self.keep(key, &answer, body);
                 done(value, Origin::Fresh, answer.header("link"))
             }
-            Err(error) => Step::Failed { error: answer.misread(place, &error), wait: None, is_limit: false },
+            Err(problem) => {
+                let error = match call.hides {
+                    true => Answer::hidden(place, &problem),
+                    false => answer.misread(place, &problem),
+                };
+                Step::Failed { error, wait: None, is_limit: false }
+            }
         }
     }
 

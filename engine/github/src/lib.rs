@@ -51,6 +51,6 @@ pub use clock::{BoxFuture, Clock, SystemClock};
 pub use credential::{Credential, CredentialError};
 pub use error::{ApiError, Place};
 pub use limiter::{Bucket, Budget, Pace};
-pub use rest::Scope;
+pub use rest::{JitWanted, RunnerDeleted, RunnerScope, Scope};
 pub use secret::Secret;
 pub use settings::{Settings, SettingsError};

@@ -6,26 +6,34 @@
 //!
 //! Deliberately not here: whether an answer is an error, whether a request is repeated, who waits how long.
 //!
+//! What makes runners (configurations and tokens, [`Bucket::ActionsRunnerRegistration`]) has a pace of its own. GitHub counts
+//! registrations in a budget of 10,000 an hour (`actions_runner_registration` in the answer of `GET /rate_limit`; announced in
+//! issue 1339 of actions/runner), so at most 166 go in a minute and a few at once, without the second between changes and outside
+//! of the changes of an hour. Of the points of a minute each costs as much as any change. GitHub has been seen to count tokens in
+//! `core` all the same (issue 1386 there); its answers say so, and from then on `core` holds them as well.
+//!
 //! Invariants: nothing goes while a told limit holds; of requests that are not urgent one is under way at a time; what
-//! changes something is under way alone among its kind and a second after the last; a tenth of `core` is left to urgent
-//! requests; how long a limit lasts is reckoned from the answer's own `date`, so a wrong clock on this host does not matter;
-//! a 403 that shows no sign of a limit is none.
+//! changes something and makes no runner is under way alone among its kind and a second after the last, and who is urgent goes
+//! first; a tenth of `core` is left to urgent requests; how long a limit lasts is reckoned from the answer's own `date`, so a
+//! wrong clock on this host does not matter; a 403 that shows no sign of a limit is none.
 
 mod bucket;
+mod recent;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 pub use bucket::Bucket;
+pub(crate) use recent::Jitter;
+use recent::Recent;
 
 /// Added to every moment that GitHub names: its clocks are not one clock either.
 const MARGIN: Duration = Duration::from_secs(1);
 /// Between two requests that change something.
 const MUTATION_GAP: Duration = Duration::from_secs(1);
+/// Runners made at once. GitHub wants few requests beside each other; one after the other a burst would take too long.
+const REGISTRATIONS_UNDER_WAY_MAX: u32 = 4;
 /// A limit without a time: this long, then doubled.
 const BACKOFF_MIN: Duration = Duration::from_secs(60);
 /// The longest wait after a limit without a time.
@@ -63,6 +71,26 @@ pub enum Urgency {
     Urgent,
 }
 
+/// Which rules of our own hold for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Read,
+    /// One at a time, a second apart.
+    Change,
+    /// It makes a runner, or lets one be made.
+    Registration,
+}
+
+impl Manner {
+    fn of(bucket: &Bucket, kind: Kind) -> Self {
+        match kind {
+            Kind::Read => Self::Read,
+            Kind::Mutation if *bucket == Bucket::ActionsRunnerRegistration => Self::Registration,
+            Kind::Mutation => Self::Change,
+        }
+    }
+}
+
 /// How fast requests may go where GitHub has told nothing yet. The defaults are GitHub's documented secondary limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -72,11 +100,18 @@ pub struct Pace {
     pub graphql_points_a_minute: u32,
     /// Changes in an hour.
     pub mutations_an_hour: u32,
+    /// Runners made in a minute, configurations and tokens: GitHub's 10,000 an hour, spread evenly.
+    pub registrations_a_minute: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { rest_points_a_minute: 900, graphql_points_a_minute: 2000, mutations_an_hour: 500 }
+        Self {
+            rest_points_a_minute: 900,
+            graphql_points_a_minute: 2000,
+            mutations_an_hour: 500,
+            registrations_a_minute: 166,
+        }
     }
 }
 
@@ -85,6 +120,8 @@ impl Default for Pace {
 #[must_use = "the limiter counts the request as under way until it is answered or abandoned"]
 pub struct Permit {
     bucket: Bucket,
+    /// Where it will be counted as well, or instead.
+    elsewhere: Option<Bucket>,
     kind: Kind,
     urgency: Urgency,
 }
@@ -100,7 +137,7 @@ pub enum Why {
     Reserve,
     /// Our own pace, at most a minute; nobody told a limit.
     Pace,
-    /// The second between two changes.
+    /// The second between two changes, or the one after it that is left to somebody urgent.
     Gap,
     /// As many changes as an hour may have.
     Hour,
@@ -196,9 +233,15 @@ pub struct Limiter {
     normal_under_way: bool,
     mutation_under_way: bool,
     mutation_last: Option<Duration>,
+    /// Somebody urgent was held back by the changes of others; those let it go first.
+    urgent_is_next: bool,
+    registrations_under_way: u32,
+    /// Where GitHub counts registrations, when not where it says.
+    registrations_counted_in: Option<Bucket>,
     rest: Recent,
     graphql: Recent,
     mutations: Recent,
+    registrations: Recent,
     jitter: Jitter,
 }
 
@@ -230,52 +273,94 @@ impl Limiter {
             normal_under_way: false,
             mutation_under_way: false,
             mutation_last: None,
+            urgent_is_next: false,
+            registrations_under_way: 0,
+            registrations_counted_in: None,
             rest: Recent::default(),
             graphql: Recent::default(),
             mutations: Recent::default(),
+            registrations: Recent::default(),
             jitter: Jitter::new(seed),
         }
     }
 
     /// Whether a request may go at this moment. After [`Ask::Go`] it counts as under way.
     pub fn ask(&mut self, bucket: &Bucket, kind: Kind, urgency: Urgency, now: Duration) -> Ask {
-        let is_mutation = kind == Kind::Mutation;
+        let manner = Manner::of(bucket, kind);
         let is_normal = urgency == Urgency::Normal;
         if let Some(until) = self.silent_until.filter(|until| now < *until) {
             let has_given_up = self.strikes >= STRIKES_MAX;
             return if has_given_up { Ask::GaveUp(until) } else { Ask::WaitUntil(until, Why::Secondary) };
         }
-        let is_busy = (is_normal && self.normal_under_way)
-            || (is_mutation && self.mutation_under_way)
-            || self.under_way >= UNDER_WAY_MAX;
-        if let Some(refusal) =
-            self.windows.get(bucket).and_then(|window| window.refusal(bucket, is_normal, now))
-        {
+        if let Some(refusal) = self.refusal(bucket, is_normal, now) {
             return refusal;
         }
+        let is_held = manner == Manner::Change && self.mutation_under_way;
+        // whoever is urgent and waits for a change of others goes before the next of theirs
+        self.urgent_is_next |= is_held && !is_normal;
+        let is_busy = (is_normal && self.normal_under_way)
+            || is_held
+            || (manner == Manner::Registration
+                && self.registrations_under_way >= REGISTRATIONS_UNDER_WAY_MAX)
+            || self.under_way >= UNDER_WAY_MAX;
         if is_busy {
             return Ask::Busy;
         }
         if let Some(at) = self.paced_until(bucket, kind, now) {
             return Ask::WaitUntil(at, Why::Pace);
         }
-        if is_mutation {
-            let gap = self.mutation_last.map(|last| last + MUTATION_GAP).filter(|until| now < *until);
-            if let Some(until) = gap {
-                return Ask::WaitUntil(until, Why::Gap);
+        match manner {
+            Manner::Read => {}
+            Manner::Registration => {
+                let max = self.pace.registrations_a_minute;
+                if let Some(until) = self.registrations.full_until(1, max, MINUTE, now) {
+                    return Ask::WaitUntil(until, Why::Pace);
+                }
             }
-            if let Some(until) = self.mutations.full_until(1, self.pace.mutations_an_hour, HOUR, now) {
-                return Ask::WaitUntil(until, Why::Hour);
+            Manner::Change => {
+                let gap = self.gap_until(is_normal).filter(|until| now < *until);
+                if let Some(until) = gap {
+                    self.urgent_is_next |= !is_normal;
+                    return Ask::WaitUntil(until, Why::Gap);
+                }
+                if let Some(until) = self.mutations.full_until(1, self.pace.mutations_an_hour, HOUR, now) {
+                    return Ask::WaitUntil(until, Why::Hour);
+                }
             }
         }
         self.start(bucket, kind, urgency, now)
     }
 
+    /// When the next change may go. Where somebody urgent waits, the others leave the first second to it, and no more: it may
+    /// have gone away.
+    fn gap_until(&self, is_normal: bool) -> Option<Duration> {
+        let gaps = if is_normal && self.urgent_is_next { 2 } else { 1 };
+        self.mutation_last.map(|last| last + gaps * MUTATION_GAP)
+    }
+
+    /// What the budgets say that a request is counted in.
+    fn refusal(&self, bucket: &Bucket, is_normal: bool, now: Duration) -> Option<Ask> {
+        let refused_by = |bucket: &Bucket| self.windows.get(bucket)?.refusal(bucket, is_normal, now);
+        refused_by(bucket).or_else(|| refused_by(self.elsewhere(bucket)?))
+    }
+
+    fn elsewhere(&self, bucket: &Bucket) -> Option<&Bucket> {
+        self.registrations_counted_in.as_ref().filter(|_| *bucket == Bucket::ActionsRunnerRegistration)
+    }
+
     fn start(&mut self, bucket: &Bucket, kind: Kind, urgency: Urgency, now: Duration) -> Ask {
-        if kind == Kind::Mutation {
-            self.mutation_under_way = true;
-            self.mutation_last = Some(now);
-            self.mutations.push(now, 1);
+        match Manner::of(bucket, kind) {
+            Manner::Read => {}
+            Manner::Registration => {
+                self.registrations_under_way += 1;
+                self.registrations.push(now, 1);
+            }
+            Manner::Change => {
+                self.mutation_under_way = true;
+                self.mutation_last = Some(now);
+                self.mutations.push(now, 1);
+                self.urgent_is_next = false;
+            }
         }
         if urgency == Urgency::Normal {
             self.normal_under_way = true;
@@ -283,8 +368,11 @@ impl Limiter {
         let points = points(kind);
         if *bucket == Bucket::Graphql { &mut self.graphql } else { &mut self.rest }.push(now, points);
         self.under_way += 1;
-        self.windows.entry(bucket.clone()).or_default().under_way += 1;
-        Ask::Go(Permit { bucket: bucket.clone(), kind, urgency })
+        let elsewhere = self.elsewhere(bucket).cloned();
+        for bucket in elsewhere.iter().chain([bucket]) {
+            self.windows.entry(bucket.clone()).or_default().under_way += 1;
+        }
+        Ask::Go(Permit { bucket: bucket.clone(), elsewhere, kind, urgency })
     }
 
     /// A request came back with an answer.
@@ -293,6 +381,9 @@ impl Limiter {
         self.finish(permit, now);
         let named = answer.resource.clone().filter(|_| asked != Bucket::App).unwrap_or_else(|| asked.clone());
         self.windows.entry(named.clone()).or_default().tell(answer, now);
+        if asked == Bucket::ActionsRunnerRegistration && answer.resource.is_some() {
+            self.registrations_counted_in = Some(named.clone()).filter(|named| *named != asked);
+        }
         if !answer.is_limit() {
             if answer.status < 500 {
                 self.strikes = 0;
@@ -333,28 +424,40 @@ impl Limiter {
         Some(Budget { limit: told.limit, remaining: told.remaining, resets_in: told.reset - now })
     }
 
+    /// What is left of every bucket that answers have told of and whose window has not ended.
+    pub fn budgets(&self, now: Duration) -> BTreeMap<Bucket, Budget> {
+        self.windows.keys().filter_map(|bucket| Some((bucket.clone(), self.budget(bucket, now)?))).collect()
+    }
+
     /// When an urgent or normal request could go as far as limits are concerned; `None` when at once.
     pub fn closed_until(&self, bucket: &Bucket, urgency: Urgency, now: Duration) -> Option<Duration> {
         let silent = self.silent_until.filter(|until| now < *until);
-        let window = self.windows.get(bucket);
-        let spent = window.and_then(|window| match window.refusal(bucket, urgency == Urgency::Normal, now) {
+        let spent = match self.refusal(bucket, urgency == Urgency::Normal, now) {
             Some(Ask::WaitUntil(until, _)) => Some(until),
             _ => None,
-        });
+        };
         silent.into_iter().chain(spent).max()
     }
 
     fn finish(&mut self, permit: Permit, now: Duration) {
         self.under_way = self.under_way.saturating_sub(1);
-        if permit.kind == Kind::Mutation {
-            self.mutation_under_way = false;
-            self.mutation_last = Some(now);
+        match Manner::of(&permit.bucket, permit.kind) {
+            Manner::Read => {}
+            Manner::Registration => {
+                self.registrations_under_way = self.registrations_under_way.saturating_sub(1);
+            }
+            Manner::Change => {
+                self.mutation_under_way = false;
+                self.mutation_last = Some(now);
+            }
         }
         if permit.urgency == Urgency::Normal {
             self.normal_under_way = false;
         }
-        if let Some(window) = self.windows.get_mut(&permit.bucket) {
-            window.under_way = window.under_way.saturating_sub(1);
+        for bucket in permit.elsewhere.iter().chain([&permit.bucket]) {
+            if let Some(window) = self.windows.get_mut(bucket) {
+                window.under_way = window.under_way.saturating_sub(1);
+            }
         }
     }
 
@@ -428,59 +531,5 @@ fn points(kind: Kind) -> u32 {
     match kind {
         Kind::Read => 1,
         Kind::Mutation => 5,
-    }
-}
-
-/// What went in the last while, oldest first.
-#[derive(Debug, Default)]
-struct Recent {
-    went: VecDeque<(Duration, u32)>,
-    points: u32,
-}
-
-impl Recent {
-    fn push(&mut self, now: Duration, points: u32) {
-        self.went.push_back((now, points));
-        self.points += points;
-    }
-
-    /// When there is room for `more` within `max` in any span of this length; `None` when at once.
-    fn full_until(&mut self, more: u32, max: u32, span: Duration, now: Duration) -> Option<Duration> {
-        while let Some((at, points)) = self.went.front().copied().filter(|(at, _)| *at + span <= now) {
-            let _ = at;
-            self.points -= points;
-            self.went.pop_front();
-        }
-        let mut left = self.points;
-        if left + more <= max {
-            return None;
-        }
-        for (at, points) in &self.went {
-            left -= points;
-            if left + more <= max {
-                return Some(*at + span);
-            }
-        }
-        // a pace too small for this request at all: alone in its span
-        self.went.back().map(|(at, _)| *at + span)
-    }
-}
-
-/// Waits of many hosts should not end together: a small generator (splitmix64), the same for the same seed.
-#[derive(Debug)]
-pub(crate) struct Jitter(u64);
-
-impl Jitter {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A part of this time.
-    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let share = (mixed ^ (mixed >> 31)) >> 40;
-        most.mul_f64(share as f64 / (1_u64 << 24) as f64)
     }
 }

@@ -8,15 +8,18 @@ mod content;
 mod open;
 mod reports;
 mod repository;
+mod runners;
 
-pub use actions::{
-    Conclusion, Job, Progress, RepositoryNamed, Runner, RunnerLabel, RunnerStatus, Step, Workflow,
-    WorkflowRun,
-};
+pub use actions::{Conclusion, Job, Progress, RepositoryNamed, Step, Workflow, WorkflowRun};
 pub(crate) use actions::{Jobs, WorkflowRuns, Workflows};
 pub use content::{Blob, Branch, Commit, ContentEntry, ContentKind, EntryKind, Tree, TreeEntry};
 pub use reports::{CheckRun, CommitStatus, Hook, RateLimit, RateLimits};
 pub(crate) use repository::Repositories;
 pub use repository::{Account, Permissions, Repository, Visibility};
+pub(crate) use runners::Runners;
+pub use runners::{
+    JIT_BYTES_MAX, JIT_FILES, JitConfig, JitFiles, JitShapeError, Runner, RunnerLabel, RunnerStatus,
+    RunnerToken,
+};
 
 pub(crate) use open::{open_enum, or_default};

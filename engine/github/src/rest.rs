@@ -7,6 +7,7 @@
 mod content;
 mod reports;
 mod repositories;
+mod runners;
 mod runs;
 
 pub use reports::{
@@ -15,6 +16,7 @@ pub use reports::{
 };
 pub(crate) use repositories::Owners;
 pub use repositories::Scope;
+pub use runners::{JitWanted, RunnerDeleted, RunnerScope};
 pub use runs::{Dispatched, RunsWanted};
 
 use crate::error::{ApiError, clean};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wfengine_github::{
-    Secret, Settings,
+    RunnerScope, Secret, Settings,
     dates::{http_date_s, rfc3339, rfc3339_s},
     webhook::{Delivery, SignatureError, verify},
 };
@@ -31,6 +31,17 @@ proptest! {
         let secret = Secret::new("s3cret");
         prop_assert_eq!(verify(&secret, &body, Some(&guess)), Err(SignatureError::Wrong));
         prop_assert!(verify(&secret, &body, Some(&odd)).is_err());
+    }
+
+    #[test]
+    fn any_text_is_a_scope_of_runners_or_none(text in "\\PC{0,40}", near in "[a-z.]{0,5}/?[a-z._-]{0,5}[/?#%]?") {
+        for text in [text, near] {
+            if let Ok(scope) = RunnerScope::parse(&text) {
+                prop_assert_eq!(scope.to_string(), text.as_str());
+                prop_assert!(text.split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
+                prop_assert!(text.split('/').count() <= 2 && !text.contains(['?', '#', '%', '\\', ' ']));
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! frame is folded again.
 //!
 //! ```text
-//! CHECKPOINT_VERSION │ VIEWS_VERSION │ frames │ chains │ heads │ events │ events of what is open │ finished runs │ leftovers
+//! CHECKPOINT_VERSION │ VIEWS_VERSION │ frames │ chains │ heads │ events │ events of what is open │ finished runs │ leftovers │ runners
 //! ```
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use wfengine_core::admitted::Admitted;
 use wfengine_core::log::{Chain, Log, LogParts};
 use wfengine_core::time::WallMs;
+use wfengine_core::views::runners::RunnerParts;
 use wfengine_core::views::runs::FinishedRuns;
 use wfengine_core::views::{Leftovers, VIEWS_VERSION, Views};
 use wfengine_storage_format::{ChainId, ClusterId, Event, Tip, to_canonical};
@@ -22,8 +23,8 @@ use crate::log_file::LogFile;
 /// Version of the layout: raised with every change of what [`StoredCheckpoint`] is written as, types of the core that it holds
 /// included. Whether the views mean the same is [`VIEWS_VERSION`]'s to say.
 ///
-/// 1 had no version of its own in front and no authors of finished runs.
-const CHECKPOINT_VERSION: u32 = 2;
+/// 1 had no version of its own in front and no authors of finished runs, 2 no runners.
+const CHECKPOINT_VERSION: u32 = 3;
 
 /// The views as a checkpoint keeps them: events of what is still open, digests of what is finished.
 #[derive(Deserialize)]
@@ -37,6 +38,7 @@ pub(crate) struct StoredCheckpoint {
     events: Vec<(u64, Event)>,
     finished: FinishedRuns,
     leftovers: Leftovers,
+    runners: RunnerParts,
 }
 
 /// What a [`StoredCheckpoint`] is made of. Taken from the views in a moment; written down without them.
@@ -46,6 +48,7 @@ pub(crate) struct Checkpoint {
     events: Vec<Arc<Admitted>>,
     finished: FinishedRuns,
     leftovers: Leftovers,
+    runners: RunnerParts,
 }
 
 impl Checkpoint {
@@ -56,6 +59,7 @@ impl Checkpoint {
             events: views.events().cloned().collect(),
             finished: views.runs().finished().clone(),
             leftovers: views.leftovers(),
+            runners: views.runners().parts(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Checkpoint {
             events,
             &self.finished,
             &self.leftovers,
+            &self.runners,
         ))
     }
 }
@@ -101,15 +106,20 @@ impl StoredCheckpoint {
         views.apply_all(&events, file);
         views.runs_mut().restore_finished(self.finished);
         views.restore_leftovers(self.leftovers);
+        views.restore_runners(self.runners);
         (log, views)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wfengine_core::command::Command;
     use wfengine_core::log::Admission;
     use wfengine_core::views::job::Status;
-    use wfengine_storage_format::{FrameBuilder, Kind, RunId, sha256};
+    use wfengine_storage_format::{
+        FrameBuilder, Kind, PoolChanged, RunId, RunnerCause, RunnerEnd, RunnerExited, RunnerIntended,
+        RunnerRemoved, sha256,
+    };
 
     use super::*;
     use crate::checksum::sealed;
@@ -124,6 +134,38 @@ mod tests {
         let ended = [submit(&alice, "ended"), submit(&alice, "ended too")];
         ended.into_iter().for_each(|run| end(&alice, run));
         submit(&alice, "open");
+        let labels = vec!["linux".to_owned()];
+        let pool = PoolChanged {
+            pool: "default".into(),
+            is_on: true,
+            source: "github.com".into(),
+            scopes: Vec::new(),
+            labels: labels.clone(),
+            runners_max: 2,
+            cluster_max: 0,
+            idle_min: 0,
+            interval_ms: 1_000,
+            policy_json: String::new(),
+        };
+        alice.recorder().ask_blocking(Command::ChangePool(pool), NOW).unwrap();
+        for name in ["gone", "live"] {
+            let intended = RunnerIntended {
+                pool: "default".into(),
+                name: name.into(),
+                source: "github.com".into(),
+                scope: "octo/a".into(),
+                labels: labels.clone(),
+                cause: RunnerCause::Idle,
+            };
+            let written = alice.recorder().ask_blocking(Command::IntendRunner(intended), NOW).unwrap();
+            let intent = written.events[0];
+            let end = RunnerEnd::Done { exit_code: 0 };
+            let exited = RunnerExited { intent, end, log: None, ran: None };
+            alice.recorder().ask_blocking(Command::ExitRunner(exited), NOW).unwrap();
+            if name == "gone" {
+                alice.recorder().ask_blocking(Command::RemoveRunner(RunnerRemoved { intent }), NOW).unwrap();
+            }
+        }
         for (kind, body) in [(Kind::from_number(0x7abc), vec![7]), (Kind::RUN_SUBMITTED, vec![0xff; 9])] {
             let of_alice = frames(&alice, 0);
             bob.recorder().take_blocking(of_alice, signer(1).peer_id(), NOW).unwrap();
@@ -163,7 +205,7 @@ mod tests {
         let found = (CHECKPOINT_VERSION, VIEWS_VERSION, hash.as_str());
         assert_eq!(
             found,
-            (2, 3, "0fe397d1df6c8eb3"),
+            (3, 4, "d249e229f3622316"),
             "older checkpoints must not be taken for these: raise CHECKPOINT_VERSION when they are laid out otherwise, \
              VIEWS_VERSION when the views mean something else, and pin what is found"
         );
@@ -186,14 +228,17 @@ mod tests {
             drop(store);
             let (store, opened) = home.open(4).unwrap();
             assert_eq!(store.watcher().view_digest(), digest);
-            assert_eq!(store.watcher().views().leftovers(), StoredCheckpoint::read(&kept).unwrap().leftovers);
+            let stored = StoredCheckpoint::read(&kept).unwrap();
+            assert_eq!(store.watcher().views().leftovers(), stored.leftovers);
+            assert_eq!(store.watcher().views().runners().parts(), stored.runners);
+            assert_eq!(stored.runners.len(), 2);
             opened.frames_replayed
         };
         assert_eq!(open_with(&kept), 0);
         let rest = &kept[1..];
-        assert_eq!((kept[0], rest[0]), (2, 3), "the versions");
-        let newer = [&[3], rest].concat();
-        let of_other_views = [&[2, 4], &rest[1..]].concat();
+        assert_eq!((kept[0], rest[0]), (3, 4), "the versions");
+        let newer = [&[4], rest].concat();
+        let of_other_views = [&[3, 5], &rest[1..]].concat();
         let with_more = [kept.as_slice(), &[0]].concat();
         let with_less = &kept[..kept.len() - 1];
         let unversioned = rest;

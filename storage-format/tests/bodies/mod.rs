@@ -10,9 +10,10 @@ use wfengine_storage_format::{
     DispatchFollowed, Effect, EffectDone, EffectIntended, EffectOutcome, EventId, ForkProved, FrameHeader,
     Frozen, Grant, Incarnation, InviteKey, JobAborted, JobClaimed, JobCompleted, JobFailed, JobId,
     JobReleased, JobStarted, JobsPlanned, KeyRotated, Origin, PeerAdmitted, PeerDescribed, PeerId,
-    PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, PlannedLeg, PriorityChanged,
+    PeerInvited, PeerLabelled, PeerRevoked, Placement, PlannedKey, PlannedLeg, PoolChanged, PriorityChanged,
     ReleaseReason, RepositoryRef, RepositoryScanned, Role, Roles, RunCancelled, RunExpired, RunId, RunSpec,
-    RunSubmitted, ScanOutcome, Signature, SignedHeader, Signer, StepFinished, Trigger, TriggerFired,
+    RunSubmitted, RunnerCause, RunnerEnd, RunnerExited, RunnerIntended, RunnerJob, RunnerRemoved,
+    RunnerStarted, ScanOutcome, Signature, SignedHeader, Signer, StepFinished, Trigger, TriggerFired,
     WorkflowFound, WorkflowSpec, WorkflowVanished,
 };
 
@@ -457,7 +458,67 @@ fn outside() -> BoxedStrategy<Body> {
     .boxed()
 }
 
+fn labels() -> BoxedStrategy<Vec<String>> {
+    prop_oneof![vec(said(), 1..=4), Just(vec!["l".repeat(256); 100])].boxed()
+}
+
+fn of_a_runner() -> BoxedStrategy<Body> {
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>());
+    let policy = prop_oneof![Just(String::new()), Just("{}".to_owned()), Just(" ".repeat(8 * 1024))];
+    let pool =
+        (said(), any::<bool>(), name(), names(), prop_oneof![Just(Vec::new()), labels()], numbers, policy);
+    let cause = prop_oneof![
+        (said(), any::<u64>(), any::<u64>()).prop_map(|(repository, run, job)| RunnerCause::Job {
+            repository,
+            run,
+            job
+        }),
+        Just(RunnerCause::Idle),
+        Just(RunnerCause::Asked),
+    ];
+    let end = prop_oneof![
+        any::<i64>().prop_map(|exit_code| RunnerEnd::Done { exit_code }),
+        text().prop_map(|what| RunnerEnd::Failed { what }),
+        text().prop_map(|what| RunnerEnd::NeverStarted { what }),
+        text().prop_map(|why| RunnerEnd::Stopped { why }),
+    ];
+    let ran = (said(), any::<u64>(), any::<u64>()).prop_map(|(repository, run, job)| RunnerJob {
+        repository,
+        run,
+        job,
+    });
+    prop_oneof![
+        pool.prop_map(|(pool, is_on, source, scopes, labels, numbers, policy_json)| {
+            let (runners_max, cluster_max, idle_min, interval_ms) = numbers;
+            PoolChanged {
+                pool,
+                is_on,
+                source,
+                scopes,
+                labels,
+                runners_max,
+                cluster_max,
+                idle_min,
+                interval_ms,
+                policy_json,
+            }
+            .into()
+        }),
+        ((said(), said(), said(), said()), labels(), cause).prop_map(|(names, labels, cause)| {
+            let (pool, name, source, scope) = names;
+            RunnerIntended { pool, name, source, scope, labels, cause }.into()
+        }),
+        (event(), any::<u64>(), said(), name()).prop_map(|(intent, runner, container, image)| {
+            RunnerStarted { intent, runner, container, image }.into()
+        }),
+        (event(), end, option::of(blob()), option::of(ran))
+            .prop_map(|(intent, end, log, ran)| RunnerExited { intent, end, log, ran }.into()),
+        event().prop_map(|intent| RunnerRemoved { intent }.into()),
+    ]
+    .boxed()
+}
+
 /// Any body of any known kind.
 pub(crate) fn any_body() -> BoxedStrategy<Body> {
-    prop_oneof![authority(), of_a_run(), of_a_job(), of_a_repository(), outside()].boxed()
+    prop_oneof![authority(), of_a_run(), of_a_job(), of_a_repository(), outside(), of_a_runner()].boxed()
 }

@@ -12,7 +12,7 @@ use wfengine_storage_format::{
     WorkflowFound, WorkflowSpec, WorkflowVanished, invite_statement, job_id, rotation_statement,
 };
 
-use super::{Author, Log, Saying, Specimen, blob, forks};
+use super::{Author, Log, Saying, Specimen, blob, forks, runners};
 
 fn workflow_run() -> RunSubmitted {
     RunSubmitted {
@@ -85,7 +85,7 @@ fn leg(name: &str, matrix: BTreeMap<String, String>) -> PlannedLeg {
 }
 
 /// The bytes of a good body with one piece exchanged: what no author of this crate would write.
-fn patched(body: impl Into<Body>, piece: &[u8], other: &[u8]) -> (Kind, Vec<u8>) {
+pub(super) fn patched(body: impl Into<Body>, piece: &[u8], other: &[u8]) -> (Kind, Vec<u8>) {
     let (kind, mut bytes) = body.into().encode().unwrap();
     let places: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place..].starts_with(piece)).collect();
     let [place] = places[..] else { panic!("the piece stands at {places:?}") };
@@ -329,6 +329,7 @@ pub(super) fn tell() -> (Vec<Specimen>, BTreeMap<String, VerifiedFrame>) {
     let rotated = KeyRotated { to: to.peer_id(), signature, cuts };
     log.say(&mut bob, &[alice.tip()], Saying::of(rotated, &[head]));
     discover(&mut log, &mut alice);
+    runners::tell(&mut log, &mut alice);
     (log.specimens, log.frames)
 }
 

@@ -6,6 +6,7 @@
 mod damaged;
 mod forks;
 mod log;
+mod runners;
 
 use std::collections::BTreeMap;
 

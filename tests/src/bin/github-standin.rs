@@ -13,13 +13,15 @@ use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 use wfengine_tests::standin::{ContractSource, Logged, Options, Standin, StandinClock, TokenKind};
 
 const USAGE: &str = "\
-github-standin [--port N] [--fixture DIR] [--contract FILE] [--everywhere]
+github-standin [--port N] [--fixture DIR] [--contract FILE] [--everywhere] [--runner-host NAME]
 
   --port N         listen on this port of 127.0.0.1; otherwise on a free one
   --fixture DIR    folders DIR/owner/name become repositories
   --contract FILE  hold requests and answers against this json-schemas.json;
                    otherwise against the one in the folder WFENGINE_CORPUS, if set
-  --everywhere     listen on all addresses, for containers";
+  --everywhere     listen on all addresses, for containers
+  --runner-host NAME
+                   how runners in containers call this host, such as github.test";
 
 /// Requests are shown at the latest after so long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,6 +33,7 @@ struct Arguments {
     fixture: Option<PathBuf>,
     contract: Option<PathBuf>,
     listens_everywhere: bool,
+    runner_host: Option<String>,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -42,6 +45,7 @@ fn arguments() -> Result<Arguments, String> {
             "--port" => parsed.port = value()?.parse().map_err(|_| "--port needs a number".to_owned())?,
             "--fixture" => parsed.fixture = Some(value()?.into()),
             "--contract" => parsed.contract = Some(value()?.into()),
+            "--runner-host" => parsed.runner_host = Some(value()?),
             "--everywhere" => parsed.listens_everywhere = true,
             other => return Err(format!("{other} is unknown")),
         }
@@ -75,6 +79,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         port: arguments.port,
         listens_everywhere: arguments.listens_everywhere,
+        runner_host: arguments.runner_host,
         clock: StandinClock::real(),
         contract: arguments.contract.map_or(ContractSource::Environment, ContractSource::File),
         ..Options::default()
@@ -119,6 +124,17 @@ fn introduce(standin: &Standin, repositories: &[String], token: &str) {
         "curl -d '{{\"repository\": \"{repository}\", \"files\": {{\"a.txt\": \"text\"}}}}' {url}/_standin/push"
     );
     println!("curl {url}/_standin/state");
+    println!();
+    let service = standin.runner_url();
+    println!("a runner that runs nothing, and a job for it:");
+    println!("rustc --edition 2024 -O -o standin-runner tests/standin-runner/main.rs");
+    println!(
+        "curl -d '{{\"repository\": \"{repository}\", \"jobs\": [{{\"name\": \"build do-slow-1\", \"labels\": [\"self-hosted\"]}}]}}' {url}/_standin/queue"
+    );
+    println!(
+        "REPO_URL={service}/{repository} EPHEMERAL=1 RUNNER_TOKEN=$(curl -s -d '{{\"of\": \"{repository}\"}}' {url}/_standin/registration-token | tr -d '\"') ./standin-runner"
+    );
+    println!("curl {url}/_standin/jobs {url}/_standin/runners {url}/_standin/runner-events");
     println!();
 }
 

@@ -1,20 +1,25 @@
 //! GitHub's own side of workflows: which files are workflows, what they are triggered by, and the runs they made.
 //!
-//! Nothing runs here: a run stays queued until a test moves it, or a client cancels it. One job stands for each job of the file;
-//! matrices are not expanded.
+//! Nothing runs here: a run stays queued until a runner takes its jobs, a test moves it, or a client cancels it. One job stands
+//! for each job of the file; matrices are not expanded, and no job waits for another. Jobs one by one: `jobs`.
 
+pub(crate) mod jobs;
 mod triggers;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use wfengine_workflow::{Contexts, Value as Evaluated, Workflow};
 
 use super::{
     git::object::{Commit, ObjectId},
-    ids::{AccountId, JobId, RepositoryId, RunId, WorkflowId},
+    ids::{AccountId, JobId, RepositoryId, RunId, RunnerId, WorkflowId},
     state::{StandinError, State},
     webhooks::payload,
 };
+use jobs::WantedJob;
 
 /// Where workflow files lie.
 pub(crate) const FOLDER: &str = ".github/workflows";
@@ -60,9 +65,11 @@ pub(crate) struct Run {
     pub(crate) workflow: WorkflowId,
     pub(crate) workflow_name: String,
     pub(crate) path: String,
-    pub(crate) event: &'static str,
+    pub(crate) event: String,
     /// The branch, or the tag.
     pub(crate) head: String,
+    /// `owner/name` where the change comes from, when it is another repository.
+    pub(crate) head_repository: Option<String>,
     pub(crate) sha: ObjectId,
     pub(crate) commit: Commit,
     pub(crate) actor: Option<AccountId>,
@@ -85,6 +92,13 @@ pub(crate) struct Job {
     pub(crate) created_at: u64,
     pub(crate) started_at: Option<u64>,
     pub(crate) completed_at: Option<u64>,
+    /// Who was given it: number and name, which outlive the runner.
+    pub(crate) runner: Option<(RunnerId, String)>,
+    pub(crate) handed_out: u32,
+    pub(crate) log: Vec<String>,
+    /// In real time, for tests of how long a job waits.
+    pub(crate) queued: Instant,
+    pub(crate) waited: Option<Duration>,
 }
 
 /// A run, for tests.
@@ -128,7 +142,7 @@ impl Actions {
 
 /// What starts a run.
 pub(crate) struct Cause<'a> {
-    pub(crate) event: &'static str,
+    pub(crate) event: &'a str,
     pub(crate) head: &'a str,
     pub(crate) actor: Option<AccountId>,
 }
@@ -179,7 +193,12 @@ impl State {
         of.filter(|file| paths.contains(&file.path)).cloned().collect()
     }
 
-    fn register_workflow(&mut self, repository: RepositoryId, sha: ObjectId, path: &str) -> WorkflowId {
+    pub(crate) fn register_workflow(
+        &mut self,
+        repository: RepositoryId,
+        sha: ObjectId,
+        path: &str,
+    ) -> WorkflowId {
         let name = self
             .workflow_at(repository, sha, path)
             .map_or_else(|| path.to_owned(), |workflow| workflow.display_name().to_owned());
@@ -245,6 +264,26 @@ impl State {
         sha: ObjectId,
         cause: &Cause<'_>,
     ) -> Option<RunId> {
+        let id = self.make_run(repository, workflow_id, workflow, sha, cause)?;
+        let wanted = workflow.jobs.iter().map(|job| WantedJob {
+            name: job.name.as_ref().map_or(job.id.clone(), |name| name.source()),
+            labels: job.runs_on.as_ref().map(labels).unwrap_or_default(),
+        });
+        let wanted: Vec<WantedJob> = wanted.collect();
+        self.tell_of_run(id, "requested");
+        self.add_jobs(id, &wanted).ok()?;
+        Some(id)
+    }
+
+    /// Makes a run without jobs, of which nobody is told.
+    fn make_run(
+        &mut self,
+        repository: RepositoryId,
+        workflow_id: WorkflowId,
+        workflow: &Workflow,
+        sha: ObjectId,
+        cause: &Cause<'_>,
+    ) -> Option<RunId> {
         let commit = self.objects.commit(sha)?;
         let (id, now) = (self.ids.run(), self.now());
         let earlier = self.actions.runs.values().filter(|run| run.workflow == workflow_id).count() as u64;
@@ -254,8 +293,9 @@ impl State {
             workflow: workflow_id,
             workflow_name: workflow.display_name().to_owned(),
             path: workflow.file.clone(),
-            event: cause.event,
+            event: cause.event.to_owned(),
             head: cause.head.to_owned(),
+            head_repository: None,
             sha,
             commit,
             actor: cause.actor,
@@ -266,25 +306,6 @@ impl State {
             updated_at: now,
         };
         self.actions.runs.insert(id, run);
-        for job in &workflow.jobs {
-            let name = job.name.as_ref().map_or(job.id.clone(), |name| name.source());
-            let labels = job.runs_on.as_ref().map(labels).unwrap_or_default();
-            let id_of_job = self.ids.job();
-            let job = Job {
-                id: id_of_job,
-                run: id,
-                name,
-                labels,
-                progress: Progress::Queued,
-                conclusion: None,
-                created_at: now,
-                started_at: None,
-                completed_at: None,
-            };
-            self.actions.jobs.insert(id_of_job, job);
-        }
-        self.tell_of_run(id, "requested");
-        self.tell_of_jobs(id, "queued");
         Some(id)
     }
 
@@ -313,6 +334,7 @@ impl State {
         }
         self.tell_of_run(id, progress.name());
         self.tell_of_jobs(id, progress.name());
+        self.runners.changed.notify_waiters();
         Ok(())
     }
 
@@ -324,12 +346,9 @@ impl State {
     }
 
     fn tell_of_jobs(&mut self, id: RunId, action: &str) {
-        let Some(repository) = self.actions.runs.get(&id).map(|run| run.repository) else { return };
         let jobs: Vec<JobId> = self.actions.jobs_of(id).iter().map(|job| job.id).collect();
         for job in jobs {
-            if let Some(body) = payload::workflow_job(self, job, action) {
-                self.emit(repository, "workflow_job", Some(action), body);
-            }
+            self.tell_of_job(job, action);
         }
     }
 
@@ -341,7 +360,7 @@ impl State {
                 .get(&run.repository)
                 .map_or_else(String::new, |repository| self.full_name(repository)),
             path: run.path.clone(),
-            event: run.event.to_owned(),
+            event: run.event.clone(),
             head: run.head.clone(),
             sha: run.sha.to_string(),
             progress: run.progress,

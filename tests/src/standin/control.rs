@@ -3,7 +3,7 @@
 //! Bodies and answers are JSON. Requests here are neither logged nor limited; what is wrong with one is said with 400.
 //!
 //! ```text
-//! GET  state · requests · runs · dispatches · statuses
+//! GET  state · requests · runs · dispatches · statuses · jobs · runners · runner-events
 //! POST repository   {"name": "octo-org/one", "private": false}
 //! POST push         {"repository": …, "branch": "main", "files": {"path": "text" or null}, "message": …, "force": false}
 //! POST rename       {"from": …, "to": …}          POST delete      {"repository": …}
@@ -15,6 +15,10 @@
 //! POST fault        {"path": "/repos/*", "method": "GET", "times": 1, "after": 0, "error": "unicorn"}
 //!                   or, in place of the error, "status" and "body", "slow_ms", "lost_answer", "cut_after"
 //! POST clear-faults {}
+//! POST queue        {"repository": …, "jobs": [{"name": …, "labels": […]}], "event": …, "head_repository": …}
+//! POST cancel-job   {"job": 1}
+//! POST registration-token {"of": "octo-org/one" or "octo-org"}
+//! POST order-runners {"do": "crash-first", "count": 1}
 //! ```
 
 use std::{collections::BTreeMap, time::Duration};
@@ -23,8 +27,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    Bucket, ErrorCase, Fault, FaultRule, Progress, RepositoryOptions, RunId, Shared, StandinError, TokenKind,
-    answer::Answer, git::Entry, request::Request, state::State,
+    Bucket, ErrorCase, Fault, FaultRule, JobId, Progress, RepositoryOptions, RunId, Shared, StandinError,
+    TokenKind, WantedJob, WantedRun,
+    answer::Answer,
+    git::Entry,
+    request::Request,
+    runners::{Purpose, Runners},
+    state::State,
 };
 
 #[derive(Deserialize)]
@@ -94,6 +103,37 @@ struct Exhaust {
 #[derive(Deserialize)]
 struct Deliveries {
     r#do: String,
+}
+
+#[derive(Deserialize)]
+struct QueuedJob {
+    name: String,
+    labels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    repository: String,
+    jobs: Vec<QueuedJob>,
+    event: Option<String>,
+    head_repository: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OfJob {
+    job: u64,
+}
+
+#[derive(Deserialize)]
+struct Of {
+    of: String,
+}
+
+#[derive(Deserialize)]
+struct Orders {
+    r#do: String,
+    #[serde(default = "once")]
+    count: u64,
 }
 
 #[derive(Deserialize)]
@@ -209,6 +249,25 @@ fn perform(state: &mut State, request: &Request) -> Result<Value, String> {
                 return Err(format!("webhooks: {other} is none of hold, release, release-reversed, lose"));
             }
         },
+        "queue" => {
+            let wanted: Queue = body(request)?;
+            let jobs = wanted.jobs.into_iter().map(|QueuedJob { name, labels }| WantedJob { name, labels });
+            let mut run = WantedRun::new(jobs.collect());
+            run.event = wanted.event.unwrap_or(run.event);
+            run.head_repository = wanted.head_repository;
+            let id = state.queue_run(&wanted.repository, &run).map_err(reason)?;
+            return Ok(json!({ "run": id.0 }));
+        }
+        "cancel-job" => state.cancel_job(JobId(body::<OfJob>(request)?.job)).map_err(reason)?,
+        "registration-token" => {
+            let scope = state.scope(&body::<Of>(request)?.of).map_err(reason)?;
+            return Ok(state.runner_token(scope, Purpose::Register).0.into());
+        }
+        "order-runners" => {
+            let wanted: Orders = body(request)?;
+            let count = usize::try_from(wanted.count).map_err(|error| error.to_string())?;
+            state.runners.orders.extend(std::iter::repeat_n(wanted.r#do, count));
+        }
         "fault" => state.faults.add(rule(body(request)?)?),
         "clear-faults" => state.faults.clear(),
         other => return Err(format!("nothing is done under {other:?}")),
@@ -266,6 +325,31 @@ fn shown(state: &State, what: &str) -> Option<Value> {
                 })
             });
             runs.collect()
+        }
+        "jobs" => {
+            let jobs = state.actions.jobs.values().map(|job| state.job_info(job)).map(|job| {
+                json!({
+                    "id": job.id.0, "run": job.run.0, "repository": job.repository, "name": job.name,
+                    "labels": job.labels, "status": job.progress.name(), "conclusion": job.conclusion,
+                    "runner": job.runner_name, "handed_out": job.handed_out, "log": job.log,
+                })
+            });
+            jobs.collect()
+        }
+        "runners" => {
+            let runners = state.runners.all.values().map(Runners::info).map(|runner| {
+                json!({
+                    "id": runner.id.0, "name": runner.name, "labels": runner.labels,
+                    "online": runner.is_online, "busy": runner.is_busy, "ephemeral": runner.is_ephemeral,
+                })
+            });
+            runners.collect()
+        }
+        "runner-events" => {
+            let events = state.runners.events.iter().map(
+                |event| json!({ "at": event.at, "name": event.name, "what": format!("{:?}", event.change) }),
+            );
+            events.collect()
         }
         "dispatches" => {
             let dispatched = state.dispatched.iter().map(|made| {

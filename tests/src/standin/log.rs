@@ -50,3 +50,16 @@ pub struct Dispatched {
     /// What the branch held there was tagged for peers alone.
     pub is_for_peers_only: bool,
 }
+
+/// A request of a runner's process. GitHub's contract does not know it, and no limit counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerRequest {
+    /// When, by the stand-in's clock.
+    pub at: u64,
+    /// `register`, `session`, `job`, `completed` and so on.
+    pub what: String,
+    /// The name of the runner, where it is known.
+    pub runner: String,
+    /// The status that was sent; 0 while there is none.
+    pub status: u16,
+}

@@ -29,7 +29,7 @@ use super::{
     limits::{Bucket, primary_refusal},
     log::Logged,
     request::Request,
-    rest,
+    rest, runner_side,
     state::State,
 };
 use body::StandinBody;
@@ -63,6 +63,10 @@ pub(crate) async fn serve(
     let request = Request::new(method, path_and_query, parts.headers, body, address, &shared.host);
     if request.path.starts_with("/_standin") {
         let answer = control::answer(&shared, &request);
+        return respond(Finished { answer, fault: None });
+    }
+    if request.path.starts_with(runner_side::PREFIX) {
+        let answer = runner_side::answer(&shared, &request).await;
         return respond(Finished { answer, fault: None });
     }
     if git::http::is_for_git(&request) {

@@ -15,7 +15,7 @@ use super::{
     git::object::Objects,
     ids::{AccountId, Ids, InstallationId, RepositoryId},
     limits::Limits,
-    log::{Dispatched, Logged},
+    log::{Dispatched, Logged, RunnerRequest},
     repositories::{Repository, RepositoryOptions},
     results::Results,
     runners::Runners,
@@ -45,6 +45,12 @@ pub enum StandinError {
     /// No such runner.
     #[error("the stand-in has no runner {0}")]
     NoRunner(u64),
+    /// No such job.
+    #[error("the stand-in has no job {0}")]
+    NoJob(u64),
+    /// The job is not as it would have to be.
+    #[error("job {0} is not queued")]
+    NotQueued(u64),
     /// No such token was given out.
     #[error("the stand-in gave out no such token")]
     NoToken,
@@ -72,6 +78,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) contract: Contract,
     pub(crate) log: Vec<Logged>,
+    /// What runners asked, apart from what GitHub's contract knows.
+    pub(crate) runner_log: Vec<RunnerRequest>,
     pub(crate) dispatched: Vec<Dispatched>,
     /// The status of a primary limit: 403 or 429.
     pub(crate) limit_status: u16,
@@ -79,6 +87,8 @@ pub(crate) struct State {
     pub(crate) folder: PathBuf,
     /// Where the stand-in is found, for what it says of its own accord.
     pub(crate) base: String,
+    /// Where runners find it, when that is somewhere else.
+    pub(crate) runner_url: Option<String>,
 }
 
 /// What a name leads to.
@@ -115,10 +125,12 @@ impl State {
             faults: Faults::default(),
             contract,
             log: Vec::new(),
+            runner_log: Vec::new(),
             dispatched: Vec::new(),
             limit_status: 403,
             folder,
             base,
+            runner_url: None,
         }
     }
 

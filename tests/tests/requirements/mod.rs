@@ -7,6 +7,7 @@
 //! Invariants: a test that did not run is either named at the end or has failed; what was recorded by one `cargo test` is
 //! never shown by another, for the records are kept by the process that started the tests.
 
+mod docker;
 mod folder;
 
 use std::{
@@ -35,17 +36,20 @@ pub(crate) enum Requirement {
     Python,
     /// `git`. Gives its path.
     Git,
+    /// A Docker Engine that answers. Gives the path of its socket.
+    Docker,
     /// The corpus of workflow files. Gives its folder.
     Corpus,
     /// The documents that name the expected values. Gives their folder.
     Documents,
 }
 
-const ALL: [Requirement; 6] = [
+const ALL: [Requirement; 7] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
     Requirement::Git,
+    Requirement::Docker,
     Requirement::Corpus,
     Requirement::Documents,
 ];
@@ -58,6 +62,7 @@ impl Requirement {
             Self::Node => "node",
             Self::Python => "python",
             Self::Git => "git",
+            Self::Docker => "docker",
             Self::Corpus => "corpus",
             Self::Documents => "documents",
         }
@@ -69,6 +74,7 @@ impl Requirement {
             Self::Node => "install nodejs and run `npm install --prefix target/node @automerge/automerge`",
             Self::Python => "install python3",
             Self::Git => "install git",
+            Self::Docker => "install docker.io and iptables and start dockerd (or set DOCKER_HOST)",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
             Self::Documents => "set WFENGINE_DOCUMENTS to the folder of the documents",
         }
@@ -104,6 +110,7 @@ impl Requirement {
                 succeeds(Command::new(&git).args(["http-backend", "-h"]).env("REQUEST_METHOD", "GET"))
                     .then_some(git)
             }
+            Self::Docker => docker::socket(),
             Self::Corpus => folder("WFENGINE_CORPUS"),
             Self::Documents => folder("WFENGINE_DOCUMENTS"),
         }

@@ -14,6 +14,7 @@ mod graphql;
 mod identity;
 mod limits;
 mod lists;
+mod processes;
 mod program;
 #[path = "../requirements/mod.rs"]
 mod requirements;

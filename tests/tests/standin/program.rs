@@ -1,6 +1,6 @@
 //! The stand-in as a program, driven from outside.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 use serde_json::json;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::client::Client;
+use crate::{client::Client, processes::Process};
 
 #[tokio::test]
 async fn the_program_serves_a_folder_and_is_driven_over_http() {
@@ -35,6 +35,10 @@ async fn the_program_serves_a_folder_and_is_driven_over_http() {
     assert_eq!(line().await, "");
     assert_eq!(line().await, "repositories: octo/empty, octo/one");
     while !line().await.contains("/_standin/state") {}
+    assert_eq!(line().await, "");
+    assert!(line().await.starts_with("a runner"));
+    let [build, queue, start, look] = [line().await, line().await, line().await, line().await];
+    assert!(build.starts_with("rustc") && look.contains("/_standin/jobs"), "{build}\n{look}");
     assert_eq!(line().await, "");
 
     let client = Client::at(&url).with_token(&token);
@@ -90,6 +94,33 @@ async fn the_program_serves_a_folder_and_is_driven_over_http() {
         (400, json!({ "message": "the stand-in has no repository octo/gone" }))
     );
     assert_eq!(order("dance", json!({})).await.status, 400);
+    tries_a_runner_as_printed(&client, [&build, &queue, &start]).await;
+}
+
+/// The lines do what they say: what `curl` would send, and the program with the environment that stands there.
+async fn tries_a_runner_as_printed(client: &Client, lines: [&str; 3]) {
+    let [build, queue, run] = lines;
+    let source = build.rsplit(' ').next().expect("a path");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    assert!(workspace.join(source).is_file(), "{source}");
+    let sent = async |line: &str| {
+        let (_, rest) = line.split_once("-d '").expect("a body");
+        let (body, url) = rest.split_once("' ").expect("an address");
+        let body = serde_json::from_str(body).expect("JSON");
+        let url = url.split_whitespace().next().expect("an address");
+        let (_, path) = url.split_once("/_standin/").expect("a path");
+        client.change("POST", &format!("/_standin/{path}"), &body).await.json()
+    };
+    sent(queue).await;
+    let token = sent(run).await;
+    let url = run.split_whitespace().find_map(|word| word.strip_prefix("REPO_URL=")).expect("an address");
+    let variables = [("REPO_URL", url), ("EPHEMERAL", "1"), ("RUNNER_TOKEN", token.as_str().expect("text"))];
+    let ended = Process::start(&variables).ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(run.ends_with("./standin-runner") && run.contains("EPHEMERAL=1"), "{run}");
+    let jobs = client.read("/_standin/jobs").await.json();
+    let job = jobs.as_array().and_then(|jobs| jobs.last()).expect("a job");
+    assert_eq!((&job["conclusion"], &job["handed_out"]), (&json!("success"), &json!(1)));
 }
 
 #[tokio::test]

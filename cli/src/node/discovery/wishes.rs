@@ -283,7 +283,7 @@ fn word<T: Copy>(option: &str, text: &str, words: &[(&str, T)]) -> Result<T, Fai
 /// Variables of whoever asks, as far as a way to GitHub depends on them.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-const VARIABLES: [&str; 24] = [
+const VARIABLES: [&str; 25] = [
     "PATH",
     "HOME",
     "XDG_CONFIG_HOME",
@@ -300,6 +300,7 @@ const VARIABLES: [&str; 24] = [
     "WFENGINE_CA_FILE",
     "GITHUB_API_URL",
     "GITHUB_SERVER_URL",
+    "DOCKER_HOST",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",

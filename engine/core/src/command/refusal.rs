@@ -3,6 +3,7 @@
 use wfengine_storage_format::{EventId, JobId, Kind, PeerId, RunId};
 
 use crate::views::job::Status;
+use crate::views::runners::Phase;
 
 /// Why a command was not turned into events. The log is unchanged and the caller may try again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -106,6 +107,43 @@ pub enum Refusal {
     TriggerDisagrees {
         /// In what.
         what: &'static str,
+    },
+    /// No such runner.
+    #[error("no runner was intended as {0} here: write the intent first, and name the event that came of it")]
+    UnknownRunner(EventId),
+    /// The runner is another member's.
+    #[error("runner {name} is {author}'s: ask on that host, only its author says what becomes of it")]
+    ForeignRunner {
+        /// What it is called.
+        name: String,
+        /// Whose it is.
+        author: String,
+    },
+    /// The name is a live runner's.
+    #[error(
+        "a runner {name} of {author} is not removed yet: choose another name, or wait until it is removed"
+    )]
+    RunnerNameTaken {
+        /// The name.
+        name: String,
+        /// Whose runner has it.
+        author: String,
+    },
+    /// The pool that a runner is intended for takes none.
+    #[error("pool {pool} of this node {}: turn it on with `wfengine runner start`", if *.is_known { "is off" } else { "is unknown" })]
+    PoolOff {
+        /// The pool.
+        pool: String,
+        /// Whether it ever was on.
+        is_known: bool,
+    },
+    /// Something of the runner may still run.
+    #[error("runner {name} is {phase}: record how it ended before recording that it is removed")]
+    RunnerNotExited {
+        /// What it is called.
+        name: String,
+        /// How far it got.
+        phase: Phase,
     },
     /// Nothing would change.
     #[error("{0}")]

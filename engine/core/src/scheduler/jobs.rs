@@ -93,6 +93,9 @@ impl Jobs {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
     pub(super) fn get(&self, job: &JobId) -> Option<&Entry> {
         self.entries.get(job)
     }

@@ -301,13 +301,49 @@ impl Node {
             .collect();
         let roster = self.views.authority().roster();
         format!(
-            "{digest:02x?}\n{:#?}\n{:#?}\n{:?}\n{:?}\n{runs:#?}",
+            "{digest:02x?}\n{:#?}\n{:#?}\n{:?}\n{:?}\n{:#?}\n{:#?}\n{runs:#?}",
             roster.members(),
             roster.void(),
             roster.forked_chains(),
             self.views.peers().all(),
+            self.views.runners().all_pools().collect::<Vec<_>>(),
+            self.views.runners().all().collect::<Vec<_>>(),
         )
     }
+}
+
+pub fn pool(name: &str, is_on: bool) -> PoolChanged {
+    PoolChanged {
+        pool: name.to_owned(),
+        is_on,
+        source: "github.com".into(),
+        scopes: vec![],
+        labels: vec!["linux".into()],
+        runners_max: 3,
+        cluster_max: 0,
+        idle_min: 0,
+        interval_ms: 1_000,
+        policy_json: "{}".into(),
+    }
+}
+
+pub fn runner(pool: &str, name: &str) -> RunnerIntended {
+    RunnerIntended {
+        pool: pool.to_owned(),
+        name: name.to_owned(),
+        source: "github.com".into(),
+        scope: "octo/a".into(),
+        labels: vec!["linux".into()],
+        cause: RunnerCause::Job { repository: "octo/a".into(), run: 1, job: 2 },
+    }
+}
+
+pub fn started(intent: EventId, runner: u64) -> RunnerStarted {
+    RunnerStarted { intent, runner, container: "c".into(), image: "i".into() }
+}
+
+pub fn exited(intent: EventId, end: RunnerEnd) -> RunnerExited {
+    RunnerExited { intent, end, log: None, ran: None }
 }
 
 /// Every frame that any of the nodes stored, once.

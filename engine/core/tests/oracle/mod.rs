@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests fail by panicking")]
 
 mod outside;
+mod runners;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,7 @@ pub fn compare(cluster: ClusterId, frames: &[VerifiedFrame], node: &Node) {
     for fact in &oracle.facts {
         assert_eq!(oracle.counts(fact), roster.counts(&fact.event.chain, fact.event.seq), "{:?}", fact.id);
     }
+    oracle.compare_runners(node.views.runners());
     let runs: BTreeSet<RunId> = oracle.facts.iter().filter_map(|fact| fact.body.run()).collect();
     for run in runs {
         let Some(shown) = node.views.runs().live(&run) else { panic!("run {run} is missing") };

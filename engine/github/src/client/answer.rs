@@ -196,6 +196,17 @@ impl Answer {
         is_html || self.body.trim_ascii_start().starts_with(b"<")
     }
 
+    /// The same for a body that may hold a secret: nobody knows which part of it could be shown.
+    pub(super) fn hidden(place: Place, problem: &serde_json::Error) -> ApiError {
+        match problem.classify() {
+            serde_json::error::Category::Eof => ApiError::Truncated { place },
+            _ => {
+                let problem = "it may hold a secret, so nothing of it is shown".to_owned();
+                ApiError::Unexpected { place, problem }
+            }
+        }
+    }
+
     /// Why a body of a success could not be parsed.
     pub(super) fn misread(&self, place: Place, problem: &serde_json::Error) -> ApiError {
         if self.is_page() {

@@ -1,5 +1,7 @@
 //! Each rule by an example, and a thousand random histories against a naive model that only remembers what was told.
 
+mod registrations;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -281,7 +283,7 @@ struct Turn {
 prop_compose! {
     fn turn()(
         pause_ms in prop_oneof![0..2_000_u64, 0..120_000_u64, 0..4_000_000_u64],
-        bucket in prop_oneof![Just(Bucket::Core), Just(Bucket::Graphql), Just(Bucket::Search)],
+        bucket in prop_oneof![Just(Bucket::Core), Just(Bucket::Graphql), Just(Bucket::Search), Just(Bucket::ActionsRunnerRegistration)],
         kind in prop_oneof![4 => Just(Kind::Read), 1 => Just(Kind::Mutation)],
         urgency in prop_oneof![3 => Just(Urgency::Normal), 1 => Just(Urgency::Urgent)],
         status in prop_oneof![8 => Just(200), 2 => Just(304), 3 => Just(403), 2 => Just(429), 1 => Just(500), 1 => Just(404)],
@@ -310,6 +312,10 @@ fn headers(turn: &Turn, now: Duration) -> AnswerHeaders {
         secondary_message: turn.secondary && matches!(turn.status, 403 | 429),
         ..AnswerHeaders::default()
     }
+}
+
+fn is_change(permit: &Permit) -> bool {
+    permit.kind == Kind::Mutation && permit.bucket != Bucket::ActionsRunnerRegistration
 }
 
 /// What GitHub's documentation forbids after an answer.
@@ -350,9 +356,9 @@ proptest! {
                     prop_assert!(broken.is_none(), "{now:?}: {turn:?} went inside {broken:?}");
                     let normal = lingering.iter().filter(|(held, _)| held.urgency == Urgency::Normal).count();
                     prop_assert!(turn.urgency == Urgency::Urgent || normal == 0, "two normal requests at once");
-                    if turn.kind == Kind::Mutation {
+                    if is_change(&permit) {
                         prop_assert!(changed_at.is_none_or(|at| now - at >= s(1)), "two changes within a second");
-                        prop_assert!(lingering.iter().all(|(held, _)| held.kind == Kind::Read), "two changes at once");
+                        prop_assert!(!lingering.iter().any(|(held, _)| is_change(held)), "two changes at once");
                         changed_at = Some(now);
                     }
                     lingering.push((permit, turn.clone()));
@@ -365,7 +371,7 @@ proptest! {
             if !turn.lingers {
                 for (permit, turn) in lingering.drain(..) {
                     let answer = headers(&turn, now);
-                    if permit.kind == Kind::Mutation {
+                    if is_change(&permit) {
                         changed_at = Some(now);
                     }
                     limiter.answered(permit, &answer, now);

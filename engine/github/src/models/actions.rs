@@ -1,4 +1,4 @@
-//! Workflows, their runs and jobs, and runners, as GitHub Actions shows them.
+//! Workflows, their runs and jobs, as GitHub Actions shows them.
 
 use serde::Deserialize;
 
@@ -44,16 +44,6 @@ open_enum! {
         Stale = "stale",
         /// It could not start.
         StartupFailure = "startup_failure",
-    }
-}
-
-open_enum! {
-    /// Whether a runner is there.
-    RunnerStatus {
-        /// It listens.
-        Online = "online",
-        /// It does not.
-        Offline = "offline",
     }
 }
 
@@ -126,6 +116,15 @@ pub struct WorkflowRun {
     /// Where the commit comes from, which may be a fork.
     #[serde(default)]
     pub head_repository: Option<RepositoryNamed>,
+}
+
+impl WorkflowRun {
+    /// Whether its commit comes from elsewhere than this repository (`owner/name`): from a fork, a deleted fork, or from where
+    /// GitHub does not say. What strangers wrote is not to be taken for one's own.
+    pub fn is_foreign(&self, full_name: &str) -> bool {
+        let head = self.head_repository.as_ref().map(|head| head.full_name.as_str());
+        !head.is_some_and(|head| head.eq_ignore_ascii_case(full_name))
+    }
 }
 
 /// A repository as others mention it.
@@ -217,42 +216,6 @@ pub struct Job {
     pub completed_at: Option<String>,
 }
 
-/// A label of a runner.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RunnerLabel {
-    /// Its text.
-    #[serde(default, deserialize_with = "or_default")]
-    pub name: String,
-    /// `read-only` or `custom`.
-    #[serde(rename = "type", default)]
-    pub kind: Option<String>,
-}
-
-/// A self-hosted runner.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Runner {
-    /// The id.
-    pub id: u64,
-    /// The name.
-    #[serde(default, deserialize_with = "or_default")]
-    pub name: String,
-    /// Its operating system.
-    #[serde(default)]
-    pub os: Option<String>,
-    /// Whether it is there.
-    #[serde(default)]
-    pub status: Option<RunnerStatus>,
-    /// It has a job.
-    #[serde(default, deserialize_with = "or_default")]
-    pub busy: bool,
-    /// It goes after one job.
-    #[serde(default)]
-    pub ephemeral: Option<bool>,
-    /// What it offers.
-    #[serde(default, deserialize_with = "or_default")]
-    pub labels: Vec<RunnerLabel>,
-}
-
 /// A wrapped page and what it is wrapped in.
 macro_rules! page {
     ($(#[$meta:meta])* $name:ident, $field:ident: $item:ident) => {
@@ -285,3 +248,22 @@ page!(
     /// A page of jobs.
     Jobs, jobs: Job
 );
+
+pub(super) use page;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_ones_own_only_where_github_says_so() {
+        let foreign = |head: &str| {
+            let body = format!(r#"{{"id": 1, "event": "pull_request"{head}}}"#);
+            serde_json::from_str::<WorkflowRun>(&body).expect("a run").is_foreign("Octo/one")
+        };
+        assert!(!foreign(r#", "head_repository": {"full_name": "octo/One"}"#));
+        assert!(foreign(r#", "head_repository": {"full_name": "stranger/one"}"#));
+        assert!(foreign(r#", "head_repository": {"full_name": null}"#));
+        assert!(foreign(r#", "head_repository": null"#) && foreign(""));
+    }
+}

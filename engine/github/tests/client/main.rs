@@ -9,5 +9,6 @@ mod graphql;
 mod limits;
 mod owners;
 mod pages;
+mod runners;
 mod tunnel;
 mod webhooks;

@@ -9,6 +9,7 @@ mod fake;
 #[path = "../../../../tests/tests/requirements/folder.rs"]
 mod folder;
 mod queries;
+mod runners;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,8 +20,8 @@ use serde_json::{Value, json};
 use wfengine_github::{
     ApiError,
     models::{
-        Account, Blob, Branch, CheckRun, Commit, CommitStatus, ContentEntry, Hook, Job, RateLimits,
-        Repository, Runner, Tree, Workflow, WorkflowRun,
+        Account, Blob, Branch, CheckRun, Commit, CommitStatus, ContentEntry, Hook, JitConfig, Job,
+        RateLimits, Repository, Runner, RunnerToken, Tree, Workflow, WorkflowRun,
     },
     rest::{
         Annotation, AnnotationLevel, CheckConclusion, CheckOutput, CheckRunDraft, CheckState, RunsWanted,
@@ -67,6 +68,13 @@ const MODELLED: &[(&str, &str, Reads)] = &[
     ("actions/list-self-hosted-runners-for-repo", "/runners", reads::<Vec<Runner>>),
     ("actions/list-self-hosted-runners-for-org", "/runners", reads::<Vec<Runner>>),
     ("actions/get-self-hosted-runner-for-repo", "", reads::<Runner>),
+    ("actions/get-self-hosted-runner-for-org", "", reads::<Runner>),
+    ("actions/generate-runner-jitconfig-for-repo", "", reads::<JitConfig>),
+    ("actions/generate-runner-jitconfig-for-org", "", reads::<JitConfig>),
+    ("actions/create-registration-token-for-repo", "", reads::<RunnerToken>),
+    ("actions/create-registration-token-for-org", "", reads::<RunnerToken>),
+    ("actions/create-remove-token-for-repo", "", reads::<RunnerToken>),
+    ("actions/create-remove-token-for-org", "", reads::<RunnerToken>),
     ("checks/create", "", reads::<CheckRun>),
     ("checks/get", "", reads::<CheckRun>),
     ("checks/update", "", reads::<CheckRun>),

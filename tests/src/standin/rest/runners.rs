@@ -11,7 +11,7 @@ use crate::standin::{
     clock::iso,
     ids::RunnerId,
     limits::Bucket,
-    runners::{Purpose, Runner, RunnerToken, Scope},
+    runners::{Purpose, Runner, RunnerChange, RunnerToken, Scope},
     state::State,
 };
 
@@ -19,7 +19,7 @@ const LABELS_MAX: usize = 100;
 const LABEL_LEN_MAX: usize = 256;
 const TOKEN_SECONDS: u64 = 3_600;
 /// The group `Default`, the only one of a repository.
-const DEFAULT_GROUP: u64 = 1;
+pub(super) const DEFAULT_GROUP: u64 = 1;
 
 type Handler = fn(&mut State, &Call<'_>) -> Outcome;
 
@@ -225,10 +225,18 @@ fn remove_token(state: &mut State, call: &Call<'_>) -> Outcome {
 
 fn new_token(state: &mut State, call: &Call<'_>, purpose: Purpose) -> Outcome {
     let scope = scope(state, call)?;
-    let expires_at = state.now() + TOKEN_SECONDS;
-    let token = format!("STANDIN{:022}", state.ids.serial());
-    state.runners.tokens.insert(token.clone(), RunnerToken { scope, purpose, expires_at });
+    let (token, expires_at) = state.runner_token(scope, purpose);
     Ok(Answer::json(201, json!({ "token": token, "expires_at": iso(expires_at) })))
+}
+
+impl State {
+    /// Makes a token for runners, and says until when it holds.
+    pub(crate) fn runner_token(&mut self, scope: Scope, purpose: Purpose) -> (String, u64) {
+        let expires_at = self.now() + TOKEN_SECONDS;
+        let token = format!("STANDIN{:022}", self.ids.serial());
+        self.runners.tokens.insert(token.clone(), RunnerToken { scope, purpose, expires_at });
+        (token, expires_at)
+    }
 }
 
 /// A configuration to be made.
@@ -260,29 +268,23 @@ fn generate_configuration(state: &mut State, call: &Call<'_>) -> Outcome {
         return Err(Answer::not_found());
     }
     let labels = checked_labels(wanted.labels, 1)?;
-    if state.runners.is_taken(scope, &name) {
+    if state.runners.named(scope, &name).is_some() {
         let message = format!("Already exists - A runner with the name {name} already exists.");
         return Err(Answer::error(409, &message, "/actions/self-hosted-runners"));
     }
     let (id, serial) = (state.ids.runner(), state.ids.serial());
     let secret = format!("jit-{serial:020}");
     let runner = Runner {
-        id,
-        scope,
-        name: name.clone(),
-        fixed_labels: Vec::new(),
-        labels,
-        is_online: false,
-        job: None,
-        is_said_busy: false,
         is_ephemeral: true,
+        is_just_in_time: true,
         secret: Some(secret.clone()),
+        ..Runner::new(id, scope, &name, labels, state.now())
     };
     let owner = match scope {
         Scope::Repository(id) => state.repositories.get(&id).map(|of| state.full_name(of)),
         Scope::Organization(id) => Some(state.login(id).to_owned()),
     };
-    let service = web(&call.base);
+    let service = state.runner_url.as_deref().unwrap_or_else(|| web(&call.base));
     let files = [
         (
             ".runner",
@@ -301,7 +303,7 @@ fn generate_configuration(state: &mut State, call: &Call<'_>) -> Outcome {
         .collect();
     let encoded = BASE64.encode(Value::Object(files).to_string().as_bytes());
     let body = json!({ "runner": shape(&runner), "encoded_jit_config": encoded });
-    state.runners.all.insert(id, runner);
+    state.add_runner(runner);
     Ok(Answer::json(201, body))
 }
 
@@ -323,7 +325,7 @@ fn delete(state: &mut State, call: &Call<'_>) -> Outcome {
         return Err(Answer::error(422, &message, "/actions/self-hosted-runners"));
     }
     let id = runner.id;
-    state.runners.all.remove(&id);
+    state.remove_runner(id, RunnerChange::Deleted);
     Ok(Answer::empty(204))
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    runners::DEFAULT_GROUP,
     shapes::{self, node_id, web},
     workflows,
 };
@@ -17,6 +18,8 @@ use crate::standin::{
 
 /// A list with a filter ends after so many runs.
 const FILTERED_MAX: usize = 1_000;
+/// The number of a fork that is not kept here.
+const FORK_ID: u64 = 999_999_999;
 const FILTERS: [&str; 7] = ["actor", "branch", "check_suite_id", "created", "event", "head_sha", "status"];
 
 /// `workflow-run`.
@@ -27,6 +30,8 @@ pub(crate) fn shape(state: &State, base: &str, run: &Run) -> Value {
     let url = format!("{base}/repos/{full_name}/actions/runs/{}", run.id);
     let actor = run.actor.and_then(|id| state.accounts.get(&id));
     let actor = actor.map_or(Value::Null, |actor| shapes::account(base, actor));
+    let head =
+        run.head_repository.as_deref().map_or_else(|| link.clone(), |from| forked(state, base, &link, from));
     let title = run.commit.message.lines().next().unwrap_or_default();
     let suite = run.id.0 + 1;
     json!({
@@ -47,8 +52,23 @@ pub(crate) fn shape(state: &State, base: &str, run: &Run) -> Value {
         "rerun_url": format!("{url}/rerun"), "previous_attempt_url": null,
         "workflow_url": format!("{base}/repos/{full_name}/actions/workflows/{}", run.workflow),
         "head_commit": shapes::commit_summary(run.sha, &run.commit),
-        "repository": link, "head_repository": link,
+        "repository": link, "head_repository": head,
     })
+}
+
+/// The repository that a pull request comes from; one that is not kept here is written like the one it was forked from.
+fn forked(state: &State, base: &str, origin: &Value, from: &str) -> Value {
+    let (owner, name) = from.split_once('/').unwrap_or(("", from));
+    if let Some(known) = state.repository_id(from).ok().and_then(|id| state.repositories.get(&id)) {
+        return shapes::repository_link(state, base, known);
+    }
+    let mut shown = origin.clone();
+    shown["id"] = FORK_ID.into();
+    shown["full_name"] = from.into();
+    shown["name"] = name.into();
+    shown["fork"] = true.into();
+    shown["owner"]["login"] = owner.into();
+    shown
 }
 
 /// `job`. GitHub says when a job started from the moment it is queued.
@@ -69,7 +89,10 @@ pub(crate) fn job_shape(state: &State, base: &str, job: &Job) -> Value {
         "completed_at": job.completed_at.map(iso),
         "name": job.name, "steps": [], "labels": job.labels,
         "check_run_url": format!("{url}/check-runs/{}", job.id),
-        "runner_id": null, "runner_name": null, "runner_group_id": null, "runner_group_name": null,
+        "runner_id": job.runner.as_ref().map(|(id, _)| id.0),
+        "runner_name": job.runner.as_ref().map(|(_, name)| name),
+        "runner_group_id": job.runner.as_ref().map(|_| DEFAULT_GROUP),
+        "runner_group_name": job.runner.as_ref().map(|_| "Default"),
     })
 }
 
@@ -95,7 +118,7 @@ fn filtered(state: &State, call: &Call<'_>, mut runs: Vec<&Run>, path: &str) -> 
             .is_none_or(|wanted| wanted == run.progress.name() || run.conclusion.as_deref() == Some(wanted));
         is_status
             && is("branch", &run.head)
-            && is("event", run.event)
+            && is("event", &run.event)
             && is("head_sha", &run.sha.to_string())
             && is("check_suite_id", &(run.id.0 + 1).to_string())
             && is("actor", actor)

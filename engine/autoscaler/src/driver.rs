@@ -1,0 +1,501 @@
+//! The driver of one pool: a step at a time it holds the three lists against each other and sets tasks going.
+//!
+//! Nothing here waits: a step lists containers, looks at the log and at the board, and says when it wants to be asked again. Tasks run
+//! beside it, at most one for each runner, and what came of them is taken in at the next step.
+
+mod growing;
+mod seeing;
+mod status;
+mod tending;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use wfengine_core::time::Monotonic;
+use wfengine_core::views::runners::Runner;
+use wfengine_docker::{EngineInfo, RegistryCredentials};
+use wfengine_github::Client;
+use wfengine_storage_format::EventId;
+
+use crate::backoff::Backoff;
+use crate::container::memory_of;
+use crate::firewall::Openings;
+use crate::idle::idle_min;
+use crate::look::{SharedBoard, held};
+use crate::pool::{Pool, Watched, fitting};
+use crate::port::{Containers, Host};
+use crate::reconcile::{Timing, Track};
+use crate::work::{Done, Fault, Shop};
+use seeing::Sight;
+pub use status::{PoolStatus, RunnerShown, TroubleShown};
+
+/// Tasks at once: an engine is not asked for more at a time.
+const TASKS_MAX: usize = 8;
+/// Without news a step is wanted after this.
+const STEP_EVERY: Duration = Duration::from_secs(5);
+/// A registration of ours that no event speaks of is another member's whose events are on their way, or a ghost after this long.
+const GHOST_AFTER: Duration = Duration::from_secs(600);
+/// A registration of a member that is gone is a ghost after this long.
+const ORPHANED_AFTER: Duration = Duration::from_secs(60);
+/// Firewall rules are looked at again.
+const FIREWALL_EVERY: Duration = Duration::from_secs(30);
+/// What tasks of a kind failed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Volumes and layers are measured.
+const SIZES_EVERY: Duration = Duration::from_secs(30);
+
+/// What a step says.
+#[derive(Debug, Default)]
+pub struct Stepped {
+    /// Ask again then at the latest.
+    pub next: Monotonic,
+    /// Lines for people, of what is new.
+    pub lines: Vec<String>,
+    /// Runners changed here: look at these scopes again before anything is concluded from their jobs.
+    pub look_at: BTreeSet<String>,
+}
+
+/// How much a pool wants of its host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wants {
+    /// Runners that are there.
+    pub active: u32,
+    /// Jobs that wait, and runners that are to wait for jobs.
+    pub waiting: u32,
+    /// Bytes that its runners hold.
+    pub memory_bytes: u64,
+}
+
+struct Asked {
+    scope: String,
+    answer: oneshot::Sender<Result<(String, String), Fault>>,
+}
+
+/// One pool at work.
+pub struct Autoscaler<H, C> {
+    shop: Arc<Shop<H, C>>,
+    board: SharedBoard,
+    /// Names of this cluster's runners begin so.
+    prefix: String,
+    is_on: bool,
+    turn: Duration,
+    tracks: BTreeMap<EventId, Track>,
+    under_way: BTreeSet<EventId>,
+    tasks: JoinSet<(Option<EventId>, Done)>,
+    again: BTreeMap<EventId, Monotonic>,
+    backoff: Backoff,
+    /// When the runners of a scope changed last, anywhere in the cluster.
+    changed: BTreeMap<String, Monotonic>,
+    /// Runners of other members that live, with their scope.
+    others: BTreeMap<EventId, (String, Monotonic)>,
+    /// Registrations that no event speaks of, and since when.
+    strange: BTreeMap<(String, String), Monotonic>,
+    ghosts: BTreeSet<u64>,
+    asked: Vec<Asked>,
+    answers: BTreeMap<EventId, (String, oneshot::Sender<Result<(String, String), Fault>>)>,
+    replaced: BTreeSet<EventId>,
+    image: Option<(String, Monotonic)>,
+    is_pulling: bool,
+    firewall_at: Option<Monotonic>,
+    openings: Openings,
+    sizes_at: Monotonic,
+    was_at_capacity: Option<(u32, u32)>,
+    last_containers: Vec<wfengine_docker::ContainerState>,
+    last_spare: u32,
+    last_without_room: u32,
+}
+
+impl<H, C> std::fmt::Debug for Autoscaler<H, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Autoscaler").field("pool", &self.shop.pool.name).finish_non_exhaustive()
+    }
+}
+
+/// How the names of a cluster's runners begin.
+pub fn name_prefix(cluster: &str) -> String {
+    let plain: String = cluster.chars().filter(char::is_ascii_alphanumeric).take(6).collect();
+    format!("wfengine-{plain}-")
+}
+
+impl<H: Host, C: Containers> Autoscaler<H, C> {
+    /// A pool that is on. What earlier processes left is found at the first step.
+    pub fn new(
+        host: Arc<H>,
+        engine: C,
+        client: Client,
+        pool: Arc<Pool>,
+        info: EngineInfo,
+        credentials: Option<RegistryCredentials>,
+        board: SharedBoard,
+        prefix: String,
+    ) -> Self {
+        let openings = Openings {
+            host_ports: pool.policy.host_ports.clone(),
+            egress: pool.policy.egress.iter().cloned().collect(),
+        };
+        Self {
+            shop: Arc::new(Shop { host, engine, client, pool, info, credentials }),
+            board,
+            prefix,
+            is_on: true,
+            turn: Duration::from_secs(2),
+            tracks: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            again: BTreeMap::new(),
+            backoff: Backoff::default(),
+            changed: BTreeMap::new(),
+            others: BTreeMap::new(),
+            strange: BTreeMap::new(),
+            ghosts: BTreeSet::new(),
+            asked: Vec::new(),
+            answers: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            image: None,
+            is_pulling: false,
+            firewall_at: None,
+            openings,
+            sizes_at: Monotonic::default(),
+            was_at_capacity: None,
+            last_containers: Vec::new(),
+            last_spare: 0,
+            last_without_room: 0,
+        }
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.shop.pool
+    }
+    /// What is known of GitHub.
+    pub fn board(&self) -> &SharedBoard {
+        &self.board
+    }
+    /// Speaks to its GitHub.
+    pub fn client(&self) -> &Client {
+        &self.shop.client
+    }
+    /// Its engine.
+    pub fn engine(&self) -> &C {
+        &self.shop.engine
+    }
+    /// Where the firewall is open: of all pools of a host together.
+    pub fn set_openings(&mut self, openings: Openings) {
+        self.openings = openings;
+        self.firewall_at = None;
+    }
+
+    /// Starts nothing more; runners that have no job go, the others end with theirs.
+    pub fn turn_off(&mut self) {
+        self.is_on = false;
+    }
+
+    /// A runner that somebody asked for. It counts like any other; answered with its name and its container once that runs.
+    pub fn provision(&mut self, scope: String) -> oneshot::Receiver<Result<(String, String), Fault>> {
+        let (answer, answered) = oneshot::channel();
+        self.asked.push(Asked { scope, answer });
+        answered
+    }
+
+    /// Runners that have no job are replaced; those with one end with it. Only those of another image or policy, if `outdated`.
+    pub fn rotate(&mut self, outdated: bool) -> Vec<String> {
+        let runners = self.own();
+        let image = self.image.as_ref().map(|(id, _)| id.clone());
+        let mut names = Vec::new();
+        for runner in runners {
+            let is_old =
+                runner.started.as_ref().is_some_and(|(_, _, started)| Some(&started.image) != image.as_ref());
+            if runner.exited.is_none() && (!outdated || is_old) {
+                names.push(runner.intended.name.clone());
+                self.replaced.insert(runner.intent);
+            }
+        }
+        names
+    }
+
+    /// Own runners of this pool that are not removed.
+    fn own(&self) -> Vec<Runner> {
+        let peer = self.shop.host.peer();
+        let views = self.shop.host.watcher().views();
+        let own = views.runners().live_of(&peer);
+        own.filter(|runner| runner.intended.pool == self.shop.pool.name).cloned().collect()
+    }
+
+    /// Whether nothing of this pool is left: it is off, and all its runners are gone.
+    pub fn is_over(&self) -> bool {
+        !self.is_on && self.own().is_empty() && self.tasks.is_empty()
+    }
+
+    /// Waits until every task that goes on has ended.
+    pub async fn settle(&mut self) {
+        while let Some(done) = self.tasks.join_next().await {
+            self.take(done);
+        }
+    }
+
+    /// Waits until one task has ended, if any goes on; comes back at once otherwise.
+    pub async fn news(&mut self) {
+        match self.tasks.join_next().await {
+            Some(done) => self.take(done),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, done: Result<(Option<EventId>, Done), tokio::task::JoinError>) {
+        let now = self.shop.host.now();
+        let (intent, done) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                self.fail(
+                    "task",
+                    &Fault {
+                        reason: "bug".into(),
+                        what: format!("BUG: {error}"),
+                        remedy: "report it".into(),
+                    },
+                );
+                return;
+            }
+        };
+        let Some(intent) = intent else {
+            self.is_pulling = false;
+            if let Done::Again(fault) = done {
+                self.fail("start", &fault);
+            }
+            return;
+        };
+        self.under_way.remove(&intent);
+        let runner =
+            self.shop.host.watcher().views().runners().get(&intent).map(|runner| runner.into_owned());
+        let scope = runner.as_ref().map(|runner| runner.intended.scope.clone()).unwrap_or_default();
+        match done {
+            Done::Started(container) => {
+                if let Some((name, answer)) = self.answers.remove(&intent) {
+                    let _ = answer.send(Ok((name, container)));
+                }
+                held(&self.board).wanted_scopes.insert(scope);
+            }
+            Done::NotStarted(fault) => {
+                if let Some((_, answer)) = self.answers.remove(&intent) {
+                    let _ = answer.send(Err(fault.clone()));
+                }
+                self.fail("start", &fault);
+                self.changed.insert(scope, now);
+            }
+            Done::Concluded(fault) => {
+                match fault {
+                    Some(fault) => self.fail("start", &fault),
+                    None => self.backoff.heal_all("start/"),
+                }
+                self.changed.insert(scope, now);
+            }
+            Done::Kept => {
+                self.tracks.entry(intent).or_insert_with(|| Track::new(now)).keep(now);
+                held(&self.board).wanted_scopes.insert(scope);
+            }
+            Done::Adopted => {}
+            Done::Removed => {
+                self.tracks.remove(&intent);
+                self.again.remove(&intent);
+                self.replaced.remove(&intent);
+                self.backoff.heal_all("clean/");
+            }
+            Done::Again(fault) => {
+                self.fail("clean", &fault);
+                self.again.insert(intent, now + AGAIN_AFTER);
+            }
+        }
+    }
+
+    fn fail(&mut self, kind: &str, fault: &Fault) {
+        let reason = format!("{kind}/{}", fault.reason);
+        if self.backoff.fail(&reason, &fault.what, &fault.remedy, self.shop.host.now()) {
+            tracing::warn!(pool = self.shop.pool.name, "{}; {}", fault.what, fault.remedy);
+        }
+    }
+
+    fn spawn(&mut self, intent: EventId, work: impl Future<Output = Done> + Send + 'static) {
+        self.under_way.insert(intent);
+        self.tasks.spawn(async move { (Some(intent), work.await) });
+    }
+
+    fn timing(&self, is_unwanted: bool) -> Timing {
+        let policy = &self.shop.pool.policy;
+        let start = Duration::from_millis(policy.start_timeout_ms);
+        // what is looked at seldom is not judged by what was seen long ago
+        let patience = self.shop.pool.interval().saturating_mul(2);
+        Timing {
+            start: start.max(patience),
+            offline: Duration::from_secs(60).max(patience),
+            gone: Duration::from_secs(30),
+            idle: if is_unwanted { Duration::ZERO } else { Duration::from_millis(policy.idle_timeout_ms) },
+            stuck: start.max(patience),
+            job: Duration::from_millis(policy.job_timeout_ms),
+        }
+    }
+
+    /// Scopes where runners are to wait, and how many.
+    fn floors(&self) -> BTreeMap<String, u32> {
+        let pool = &self.shop.pool;
+        let floor = if self.is_on { idle_min(&pool.idle, self.shop.host.wall_ms() / 1_000) } else { 0 };
+        let scopes = pool.watched.iter().filter_map(|watched| match (watched, pool.register) {
+            (Watched::Repository(name), _) => Some(pool.scope_of(name).to_string()),
+            (Watched::Owner(owner), crate::pool::Register::Organization) => Some(owner.clone()),
+            _ => None,
+        });
+        if floor == 0 { BTreeMap::new() } else { scopes.map(|scope| (scope, floor)).collect() }
+    }
+
+    /// How much it wants now.
+    pub fn wants(&self) -> Wants {
+        let runners = self.own();
+        let active = runners.iter().filter(|runner| runner.exited.is_none()).count();
+        let active = u32::try_from(active).unwrap_or(u32::MAX);
+        let free = runners.iter().filter(|runner| {
+            let track = self.tracks.get(&runner.intent);
+            runner.exited.is_none() && track.is_none_or(|track| !track.was_busy())
+        });
+        let free = u32::try_from(free.count()).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(held(&self.board).jobs.len()).unwrap_or(u32::MAX);
+        let floor: u32 = self.floors().values().sum();
+        let memory_bytes = memory_of(&self.shop.pool.policy).saturating_mul(u64::from(active));
+        let waiting = if self.is_on { waiting.saturating_add(floor).saturating_sub(free) } else { 0 };
+        Wants { active, waiting, memory_bytes }
+    }
+
+    /// How many more runners the host's memory has room for, when so much of it is held.
+    pub fn memory_room(&self, memory_held: u64) -> u32 {
+        let pool = &self.shop.pool;
+        fitting(
+            self.shop.info.memory_bytes,
+            pool.reserve_memory_bytes.saturating_add(memory_held),
+            memory_of(&pool.policy),
+        )
+    }
+
+    /// One step. `room`: how many more runners its host may have.
+    pub async fn step(&mut self, room: u32) -> Stepped {
+        while let Some(done) = self.tasks.try_join_next() {
+            self.take(done);
+        }
+        let mut stepped = Stepped { next: self.shop.host.now() + STEP_EVERY, ..Stepped::default() };
+        let listed = self.list_containers().await;
+        let now = self.shop.host.now();
+        self.watch_others(now);
+        let runners = self.own();
+        let sight = Sight::new(&self.board, listed.as_deref(), &runners);
+        self.tracks.retain(|intent, _| runners.iter().any(|runner| runner.intent == *intent));
+        self.tend(&runners, &sight, now);
+        if listed.is_some() {
+            self.remove_strangers(&sight, &runners).await;
+        }
+        self.delete_ghosts(&runners, now);
+        self.measure(&sight, now).await;
+        self.grow(&runners, &sight, room, now, &mut stepped).await;
+        self.last_containers = listed.unwrap_or_else(|| std::mem::take(&mut self.last_containers));
+        let scopes: BTreeSet<String> = self.own().into_iter().map(|runner| runner.intended.scope).collect();
+        held(&self.board).wanted_scopes.extend(scopes);
+        stepped.look_at = self.stale_scopes();
+        stepped
+    }
+
+    /// Scopes whose runners changed after their jobs were asked for.
+    fn stale_scopes(&self) -> BTreeSet<String> {
+        let board = held(&self.board);
+        let is_stale = |scope: &&String| {
+            board.repositories.iter().any(|(name, seen)| {
+                self.shop.pool.scope_of(name).to_string() == **scope
+                    && (seen.queued_runs > 0 || seen.running_runs > 0 || seen.asked_at.is_none())
+                    && seen
+                        .asked_at
+                        .is_none_or(|asked| self.changed.get(*scope).is_some_and(|at| asked <= *at))
+            })
+        };
+        self.changed.keys().filter(is_stale).cloned().collect()
+    }
+
+    async fn list_containers(&mut self) -> Option<Vec<wfengine_docker::ContainerState>> {
+        let peer = self.shop.host.peer().to_string();
+        let labels = [
+            (crate::container::LABEL_MANAGED, "1"),
+            (crate::container::LABEL_PEER, peer.as_str()),
+            (crate::container::LABEL_POOL, self.shop.pool.name.as_str()),
+        ];
+        match self.shop.engine.containers(&labels).await {
+            Ok(containers) => {
+                self.backoff.heal_all("list/");
+                Some(containers)
+            }
+            Err(error) => {
+                let fault = Fault::from(error);
+                self.fail("list", &fault);
+                None
+            }
+        }
+    }
+
+    /// What other members' runners do to what is known of their scopes.
+    fn watch_others(&mut self, now: Monotonic) {
+        let own = self.shop.host.peer();
+        let live: BTreeMap<EventId, String> = {
+            let views = self.shop.host.watcher().views();
+            let others =
+                views.runners().live().filter(|runner| runner.author != own && runner.exited.is_none());
+            others.map(|runner| (runner.intent, runner.intended.scope.clone())).collect()
+        };
+        let gone: Vec<EventId> =
+            self.others.keys().filter(|intent| !live.contains_key(intent)).copied().collect();
+        for intent in gone {
+            if let Some((scope, _)) = self.others.remove(&intent) {
+                self.changed.insert(scope, now);
+            }
+        }
+        for (intent, scope) in live {
+            self.others.entry(intent).or_insert((scope, now));
+        }
+    }
+
+    /// Ends a runner because somebody says so. One that has a job is ended only with `force`.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub async fn stop_runner(&mut self, name: &str, force: bool) -> Result<String, Fault> {
+        let runners = self.own();
+        let Some(runner) = runners.iter().find(|runner| runner.intended.name == name) else {
+            let what = format!("{name} is no runner of this host");
+            return Err(Fault {
+                reason: "unknown".into(),
+                what,
+                remedy: "see wfengine runner list-containers".into(),
+            });
+        };
+        let why = "somebody stopped it";
+        let intent = runner.intent;
+        let registered = held(&self.board).registration(&runner.intended.scope, name).flatten();
+        let id = registered
+            .map(|seen| seen.id)
+            .or_else(|| runner.started.as_ref().map(|(_, _, started)| started.runner).filter(|id| *id != 0));
+        if self.under_way.contains(&intent) {
+            let what = format!("something is being done with {name} at this moment");
+            return Err(Fault { reason: "busy".into(), what, remedy: "ask again in a moment".into() });
+        }
+        let done = match id {
+            Some(id) if !force => self.shop.drain(intent, &runner.intended, id, why, false).await,
+            _ => self.shop.end(intent, name, why, false, crate::container::STOP_GRACE, None).await,
+        };
+        let answer = match &done {
+            Done::Kept => Err(Fault {
+                reason: "busy".into(),
+                what: format!("{name} has a job"),
+                remedy: "wait for it, or end it with --force".into(),
+            }),
+            Done::Again(fault) => Err(fault.clone()),
+            _ => Ok(format!("{name} is stopped")),
+        };
+        self.take(Ok((Some(intent), done)));
+        answer
+    }
+}

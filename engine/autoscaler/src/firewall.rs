@@ -1,0 +1,196 @@
+//! Keeps runners away from the host: rules for the bridges that are made for them.
+//!
+//! A container reaches every service of its host at the gateway of its network, whatever that network is: only a rule on what comes in
+//! from there keeps it out. The rules are the same for all runners, since the interfaces of their bridges have one beginning in common,
+//! and they are looked at again and again, for others set up firewalls anew. Also closed are the addresses at which clouds hand out
+//! credentials.
+//!
+//! Rules are set by the `iptables` program, which needs root. Where that does not go, a pool is refused unless it allows the host.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::container::BRIDGE_PREFIX;
+
+const CHAIN_IN: &str = "WFENGINE-RUNNER-IN";
+const CHAIN_OUT: &str = "WFENGINE-RUNNER-OUT";
+/// The engine leaves this chain alone, and lets everything that is forwarded pass it first.
+const FORWARDED: &str = "DOCKER-USER";
+/// Where clouds hand out credentials.
+const LINK_LOCAL: &str = "169.254.0.0/16";
+
+/// Why runners cannot be kept away from the host.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("runners cannot be kept away from this host: {0}")]
+pub struct FirewallError(pub String);
+
+impl FirewallError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        "run the node as root with iptables installed, or start the pool with --allow-host-access"
+    }
+}
+
+/// What is open.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Openings {
+    /// Ports of the host, TCP.
+    pub host_ports: BTreeSet<u16>,
+    /// Where runners may go, `ADDRESS/BITS` or `ADDRESS/BITS:PORT`; everywhere if empty.
+    pub egress: BTreeSet<String>,
+}
+
+/// Where a rule of a chain is.
+type Rule = Vec<String>;
+
+fn rule(words: &[&str]) -> Rule {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The rules of both chains, in order.
+fn rules(openings: &Openings) -> [(&'static str, Vec<Rule>); 2] {
+    let answers = rule(&["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]);
+    let mut coming_in = vec![answers.clone()];
+    for port in &openings.host_ports {
+        coming_in.push(rule(&["-p", "tcp", "--dport", &port.to_string(), "-j", "ACCEPT"]));
+    }
+    coming_in.push(rule(&["-j", "REJECT"]));
+    let mut going_out = vec![rule(&["-d", LINK_LOCAL, "-j", "REJECT"])];
+    if !openings.egress.is_empty() {
+        going_out.push(rule(&["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]));
+        for open in &openings.egress {
+            let (network, port) =
+                open.split_once(':').map_or((open.as_str(), None), |(net, port)| (net, Some(port)));
+            going_out.push(match port {
+                Some(port) => rule(&["-d", network, "-p", "tcp", "--dport", port, "-j", "RETURN"]),
+                None => rule(&["-d", network, "-j", "RETURN"]),
+            });
+        }
+        going_out.push(rule(&["-j", "REJECT"]));
+    }
+    going_out.push(rule(&["-j", "RETURN"]));
+    [(CHAIN_IN, coming_in), (CHAIN_OUT, going_out)]
+}
+
+/// Whether a text names where runners may go.
+pub fn is_egress(text: &str) -> bool {
+    let (network, port) = text.split_once(':').map_or((text, None), |(network, port)| (network, Some(port)));
+    let (address, bits) =
+        network.split_once('/').map_or((network, None), |(address, bits)| (address, Some(bits)));
+    address.parse::<std::net::Ipv4Addr>().is_ok()
+        && bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= 32))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+async fn iptables(words: &[&str]) -> Result<bool, FirewallError> {
+    let mut command = Command::new("iptables");
+    // others may be setting rules at this moment
+    command.args(["-w", "10"]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.kill_on_drop(true);
+    let output = command.output().await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => FirewallError("there is no program iptables".to_owned()),
+        _ => FirewallError(format!("iptables: {error}")),
+    })?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: String = said.trim().chars().filter(|c| !c.is_control()).take(300).collect();
+    // 4 is a lack of rights, and of the lock; a rule or a chain that is not there is 1
+    match output.status.code() {
+        Some(1) if words.first() != Some(&"-A") => Ok(false),
+        _ => Err(FirewallError(format!("iptables {}: {said}", words.join(" ")))),
+    }
+}
+
+fn words<'a>(first: &[&'a str], rule: &'a [String]) -> Vec<&'a str> {
+    first.iter().copied().chain(rule.iter().map(String::as_str)).collect()
+}
+
+/// Sets the rules, unless they stand.
+///
+/// # Errors
+/// [`FirewallError`].
+pub async fn close(openings: &Openings) -> Result<(), FirewallError> {
+    for (chain, rules) in rules(openings) {
+        if !stands(chain, &rules).await? {
+            // 1 if it is there already
+            iptables(&["-N", chain]).await?;
+            iptables(&["-F", chain]).await?;
+            for rule in &rules {
+                iptables(&words(&["-A", chain], rule)).await?;
+            }
+        }
+    }
+    // whatever is made for runners has this name
+    let interface = format!("{BRIDGE_PREFIX}+");
+    for (hook, chain) in [("INPUT", CHAIN_IN), (FORWARDED, CHAIN_OUT)] {
+        let jump = ["-i", &interface, "-j", chain];
+        let is_there = iptables(&[&["-C", hook], &jump[..]].concat()).await?;
+        if !is_there && !iptables(&[&["-I", hook, "1"], &jump[..]].concat()).await? {
+            return Err(FirewallError(format!("there is no chain {hook}")));
+        }
+    }
+    Ok(())
+}
+
+async fn stands(chain: &str, rules: &[Rule]) -> Result<bool, FirewallError> {
+    for rule in rules {
+        if !iptables(&words(&["-C", chain], rule)).await? {
+            return Ok(false);
+        }
+    }
+    // a rule too many is an opening that is wanted no more
+    Ok(!has_rule(chain, rules.len() + 1).await?)
+}
+
+/// Whether a chain has a rule of this number.
+async fn has_rule(chain: &str, number: usize) -> Result<bool, FirewallError> {
+    let mut command = Command::new("iptables");
+    command.args(["-w", "10", "-S", chain, &number.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.map_err(|error| FirewallError(format!("iptables: {error}")))?;
+    Ok(!output.stdout.iter().all(u8::is_ascii_whitespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_closed_but_for_what_is_opened() {
+        let openings = Openings { host_ports: BTreeSet::from([8080]), egress: BTreeSet::new() };
+        let [(_, coming_in), (_, going_out)] = rules(&openings);
+        assert_eq!(
+            coming_in.first().unwrap().join(" "),
+            "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
+        );
+        assert_eq!(coming_in[1].join(" "), "-p tcp --dport 8080 -j ACCEPT");
+        assert_eq!(coming_in.last().unwrap().join(" "), "-j REJECT");
+        assert_eq!(going_out.first().unwrap().join(" "), "-d 169.254.0.0/16 -j REJECT");
+        assert_eq!(going_out.last().unwrap().join(" "), "-j RETURN");
+    }
+
+    #[test]
+    fn with_a_list_everything_else_is_closed() {
+        let egress = ["140.82.112.0/20:443", "10.0.0.0/8"].map(str::to_owned);
+        let openings = Openings { host_ports: BTreeSet::new(), egress: BTreeSet::from(egress) };
+        let [_, (_, going_out)] = rules(&openings);
+        let shown: Vec<String> = going_out.iter().map(|rule| rule.join(" ")).collect();
+        assert!(shown.contains(&"-d 140.82.112.0/20 -p tcp --dport 443 -j RETURN".to_owned()));
+        assert!(shown.contains(&"-d 10.0.0.0/8 -j RETURN".to_owned()));
+        assert_eq!(shown[shown.len() - 2], "-j REJECT");
+    }
+
+    #[test]
+    fn what_is_no_network_is_none() {
+        for good in ["10.0.0.0/8", "1.2.3.4", "1.2.3.4/32:443"] {
+            assert!(is_egress(good), "{good}");
+        }
+        for bad in ["", "example.org", "1.2.3.4/33", "1.2.3.4:0", "1.2.3.4 -j ACCEPT", "1.2.3.4:x", "::1/128"]
+        {
+            assert!(!is_egress(bad), "{bad}");
+        }
+    }
+}

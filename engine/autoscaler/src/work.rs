@@ -1,0 +1,407 @@
+//! What is done to one runner, from intent to removal, as tasks that know nothing of each other.
+//!
+//! Every task may be cut off after any of its steps: what it did is found again in the lists, and what it did not is done by another one.
+//! So the order of steps matters: into the log before anything exists, out of GitHub before out of the engine, and "removed" last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wfengine_core::command::Command;
+use wfengine_core::views::runners::Phase;
+use wfengine_docker::{EngineError, EngineInfo, RegistryCredentials};
+use wfengine_github::rest::{JitWanted, RunnerDeleted, RunnerScope};
+use wfengine_github::{ApiError, Client};
+use wfengine_storage_format::{
+    EventId, RunnerEnd, RunnerExited, RunnerIntended, RunnerJob, RunnerRemoved, RunnerStarted,
+};
+use wfengine_store::AskError;
+
+use crate::container::{Making, SECRET_VARIABLES, STOP_GRACE, Ticket};
+use crate::pool::{Pool, Pull, Registration};
+use crate::port::{Containers, Host};
+
+/// Bytes of a runner's output that are kept.
+const LOG_BYTES_MAX: usize = 1024 * 1024;
+/// Members that begin at the same moment see each other's intents after this long.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Characters of a reason in the log.
+const REASON_MAX: usize = 1_000;
+
+/// What all tasks of a pool share.
+pub(crate) struct Shop<H, C> {
+    pub(crate) host: Arc<H>,
+    pub(crate) engine: C,
+    pub(crate) client: Client,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) info: EngineInfo,
+    pub(crate) credentials: Option<RegistryCredentials>,
+}
+
+/// Why something did not go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// A short word for the reason, by which it is waited out.
+    pub reason: String,
+    /// In words.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl From<EngineError> for Fault {
+    fn from(error: EngineError) -> Self {
+        Self { reason: format!("engine-{}", error.kind()), what: error.to_string(), remedy: error.remedy() }
+    }
+}
+
+impl From<ApiError> for Fault {
+    fn from(error: ApiError) -> Self {
+        let (reason, remedy) = match &error {
+            ApiError::Limited { .. } => ("limit", "wait: it goes on by itself when the limit ends"),
+            ApiError::Unauthorised { .. } => ("unauthorised", "log in: gh auth login, or set GITHUB_TOKEN"),
+            ApiError::MissingPermission { .. } | ApiError::Forbidden { .. } | ApiError::Sso { .. } => (
+                "permission",
+                "give the token the permission to administer runners of this repository or organisation",
+            ),
+            ApiError::NotFound { .. } => (
+                "not-found",
+                "check that the repository exists and that the token may administer it: gh auth status",
+            ),
+            ApiError::Conflict { .. } => ("name-taken", "nothing: another name is taken"),
+            _ if error.is_transient() => ("unreachable", "nothing: it is tried again"),
+            _ => ("refused", "see what GitHub says"),
+        };
+        Self { reason: format!("github-{reason}"), what: error.to_string(), remedy: remedy.to_owned() }
+    }
+}
+
+impl From<AskError> for Fault {
+    fn from(error: AskError) -> Self {
+        let remedy = "see `wfengine status`: the node's own log does not take it".to_owned();
+        Self { reason: "log".to_owned(), what: error.to_string(), remedy }
+    }
+}
+
+/// What came of a task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Done {
+    /// Its container runs; its id.
+    Started(String),
+    /// It will not start, and the log says so.
+    NotStarted(Fault),
+    /// The log says that it started: an earlier process got that far.
+    Adopted,
+    /// It has ended, and the log says so. Whether it was a failure.
+    Concluded(Option<Fault>),
+    /// GitHub keeps it: it has just got a job.
+    Kept,
+    /// Nothing of it is left, and the log says so.
+    Removed,
+    /// It did not go; it is tried again.
+    Again(Fault),
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(REASON_MAX).collect()
+}
+
+impl<H: Host, C: Containers> Shop<H, C> {
+    fn scope(scope: &str) -> Result<RunnerScope, Fault> {
+        Ok(RunnerScope::parse(scope)?)
+    }
+
+    /// The address of the GitHub for people, as runners reach it.
+    fn github_url(&self) -> String {
+        match &self.pool.github_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let clone = self.client.clone_url("o/r");
+                clone.strip_suffix("/o/r.git").unwrap_or(&clone).to_owned()
+            }
+        }
+    }
+
+    /// Registers, makes and starts a runner whose intent is in the log.
+    pub(crate) async fn start(&self, intent: EventId, intended: &RunnerIntended) -> Done {
+        match self.try_start(intent, intended).await {
+            Ok(container) => Done::Started(container),
+            Err(fault) => {
+                let what = short(&fault.what);
+                let exited =
+                    RunnerExited { intent, end: RunnerEnd::NeverStarted { what }, log: None, ran: None };
+                match self.host.ask(Command::ExitRunner(exited)).await {
+                    Ok(_) => Done::NotStarted(fault),
+                    Err(error) => Done::Again(error.into()),
+                }
+            }
+        }
+    }
+
+    async fn try_start(&self, intent: EventId, intended: &RunnerIntended) -> Result<String, Fault> {
+        self.wait_for_the_cluster(intent).await?;
+        let image = match self.pool.policy.pull {
+            Pull::Always => self.engine.pull(&self.pool.policy.image, self.credentials.as_ref()).await?,
+            Pull::Missing | Pull::Never => self.engine.image(&self.pool.policy.image).await?,
+        };
+        let peer = self.host.peer().to_string();
+        let github_url = self.github_url();
+        let making = Making {
+            pool: &self.pool,
+            info: &self.info,
+            image: &image.id,
+            intent,
+            peer: &peer,
+            name: &intended.name,
+            scope: &intended.scope,
+            github_url: &github_url,
+        };
+        // what costs nothing comes before what GitHub counts
+        if let Some(network) = making.network() {
+            self.engine.create_network(&network).await?;
+        }
+        self.engine.create_volume(&intended.name, &making.labels()).await?;
+        let beside = match making.sidecar() {
+            None => None,
+            Some(spec) => {
+                let id = self.engine.create_container(&Making::sidecar_name(&intended.name), &spec).await?;
+                self.engine.open_folder(&id, &making.work_folder()).await?;
+                self.engine.start_container(&id).await?;
+                Some(id)
+            }
+        };
+        let scope = Self::scope(&intended.scope)?;
+        let (ticket, runner) = match self.pool.policy.registration() {
+            Registration::Jit => {
+                let wanted = JitWanted {
+                    name: intended.name.clone(),
+                    runner_group_id: self.pool.runner_group,
+                    labels: intended.labels.clone(),
+                    work_folder: Some(self.pool.policy.work_dir.clone()),
+                };
+                let made = self.client.jit_config(&scope, &wanted).await?;
+                (Ticket::Jit(made.encoded.expose().to_owned()), made.runner.id)
+            }
+            Registration::Token => {
+                let token = self.client.registration_token(&scope).await?;
+                (Ticket::Token(token.token.expose().to_owned()), 0)
+            }
+        };
+        let spec = making.runner(&ticket, beside.as_deref());
+        let container = self.engine.create_container(&intended.name, &spec).await?;
+        if beside.is_none() {
+            self.engine.open_folder(&container, &making.work_folder()).await?;
+        }
+        self.engine.start_container(&container).await?;
+        let started = RunnerStarted { intent, runner, container: container.clone(), image: image.id.clone() };
+        self.host.ask(Command::StartRunner(started)).await?;
+        Ok(container)
+    }
+
+    /// Where all hosts together have a bound, those that began at the same moment sort out who goes on.
+    async fn wait_for_the_cluster(&self, intent: EventId) -> Result<(), Fault> {
+        let most = self.pool.cluster_max;
+        if most == 0 {
+            return Ok(());
+        }
+        self.host.sleep(SETTLE).await;
+        let before = {
+            let views = self.host.watcher().views();
+            let lives = |peer| self.host.is_alive(peer);
+            let of_pool = views.runners().live().filter(|runner| {
+                runner.intended.pool == self.pool.name
+                    && lives(&runner.author)
+                    && runner.phase() < Phase::Exited
+            });
+            of_pool.filter(|runner| runner.phase() == Phase::Started || runner.intent < intent).count()
+        };
+        if before < most as usize {
+            return Ok(());
+        }
+        Err(Fault {
+            reason: "cluster".to_owned(),
+            what: format!("all hosts together have their {most} runners of this pool"),
+            remedy: "raise --cluster-max".to_owned(),
+        })
+    }
+
+    /// Takes over what an earlier process started.
+    pub(crate) async fn adopt(
+        &self,
+        intent: EventId,
+        intended: &RunnerIntended,
+        container: &str,
+        image: &str,
+    ) -> Done {
+        let adopted = async {
+            let runner = self.client.runner_named(&Self::scope(&intended.scope)?, &intended.name).await?;
+            let started = RunnerStarted {
+                intent,
+                runner: runner.map_or(0, |runner| runner.id),
+                container: container.to_owned(),
+                image: image.to_owned(),
+            };
+            self.host.ask(Command::StartRunner(started)).await?;
+            Ok::<(), Fault>(())
+        };
+        adopted.await.map_or_else(Done::Again, |()| Done::Adopted)
+    }
+
+    /// What an earlier process did not bring to its start is given up.
+    pub(crate) async fn give_up(&self, intent: EventId) -> Done {
+        let what = "the node ended while it was being started".to_owned();
+        let exited = RunnerExited { intent, end: RunnerEnd::NeverStarted { what }, log: None, ran: None };
+        match self.host.ask(Command::ExitRunner(exited)).await {
+            Ok(_) => Done::Concluded(None),
+            Err(error) => Done::Again(error.into()),
+        }
+    }
+
+    /// Keeps what it printed and writes down how it ended.
+    pub(crate) async fn conclude(
+        &self,
+        intent: EventId,
+        name: &str,
+        end: RunnerEnd,
+        ran: Option<RunnerJob>,
+        fault: Option<Fault>,
+    ) -> Done {
+        let log = self.keep_log(name).await;
+        let exited = RunnerExited { intent, end, log, ran };
+        match self.host.ask(Command::ExitRunner(exited)).await {
+            Ok(_) => Done::Concluded(fault),
+            Err(error) => Done::Again(error.into()),
+        }
+    }
+
+    /// Its output without what it registered with. A log that cannot be had is none.
+    async fn keep_log(&self, name: &str) -> Option<wfengine_storage_format::BlobId> {
+        let printed = match self.engine.logs_tail(name, LOG_BYTES_MAX).await {
+            Ok(printed) if !printed.is_empty() => printed,
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::debug!(%error, name, "what a runner printed is not kept");
+                return None;
+            }
+        };
+        let secrets = self.secrets(name).await;
+        let bytes = if secrets.is_empty() {
+            printed
+        } else {
+            let mut text = String::from_utf8_lossy(&printed).into_owned();
+            for secret in secrets {
+                text = text.replace(&secret, "***");
+            }
+            text.into_bytes()
+        };
+        let kept = self.host.blobs().put(&bytes);
+        if let Err(error) = &kept {
+            tracing::warn!(%error, name, "what a runner printed is not kept");
+        }
+        kept.ok()
+    }
+
+    async fn secrets(&self, name: &str) -> Vec<String> {
+        let environment = self.engine.environment(name).await.unwrap_or_default();
+        let value = |variable: String| {
+            let (name, value) = variable.split_once('=')?;
+            (SECRET_VARIABLES.contains(&name) && value.len() >= 8).then(|| value.to_owned())
+        };
+        environment.into_iter().filter_map(value).collect()
+    }
+
+    /// Out of GitHub first. If it has just got a job it stays; else its container ends.
+    pub(crate) async fn drain(
+        &self,
+        intent: EventId,
+        intended: &RunnerIntended,
+        id: u64,
+        why: &str,
+        is_fault: bool,
+    ) -> Done {
+        let deleted = match Self::scope(&intended.scope) {
+            Ok(scope) => self.client.delete_runner(&scope, id).await.map_err(Fault::from),
+            Err(fault) => Err(fault),
+        };
+        match deleted {
+            Ok(RunnerDeleted::Busy) => Done::Kept,
+            Ok(RunnerDeleted::Deleted | RunnerDeleted::AlreadyGone) => {
+                self.end(intent, &intended.name, why, is_fault, STOP_GRACE, None).await
+            }
+            Err(fault) => Done::Again(fault),
+        }
+    }
+
+    /// Ends a container, and writes down why.
+    pub(crate) async fn end(
+        &self,
+        intent: EventId,
+        name: &str,
+        why: &str,
+        is_fault: bool,
+        grace: Duration,
+        ran: Option<RunnerJob>,
+    ) -> Done {
+        if let Err(error) = self.engine.stop_container(name, grace).await {
+            return Done::Again(error.into());
+        }
+        let end = if is_fault {
+            RunnerEnd::Failed { what: why.to_owned() }
+        } else {
+            RunnerEnd::Stopped { why: why.to_owned() }
+        };
+        let fault = is_fault.then(|| Fault {
+            reason: "runner".to_owned(),
+            what: why.to_owned(),
+            remedy: format!("see what it printed: wfengine runner logs {name}"),
+        });
+        self.conclude(intent, name, end, ran, fault).await
+    }
+
+    /// Removes what is left of a runner that has ended. The log says so when there is nothing any more.
+    pub(crate) async fn clean(&self, intent: EventId, intended: &RunnerIntended, runner: u64) -> Done {
+        match self.try_clean(intent, intended, runner).await {
+            Ok(()) => Done::Removed,
+            Err(fault) => Done::Again(fault),
+        }
+    }
+
+    async fn try_clean(&self, intent: EventId, intended: &RunnerIntended, runner: u64) -> Result<(), Fault> {
+        self.remove_container_parts(&intended.name).await?;
+        let scope = Self::scope(&intended.scope)?;
+        let registered = match runner {
+            0 => self.client.runner_named(&scope, &intended.name).await,
+            id => self.client.runner(&scope, id).await,
+        };
+        let registered = match registered {
+            Ok(registered) => registered,
+            // a repository that is gone took its runners along
+            Err(ApiError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(registered) = registered
+            && self.client.delete_runner(&scope, registered.id).await? == RunnerDeleted::Busy
+        {
+            return Err(Fault {
+                reason: "github-busy".to_owned(),
+                what: format!("GitHub holds {} for busy although it has ended", intended.name),
+                remedy: "nothing: GitHub gives its job up after some minutes".to_owned(),
+            });
+        }
+        self.host.ask(Command::RemoveRunner(RunnerRemoved { intent })).await?;
+        Ok(())
+    }
+
+    /// Removes containers, network and volume of this name.
+    pub(crate) async fn remove_container_parts(&self, name: &str) -> Result<(), Fault> {
+        self.engine.remove_container(name).await?;
+        self.engine.remove_container(&Making::sidecar_name(name)).await?;
+        self.engine.remove_network(name).await?;
+        self.engine.remove_volume(name).await?;
+        Ok(())
+    }
+
+    /// Deletes a registration that no container stands behind.
+    pub(crate) async fn delete_ghost(&self, scope: &str, id: u64) -> Result<RunnerDeleted, Fault> {
+        Ok(self.client.delete_runner(&Self::scope(scope)?, id).await?)
+    }
+}
