@@ -52,18 +52,7 @@ pub(crate) fn since_boot() -> Duration {
 
 /// Wall time as `2026-11-21 00:14:21Z`. Civil-from-days after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 pub(crate) fn show_wall(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    wfengine_github::dates::rfc3339(ms / 1_000).replacen('T', " ", 1)
 }
 
 /// A duration as people say it: `340ms`, `4.2s`, `3m05s`, `2h10m`.

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) seen: std::collections::BTreeMap<String, u64>,
     /// Which workflows this node looks for.
     pub(crate) discovery: crate::node::discovery::Wishes,
+    /// Pools of runners, by name.
+    pub(crate) autoscaler: std::collections::BTreeMap<String, crate::node::autoscaler::RunnerWishes>,
     /// Until when programs hold the tasks that short commands handed out, by the id of the claim.
     pub(crate) leases: std::collections::BTreeMap<String, crate::node::Lease>,
 }

@@ -83,6 +83,8 @@ pub(crate) struct Node {
     discovering: tokio::sync::Mutex<()>,
     /// Why discovery does not get on; empty when it does.
     discovery_trouble: Mutex<String>,
+    /// What the autoscaler shows and takes.
+    autoscaling: autoscaler::Autoscaling,
     /// Runs that the scheduler wants handed to GitHub, and who does that, until discovery took it.
     hand_overs: (mpsc::UnboundedSender<RunId>, Mutex<Option<mpsc::UnboundedReceiver<RunId>>>),
     lent: Mutex<BTreeMap<RunId, Lent>>,
@@ -154,6 +156,7 @@ impl Node {
             clients: Mutex::default(),
             discovering: tokio::sync::Mutex::default(),
             discovery_trouble: Mutex::default(),
+            autoscaling: autoscaler::Autoscaling::default(),
             hand_overs: {
                 let (asked, to_do) = mpsc::unbounded_channel();
                 (asked, Mutex::new(Some(to_do)))

@@ -37,6 +37,8 @@ pub const RUNNER_UID: u32 = 1001;
 pub const SIDECAR_UID: u32 = 1000;
 /// Where the sidecar's engine listens.
 pub const SIDECAR_SOCKET: &str = "/run/user/1000/docker.sock";
+/// The runner's home and working folder; the program also stands there as `run.sh`, as in the official image.
+pub const RUNNER_HOME: &str = "/home/runner";
 /// How containers call the host where the stand-in listens.
 pub const SERVICE_HOST: &str = "github.test";
 
@@ -49,6 +51,8 @@ const GROUPS: &str = "root:x:0:\nrunner:x:1001:\nrootless:x:1000:\n";
 
 /// One build at a time in this process; others of the same test run are kept apart by the name they build under.
 static BUILDING: Mutex<()> = Mutex::new(());
+/// One import at a time as well: a second one would take the name away from the first.
+static IMPORTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Why there is no program or no image.
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +95,8 @@ impl RunnerImage {
         let changes = [
             format!("USER {RUNNER_UID}"),
             format!("ENTRYPOINT [\"/{PROGRAM}\"]"),
-            "WORKDIR /home/runner".to_owned(),
-            "ENV HOME=/home/runner".to_owned(),
+            format!("WORKDIR {RUNNER_HOME}"),
+            format!("ENV HOME={RUNNER_HOME}"),
         ];
         Self::make(engine, PROGRAM, &changes).await
     }
@@ -113,6 +117,7 @@ impl RunnerImage {
         tagged.update(&hash);
         tagged.update(changes.join("\n"));
         let reference = format!("wfengine-test/{name}:{}", &HEXLOWER.encode(&tagged.finalize())[..HASH_LEN]);
+        let _one_at_a_time = IMPORTING.lock().await;
         let image = match engine.image(&reference).await {
             Ok(image) => image,
             Err(EngineError::ImageMissing { .. }) => {

@@ -108,6 +108,9 @@ pub(crate) struct RunnerStartArgs {
     /// How the image takes its registration: official (actions/runner), third-party (REPO_URL, RUNNER_TOKEN …) or auto
     #[arg(long, value_name = "WHICH", default_value = "auto", help_heading = CONTAINER)]
     pub(crate) image_contract: String,
+    /// The user that runs in the container, instead of the image's; never root
+    #[arg(long, value_name = "USER", help_heading = CONTAINER)]
+    pub(crate) user: Option<String>,
     /// When the image is pulled: missing, always or never
     #[arg(long, value_name = "WHEN", default_value = "missing", help_heading = CONTAINER)]
     pub(crate) pull: String,
@@ -198,6 +201,9 @@ pub(crate) struct RunnerStartArgs {
     /// Certificates of authorities to trust besides the usual ones, PEM
     #[arg(long, value_name = "FILE", help_heading = GITHUB)]
     pub(crate) ca_file: Option<PathBuf>,
+    /// Address under which runners reach the GitHub, if not as this host does, such as https://github.example.org
+    #[arg(long, value_name = "URL", help_heading = GITHUB)]
+    pub(crate) runner_url: Option<String>,
     /// The engine's socket, such as unix:///run/user/1000/docker.sock [env: DOCKER_HOST]
     #[arg(long, value_name = "URL", help_heading = GITHUB)]
     pub(crate) docker_host: Option<String>,

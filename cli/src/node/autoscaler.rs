@@ -1,85 +1,88 @@
 //! The autoscaler in this node: which pools are on, the loop that plans and starts, and what commands ask of it.
+//!
+//! The crate `wfengine-autoscaler` plans and works; here are the node's log, clock and place for it, the settings of this host, and the
+//! way to GitHub and to the engine. That a pool is on is an event, and how it is made a setting: a node that comes back goes on.
 
+mod asked;
 mod conditions;
+mod host;
 mod lines;
+mod loops;
+mod service;
+mod sharing;
+mod shown;
 mod wishes;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use wfengine_autoscaler::Fault;
+use wfengine_docker::{Endpoint, Engine};
 
-use super::Node;
-use super::discovery::Environment;
-use crate::control::Items;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::runners::{
-    ProvisionView, QueueView, RotatedView, RunnerContainerView, RunnerStatusView, StartedView, StoppedView,
-};
+use super::{Node, held};
+use crate::error::Failure;
+use crate::handlers::answers::runners::{P2pShareView, ProvisionView, RotatedView, RunnerTroubleView};
+pub(crate) use asked::{containers, logs, provision, queues, rotate, start, status, stop, stop_container};
 pub(crate) use lines::{Line, Lines, follow};
+pub(crate) use service::begin;
 pub(crate) use wishes::{NETWORK_VARIABLE, RunnerWishes, network_word};
 
-fn not_built() -> Failure {
-    Failure::new(Exit::Failure, "this build has no autoscaler")
+/// What the rest of the node sees of it.
+#[derive(Default)]
+pub(crate) struct Autoscaling {
+    lines: Lines,
+    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
+    shown: Mutex<Shown>,
 }
 
-pub(crate) fn begin(_node: &Arc<Node>, _variables: Environment) -> JoinHandle<()> {
-    tokio::spawn(async {})
+/// What the loop shows of itself.
+#[derive(Clone, Default)]
+struct Shown {
+    pools: Vec<wfengine_autoscaler::PoolStatus>,
+    /// What keeps pools from beginning, and looks from being made.
+    troubles: Vec<RunnerTroubleView>,
+    p2p: Option<P2pShareView>,
+    budgets: std::collections::BTreeMap<String, serde_json::Value>,
+    engine: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
-pub(crate) fn lines(_node: &Node) -> broadcast::Receiver<Line> {
-    Lines::default().listen()
+/// What is asked of the loop.
+enum Order {
+    Provision { repositories: Vec<String>, answer: oneshot::Sender<ProvisionView> },
+    Stop { name: String, force: bool, answer: oneshot::Sender<Result<String, Fault>> },
+    Rotate { outdated: bool, answer: oneshot::Sender<RotatedView> },
+    /// Something was queued, or ended, in a repository.
+    Heard { repository: String },
 }
 
-pub(crate) async fn start(
-    _node: &Arc<Node>,
-    _wishes: RunnerWishes,
-    _variables: &Environment,
-) -> Result<StartedView, Failure> {
-    Err(not_built())
+/// What it says from now on.
+pub(crate) fn lines(node: &Node) -> broadcast::Receiver<Line> {
+    node.autoscaling.lines.listen()
 }
 
-pub(crate) async fn stop(_node: &Arc<Node>, _pool: Option<String>) -> Result<StoppedView, Failure> {
-    Err(not_built())
+/// GitHub said that something happened to a job of a repository. It hastens a look, no more.
+pub(crate) fn heard(node: &Node, repository: &str) {
+    order(node, Order::Heard { repository: repository.to_owned() });
 }
 
-pub(crate) async fn status(_node: &Arc<Node>) -> Result<RunnerStatusView, Failure> {
-    Err(not_built())
+/// Whether somebody takes orders.
+fn order(node: &Node, order: Order) -> bool {
+    held(&node.autoscaling.orders).as_ref().is_some_and(|orders| orders.send(order).is_ok())
 }
 
-pub(crate) async fn queues(_node: &Arc<Node>, _variables: &Environment) -> Result<Vec<QueueView>, Failure> {
-    Err(not_built())
+/// The engine that is wished.
+fn engine(wishes: &RunnerWishes, variables: &super::discovery::Environment) -> Result<Engine, Failure> {
+    let wished = wishes.docker_host.as_deref().or(variables.get("DOCKER_HOST").map(String::as_str));
+    let endpoint = Endpoint::from_docker_host(wished);
+    Ok(Engine::new(endpoint.map_err(|error| Failure::bad_input(error.to_string()))?))
 }
 
-pub(crate) async fn containers(_node: &Arc<Node>) -> Result<Vec<RunnerContainerView>, Failure> {
-    Err(not_built())
+/// How names of this cluster's runners begin.
+fn prefix(node: &Node) -> String {
+    wfengine_autoscaler::name_prefix(&node.cluster.to_string())
 }
 
-pub(crate) async fn provision(
-    _node: &Arc<Node>,
-    _repositories: Vec<String>,
-    _variables: &Environment,
-) -> Result<ProvisionView, Failure> {
-    Err(not_built())
-}
-
-pub(crate) async fn stop_container(
-    _node: &Arc<Node>,
-    _container: &str,
-    _force: bool,
-) -> Result<String, Failure> {
-    Err(not_built())
-}
-
-pub(crate) async fn logs(
-    _node: &Arc<Node>,
-    _name: &str,
-    _follow: bool,
-    _items: Items,
-) -> Result<(), Failure> {
-    Err(not_built())
-}
-
-pub(crate) async fn rotate(_node: &Arc<Node>, _outdated: bool) -> Result<RotatedView, Failure> {
-    Err(not_built())
+/// The pools of this host by name, as the settings keep them.
+fn pools(node: &Arc<Node>) -> Vec<RunnerWishes> {
+    node.settings().autoscaler.into_values().collect()
 }

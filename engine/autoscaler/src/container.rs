@@ -40,7 +40,7 @@ pub const LABEL_SCOPE: &str = "dev.wfengine.scope";
 /// The folder of GitHub's runner in its image.
 const HOME: &str = "/home/runner";
 /// Open files of each process.
-const NOFILE: u32 = 65_536;
+const NOFILE: u32 = 16_384;
 /// How much of a container's output the engine keeps.
 const LOG: LogLimit = LogLimit { file_bytes_max: 10 * 1024 * 1024, files: 2 };
 /// How long a runner has to leave its job when it is stopped.
@@ -79,9 +79,12 @@ pub enum Ticket {
     Token(String),
 }
 
-/// The interface of its bridge on the host: fifteen characters are all that there is room for. A firewall rule knows all of them by how
-/// they begin.
-pub const BRIDGE_PREFIX: &str = "wfe-";
+/// How the interfaces of the bridges of a node's runners begin: fifteen characters are all that there is room for, and eight of them tell
+/// the runners apart. A firewall rule knows them by this beginning.
+pub fn bridge_prefix(peer: &str) -> String {
+    let tag: String = peer.chars().filter(char::is_ascii_alphanumeric).take(4).collect();
+    format!("wfe{}", tag.to_lowercase())
+}
 
 impl Making<'_> {
     fn policy(&self) -> &Policy {
@@ -109,7 +112,7 @@ impl Making<'_> {
         (self.policy().network == RunnerNetwork::Own).then(|| NetworkSpec {
             name: self.name.to_owned(),
             labels: self.labels(),
-            bridge_interface: Some(format!("{BRIDGE_PREFIX}{tail}")),
+            bridge_interface: Some(format!("{}{tail}", bridge_prefix(self.peer))),
             is_internal: false,
             containers_may_talk: false,
         })

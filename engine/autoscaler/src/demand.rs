@@ -1,7 +1,7 @@
 //! Which queued jobs of GitHub a pool serves. Pure.
 //!
 //! A job is served if its labels are offered, its architecture is this host's, and nothing forbids it: public repositories, pull
-//! requests of forks, repositories that are not on the list, jobs that need Docker where there is none. What is refused is said, with
+//! requests of forks, jobs that need Docker where there is none. What is refused is said, with
 //! what would allow it. Jobs that ask for labels of others are none of this pool's business and are not reported.
 
 use crate::pool::{DockerAccess, Pool, names};
@@ -51,8 +51,6 @@ pub enum Refusal {
     Public,
     /// The commit comes from a fork.
     Fork(String),
-    /// It is not on the list.
-    NotListed,
     /// It needs Docker and the pool has none.
     NeedsDocker(String),
 }
@@ -65,7 +63,6 @@ impl Refusal {
                 "the repository is public: anybody can have code run here by a pull request".to_owned()
             }
             Self::Fork(of) => format!("the commit comes from the fork {of}"),
-            Self::NotListed => "the repository is on no list of those that may run here".to_owned(),
             Self::NeedsDocker(what) => format!("{what} needs Docker, and runners of this pool have none"),
         }
     }
@@ -75,7 +72,6 @@ impl Refusal {
         match self {
             Self::Public => "start the pool with --allow-public, or name the repository with --allow-repo",
             Self::Fork(_) => "start the pool with --allow-forks",
-            Self::NotListed => "name it with --allow-repo",
             Self::NeedsDocker(_) => {
                 "start a pool with --docker rootless-sidecar, or tag the workflow for peers"
             }
@@ -92,9 +88,6 @@ pub fn judge(pool: &Pool, architecture: &str, job: &QueuedJob) -> Verdict {
         && wanted_architecture(&job.workflow, &job.labels).is_some_and(|wanted| wanted != architecture)
     {
         return Verdict::Others;
-    }
-    if !pool.only.is_empty() && !names(&pool.only, &job.repository) {
-        return Verdict::Refused(Refusal::NotListed);
     }
     if !job.is_private && !pool.allows_public && !names(&pool.allowed, &job.repository) {
         return Verdict::Refused(Refusal::Public);
@@ -163,7 +156,6 @@ pub(crate) mod tests {
             interval_ms: 1_000,
             since_days: 1,
             allowed: BTreeSet::new(),
-            only: BTreeSet::new(),
             allows_public: false,
             allows_forks: false,
             filters_architecture: true,
@@ -226,8 +218,6 @@ pub(crate) mod tests {
         assert!(matches!(judge(&pool, "x64", &gone), Verdict::Refused(Refusal::Fork(_))));
         pool.allows_forks = true;
         assert_eq!(judge(&pool, "x64", &fork), Verdict::Served);
-        pool.only.insert("octo/two".into());
-        assert_eq!(judge(&pool, "x64", &public), Verdict::Refused(Refusal::NotListed));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use wfengine_core::time::Monotonic;
 use wfengine_core::views::runners::Runner;
@@ -106,6 +106,7 @@ pub struct Autoscaler<H, C> {
     last_containers: Vec<wfengine_docker::ContainerState>,
     last_spare: u32,
     last_without_room: u32,
+    wake: Arc<Notify>,
 }
 
 impl<H, C> std::fmt::Debug for Autoscaler<H, C> {
@@ -163,6 +164,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             last_containers: Vec::new(),
             last_spare: 0,
             last_without_room: 0,
+            wake: Arc::new(Notify::new()),
         }
     }
 
@@ -186,6 +188,11 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     pub fn set_openings(&mut self, openings: Openings) {
         self.openings = openings;
         self.firewall_at = None;
+    }
+
+    /// Told whenever a task has ended, so that a step is made.
+    pub fn set_wake(&mut self, wake: Arc<Notify>) {
+        self.wake = wake;
     }
 
     /// Starts nothing more; runners that have no job go, the others end with theirs.
@@ -233,14 +240,6 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     pub async fn settle(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
             self.take(done);
-        }
-    }
-
-    /// Waits until one task has ended, if any goes on; comes back at once otherwise.
-    pub async fn news(&mut self) {
-        match self.tasks.join_next().await {
-            Some(done) => self.take(done),
-            None => std::future::pending().await,
         }
     }
 
@@ -319,7 +318,16 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
 
     fn spawn(&mut self, intent: EventId, work: impl Future<Output = Done> + Send + 'static) {
         self.under_way.insert(intent);
-        self.tasks.spawn(async move { (Some(intent), work.await) });
+        self.set_going(Some(intent), work);
+    }
+
+    fn set_going(&mut self, intent: Option<EventId>, work: impl Future<Output = Done> + Send + 'static) {
+        let wake = Arc::clone(&self.wake);
+        self.tasks.spawn(async move {
+            let done = work.await;
+            wake.notify_one();
+            (intent, done)
+        });
     }
 
     fn timing(&self, is_unwanted: bool) -> Timing {

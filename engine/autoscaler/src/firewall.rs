@@ -1,7 +1,7 @@
 //! Keeps runners away from the host: rules for the bridges that are made for them.
 //!
 //! A container reaches every service of its host at the gateway of its network, whatever that network is: only a rule on what comes in
-//! from there keeps it out. The rules are the same for all runners, since the interfaces of their bridges have one beginning in common,
+//! from there keeps it out. The rules are the same for all runners, of a node, since the interfaces of their bridges have one beginning in common,
 //! and they are looked at again and again, for others set up firewalls anew. Also closed are the addresses at which clouds hand out
 //! credentials.
 //!
@@ -10,12 +10,21 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
-use crate::container::BRIDGE_PREFIX;
+use crate::container::bridge_prefix;
 
-const CHAIN_IN: &str = "WFENGINE-RUNNER-IN";
-const CHAIN_OUT: &str = "WFENGINE-RUNNER-OUT";
+/// One at a time in this process: what is looked at is set afterwards.
+static SETTING: Mutex<()> = Mutex::const_new(());
+
+/// The chains of a node: what comes in from its runners, and what they send on. Nodes on one host have chains of their own.
+fn chains(peer: &str) -> [String; 2] {
+    let tag = bridge_prefix(peer).to_uppercase();
+    [format!("{tag}-IN"), format!("{tag}-OUT")]
+}
+
 /// The engine leaves this chain alone, and lets everything that is forwarded pass it first.
 const FORWARDED: &str = "DOCKER-USER";
 /// Where clouds hand out credentials.
@@ -50,7 +59,7 @@ fn rule(words: &[&str]) -> Rule {
 }
 
 /// The rules of both chains, in order.
-fn rules(openings: &Openings) -> [(&'static str, Vec<Rule>); 2] {
+fn rules(openings: &Openings) -> [Vec<Rule>; 2] {
     let answers = rule(&["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]);
     let mut coming_in = vec![answers.clone()];
     for port in &openings.host_ports {
@@ -71,7 +80,7 @@ fn rules(openings: &Openings) -> [(&'static str, Vec<Rule>); 2] {
         going_out.push(rule(&["-j", "REJECT"]));
     }
     going_out.push(rule(&["-j", "RETURN"]));
-    [(CHAIN_IN, coming_in), (CHAIN_OUT, going_out)]
+    [coming_in, going_out]
 }
 
 /// Whether a text names where runners may go.
@@ -96,12 +105,10 @@ async fn iptables(words: &[&str]) -> Result<bool, FirewallError> {
     if output.status.success() {
         return Ok(true);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said: String = said.trim().chars().filter(|c| !c.is_control()).take(300).collect();
     // 4 is a lack of rights, and of the lock; a rule or a chain that is not there is 1
     match output.status.code() {
-        Some(1) if words.first() != Some(&"-A") => Ok(false),
-        _ => Err(FirewallError(format!("iptables {}: {said}", words.join(" ")))),
+        Some(1) => Ok(false),
+        _ => Err(FirewallError(said("iptables", &output.stderr))),
     }
 }
 
@@ -109,31 +116,72 @@ fn words<'a>(first: &[&'a str], rule: &'a [String]) -> Vec<&'a str> {
     first.iter().copied().chain(rule.iter().map(String::as_str)).collect()
 }
 
-/// Sets the rules, unless they stand.
+/// What of the runners of a node comes in, and what they send on: where each is looked at, and by which chain.
+fn hooks(peer: &str) -> [(&'static str, String); 2] {
+    let [coming_in, going_out] = chains(peer);
+    [("INPUT", coming_in), (FORWARDED, going_out)]
+}
+
+/// Sets the rules for the runners of a node, unless they stand. At no moment is there a part of them alone.
 ///
 /// # Errors
 /// [`FirewallError`].
-pub async fn close(openings: &Openings) -> Result<(), FirewallError> {
-    for (chain, rules) in rules(openings) {
-        if !stands(chain, &rules).await? {
-            // 1 if it is there already
-            iptables(&["-N", chain]).await?;
-            iptables(&["-F", chain]).await?;
-            for rule in &rules {
-                iptables(&words(&["-A", chain], rule)).await?;
-            }
+pub async fn close(peer: &str, openings: &Openings) -> Result<(), FirewallError> {
+    let _setting = SETTING.lock().await;
+    let interface = format!("{}+", bridge_prefix(peer));
+    for ((hook, chain), rules) in hooks(peer).into_iter().zip(rules(openings)) {
+        if !stands(&chain, &rules).await? {
+            restore(&chain, &rules).await?;
         }
-    }
-    // whatever is made for runners has this name
-    let interface = format!("{BRIDGE_PREFIX}+");
-    for (hook, chain) in [("INPUT", CHAIN_IN), (FORWARDED, CHAIN_OUT)] {
-        let jump = ["-i", &interface, "-j", chain];
+        let jump = ["-i", &interface, "-j", &chain];
         let is_there = iptables(&[&["-C", hook], &jump[..]].concat()).await?;
         if !is_there && !iptables(&[&["-I", hook, "1"], &jump[..]].concat()).await? {
             return Err(FirewallError(format!("there is no chain {hook}")));
         }
     }
     Ok(())
+}
+
+/// Takes the rules for a node's runners away: it has none any more.
+///
+/// # Errors
+/// [`FirewallError`].
+pub async fn open(peer: &str) -> Result<(), FirewallError> {
+    let _setting = SETTING.lock().await;
+    let interface = format!("{}+", bridge_prefix(peer));
+    for (hook, chain) in hooks(peer) {
+        while iptables(&["-D", hook, "-i", &interface, "-j", &chain]).await? {}
+        if iptables(&["-F", &chain]).await? {
+            iptables(&["-X", &chain]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a chain in one piece.
+async fn restore(chain: &str, rules: &[Rule]) -> Result<(), FirewallError> {
+    let mut text = format!("*filter\n:{chain} - [0:0]\n");
+    for rule in rules {
+        text.push_str(&format!("-A {chain} {}\n", rule.join(" ")));
+    }
+    text.push_str("COMMIT\n");
+    let failed = |error: std::io::Error| FirewallError(format!("iptables-restore: {error}"));
+    let mut command = Command::new("iptables-restore");
+    command.args(["-w", "10", "--noflush"]).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes()).await.map_err(failed)?;
+    }
+    let output = child.wait_with_output().await.map_err(failed)?;
+    if output.status.success() { Ok(()) } else { Err(FirewallError(said("iptables-restore", &output.stderr))) }
+}
+
+/// What a program complained of, in one line.
+fn said(program: &str, stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let said: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    format!("{program}: {said}")
 }
 
 async fn stands(chain: &str, rules: &[Rule]) -> Result<bool, FirewallError> {
@@ -161,7 +209,7 @@ mod tests {
     #[test]
     fn the_host_is_closed_but_for_what_is_opened() {
         let openings = Openings { host_ports: BTreeSet::from([8080]), egress: BTreeSet::new() };
-        let [(_, coming_in), (_, going_out)] = rules(&openings);
+        let [coming_in, going_out] = rules(&openings);
         assert_eq!(
             coming_in.first().unwrap().join(" "),
             "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
@@ -176,7 +224,7 @@ mod tests {
     fn with_a_list_everything_else_is_closed() {
         let egress = ["140.82.112.0/20:443", "10.0.0.0/8"].map(str::to_owned);
         let openings = Openings { host_ports: BTreeSet::new(), egress: BTreeSet::from(egress) };
-        let [_, (_, going_out)] = rules(&openings);
+        let [_, going_out] = rules(&openings);
         let shown: Vec<String> = going_out.iter().map(|rule| rule.join(" ")).collect();
         assert!(shown.contains(&"-d 140.82.112.0/20 -p tcp --dport 443 -j RETURN".to_owned()));
         assert!(shown.contains(&"-d 10.0.0.0/8 -j RETURN".to_owned()));

@@ -226,10 +226,8 @@ pub struct Pool {
     pub interval_ms: u64,
     /// Repositories without a push for so many days are looked at more seldom.
     pub since_days: u32,
-    /// Repositories whose jobs may run here beyond what is refused by default.
+    /// Owners and repositories whose jobs may run here although they are public.
     pub allowed: BTreeSet<String>,
-    /// Owners and repositories whose jobs may run here at all; all that are watched if empty.
-    pub only: BTreeSet<String>,
     /// Jobs of public repositories may run here.
     pub allows_public: bool,
     /// Jobs of pull requests from forks may run here.

@@ -23,7 +23,7 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Registry digests, in order: what a reference by digest names.
     pub digests: Vec<String>,
-    /// The engine's word for the processor: `amd64`, `arm64`.
+    /// The processor, in GitHub's words: `x64`, `arm64`.
     pub architecture: String,
     /// Size on disk.
     pub size_bytes: u64,
@@ -148,7 +148,7 @@ impl Image {
             id: filled(answer.id).unwrap_or_default(),
             tags: sorted(answer.repo_tags.unwrap_or_default()),
             digests: sorted(answer.repo_digests.unwrap_or_default()),
-            architecture: filled(answer.architecture).unwrap_or_default(),
+            architecture: crate::info::architecture(&filled(answer.architecture).unwrap_or_default()),
             size_bytes: answer.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             user: filled(config.user),
             entrypoint: config.entrypoint.unwrap_or_default(),

@@ -144,7 +144,7 @@ impl EngineInfo {
     }
 }
 
-fn architecture(theirs: &str) -> String {
+pub(crate) fn architecture(theirs: &str) -> String {
     match theirs {
         "x86_64" | "amd64" => "x64",
         "aarch64" | "arm64" => "arm64",

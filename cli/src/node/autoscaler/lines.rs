@@ -38,9 +38,9 @@ impl Lines {
 
     fn send(&self, text: String, is_detail: bool) {
         if is_detail {
-            tracing::debug!("{text}");
+            tracing::trace!("{text}");
         } else {
-            tracing::info!("{text}");
+            tracing::debug!("{text}");
         }
         // nobody may be listening
         let _ = self.0.send(Line { text, is_detail });

@@ -37,6 +37,8 @@ pub(crate) const NETWORK_VARIABLE: &str = "RUNNER_DOCKER_NETWORK_MODE";
 pub(crate) struct ContainerWishes {
     pub(crate) image: String,
     pub(crate) image_contract: Contract,
+    /// The image's if not set; never root.
+    pub(crate) user: Option<String>,
     pub(crate) pull: Pull,
     pub(crate) registry_credentials: Option<PathBuf>,
     /// Swap included.
@@ -63,6 +65,7 @@ impl Default for ContainerWishes {
         Self {
             image: "ghcr.io/actions/actions-runner:latest".to_owned(),
             image_contract: Contract::Auto,
+            user: None,
             pull: Pull::Missing,
             registry_credentials: None,
             memory_bytes: 4 << 30,
@@ -131,6 +134,8 @@ pub(crate) struct RunnerWishes {
     pub(crate) register: Register,
     pub(crate) runner_group: u64,
     pub(crate) registration: Registration,
+    /// Where runners reach the GitHub, if not where this host does.
+    pub(crate) runner_url: Option<String>,
     /// `unix://` and a path.
     pub(crate) docker_host: Option<String>,
     pub(crate) insecure: bool,
@@ -160,6 +165,7 @@ impl Default for RunnerWishes {
             register: Register::Repository,
             runner_group: 1,
             registration: Registration::Jit,
+            runner_url: None,
             docker_host: None,
             insecure: false,
             github: GithubWishes::default(),
@@ -239,6 +245,7 @@ impl RunnerWishes {
                     ("auto", Contract::Auto),
                 ],
             )?,
+            user: args.user,
             pull: word(
                 "--pull",
                 &args.pull,
@@ -312,6 +319,7 @@ impl RunnerWishes {
                 &args.registration,
                 &[("jit", Registration::Jit), ("token", Registration::Token)],
             )?,
+            runner_url: args.runner_url,
             docker_host: args.docker_host,
             insecure: args.insecure,
             github: GithubWishes::of(GithubArgs {

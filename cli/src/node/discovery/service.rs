@@ -22,7 +22,7 @@ use wfengine_storage_format::DiscoveryChanged;
 use self::tending::{Order, tend};
 use super::{Environment, Node, NodeHost, Wishes, discovery};
 use crate::error::Failure;
-use crate::node::held;
+use crate::node::{autoscaler, held};
 
 /// After a round that could not even begin.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -337,7 +337,10 @@ impl Rounds {
             Hint::Other { event, .. } if OF_OURS.contains(&event.as_str()) => return None,
             Hint::Other { repository, .. } => return repository,
             Hint::WorkflowRun { repository, run, .. } => (repository, Some(run.id)),
-            Hint::WorkflowJob { repository, job, .. } => (repository, job.run_id),
+            Hint::WorkflowJob { repository, job, .. } => {
+                autoscaler::heard(&self.node, &repository);
+                (repository, job.run_id)
+            }
         };
         order(&self.orders, Order::Heard { repository, run });
         None

@@ -182,7 +182,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         if self.firewall_at.is_some_and(|at| now - at < FIREWALL_EVERY) {
             return Ok(());
         }
-        firewall::close(&self.openings).await.map_err(|error| Fault {
+        firewall::close(&self.shop.host.peer().to_string(), &self.openings).await.map_err(|error| Fault {
             reason: "firewall".to_owned(),
             what: error.to_string(),
             remedy: error.remedy().to_owned(),
@@ -237,9 +237,9 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         }
         self.is_pulling = true;
         let shop = Arc::clone(&self.shop);
-        self.tasks.spawn(async move {
+        self.set_going(None, async move {
             let pulled = shop.engine.pull(&shop.pool.policy.image, shop.credentials.as_ref()).await;
-            (None, pulled.map_or_else(|error| Done::Again(error.into()), |_| Done::Adopted))
+            pulled.map_or_else(|error| Done::Again(error.into()), |_| Done::Adopted)
         });
     }
 

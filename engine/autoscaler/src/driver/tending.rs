@@ -190,10 +190,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             if now - since >= limit && self.tasks.len() < TASKS_MAX && self.ghosts.insert(id) {
                 let shop = Arc::clone(&self.shop);
                 tracing::warn!(runner = name, scope, "nobody stands behind this registration: it is deleted");
-                self.tasks.spawn(async move {
+                self.set_going(None, async move {
                     match shop.delete_ghost(&scope, id).await {
-                        Ok(_) => (None, Done::Adopted),
-                        Err(fault) => (None, Done::Again(fault)),
+                        Ok(_) => Done::Adopted,
+                        Err(fault) => Done::Again(fault),
                     }
                 });
             }

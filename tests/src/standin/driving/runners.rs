@@ -120,10 +120,10 @@ impl Standin {
         known(queued)
     }
 
-    /// Queues a run with so many jobs of the same labels, named `NAME-1` and so on.
+    /// Queues a run with so many jobs of the same labels, named `NAME 1` and so on.
     #[track_caller]
     pub fn queue_jobs(&self, repository: &str, name: &str, labels: &[&str], count: usize) -> Vec<JobId> {
-        let jobs = (1..=count).map(|at| WantedJob::new(&format!("{name}-{at}"), labels)).collect();
+        let jobs = (1..=count).map(|at| WantedJob::new(&format!("{name} {at}"), labels)).collect();
         let run = self.queue_run(repository, &WantedRun::new(jobs));
         self.state().actions.jobs_of(run).iter().map(|job| job.id).collect()
     }

@@ -53,8 +53,7 @@ async fn a_label_or_a_name_says_what_goes_wrong_in_the_job() {
 async fn a_runner_says_what_it_sees_and_whom_it_reaches() {
     let (standin, client) = one_repository().await;
     let port = standin.base_url().rsplit(':').next().expect("a port").to_owned();
-    standin.queue_jobs("octo/one", &format!("do-inspect do-scan-{port}"), &["p2p"], 1);
-    // the last word has the number of the job behind it, which is a port as well
+    standin.queue_jobs("octo/one", &format!("do-inspect do-scan-{port}-1"), &["p2p"], 1);
     let blob = configuration(&client, REPOSITORY, "wf-1", &["p2p"]).await;
     let ended = Process::configured(&blob).ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.text);

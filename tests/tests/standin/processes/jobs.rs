@@ -22,8 +22,8 @@ async fn a_configuration_takes_one_job_and_is_gone() {
     for line in [
         "√ Connected to GitHub",
         "Listening for Jobs",
-        "Running job: build-1",
-        "Job build-1 completed with result: Succeeded",
+        "Running job: build 1",
+        "Job build 1 completed with result: Succeeded",
         "√ Removed .credentials",
         "Runner listener exit with 0 return code",
     ] {
@@ -35,7 +35,7 @@ async fn a_configuration_takes_one_job_and_is_gone() {
         (Progress::Completed, Some("success"), Some("wf-1"), 1)
     );
     assert!(job.started_at.is_some() && job.completed_at.is_some() && job.waited.is_some());
-    assert_eq!(job.log[0], "build-1 on wf-1");
+    assert_eq!(job.log[0], "build 1 on wf-1");
     assert!(standin.runners().is_empty());
     let changes: Vec<RunnerChange> = standin.runner_events().iter().map(|event| event.change).collect();
     let expected =

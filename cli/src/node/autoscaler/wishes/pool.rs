@@ -5,13 +5,14 @@ use wfengine_autoscaler::pool::{Policy, Pool, Watched};
 use super::RunnerWishes;
 
 impl RunnerWishes {
-    /// The pool. `github_url` is the address that runners reach the GitHub under, where it is another than this host's.
-    pub(crate) fn as_pool(&self, github_url: Option<String>) -> Pool {
+    /// The pool.
+    pub(crate) fn as_pool(&self) -> Pool {
         let (container, network) = (&self.container, &self.network);
         let plain = Policy::default();
         let policy = Policy {
             image: container.image.clone(),
             contract: container.image_contract,
+            user: container.user.clone(),
             pull: container.pull,
             memory_bytes: container.memory_bytes,
             cpus_milli: container.cpus_milli,
@@ -45,15 +46,14 @@ impl RunnerWishes {
             interval_ms: self.interval_s.saturating_mul(1_000),
             since_days: self.since_days,
             allowed: self.allow.repositories.clone(),
-            only: std::collections::BTreeSet::new(),
             allows_public: self.allow.public,
             allows_forks: self.allow.forks,
             filters_architecture: !self.no_arch_filter,
             shares_with_p2p: !self.no_p2p,
             reserve_memory_bytes: self.reserve_memory_bytes,
             reserve_cpus_milli: self.reserve_cpus_milli,
-            engine_socket: self.docker_host.clone(),
-            github_url,
+            engine_socket: self.docker_host.as_deref().map(|url| url.trim_start_matches("unix://").to_owned()),
+            github_url: self.runner_url.clone(),
             policy,
         }
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn nothing_wished_is_the_safe_policy_for_all_that_is_seen() {
-        let pool = RunnerWishes::default().as_pool(None);
+        let pool = RunnerWishes::default().as_pool();
         assert_eq!(pool.policy, Policy::default());
         assert_eq!(pool.watched, [Watched::All]);
         assert_eq!(
@@ -95,7 +95,7 @@ mod tests {
             ..RunnerWishes::default()
         };
         let owner = Watched::Owner("octo".to_owned());
-        assert_eq!(wishes.as_pool(None).watched, [owner, Watched::Repository("a/b".to_owned())]);
+        assert_eq!(wishes.as_pool().watched, [owner, Watched::Repository("a/b".to_owned())]);
         assert_eq!(wishes.scopes(), ["octo", "a/b"]);
     }
 }

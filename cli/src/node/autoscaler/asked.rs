@@ -1,0 +1,582 @@
+//! What commands ask of the autoscaler, whether its loop runs in this process or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use wfengine_autoscaler::pool::{Pull, RunnerNetwork};
+use wfengine_autoscaler::{Fault, Looker, Pool, SharedBoard, TroubleShown, container, firewall, look};
+use wfengine_core::command::Command;
+use wfengine_docker::{Engine, EngineError, EngineInfo, RegistryCredentials, Secret as EngineSecret};
+use wfengine_github::rest::RunsWanted;
+use wfengine_github::{ApiError, Client, dates};
+use wfengine_storage_format::{PoolChanged, RunnerEnd};
+
+use super::conditions::Condition;
+use super::{Node, Order, RunnerWishes, engine, held, order, pools, prefix, shown};
+use crate::control::Items;
+use crate::error::{Exit, Failure};
+use crate::handlers::answers::runners::{
+    PoolStatusView, PoolView, ProvisionView, QueueView, RefusedJobView, RotatedView, RunnerContainerView,
+    RunnerLogLine, RunnerStatusView, RunnerTroubleView, RunnerView, StartedView, StoppedView,
+};
+use crate::node::Mode;
+use crate::node::discovery::{Environment, NodeHost, Wishes, connect};
+
+/// Bytes of a runner's output that are shown of one that still runs.
+const LOG_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a file of registry credentials.
+const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;
+
+/// Everything that a pool needs to begin.
+pub(super) struct Ready {
+    pub(super) client: Client,
+    pub(super) engine: Engine,
+    pub(super) info: EngineInfo,
+    pub(super) pool: Arc<Pool>,
+    pub(super) credentials: Option<RegistryCredentials>,
+    pub(super) notes: Vec<String>,
+}
+
+/// The way to the GitHub that a pool is for.
+async fn client(node: &Arc<Node>, wishes: &RunnerWishes, variables: &Environment) -> Result<(Client, Vec<String>), Failure> {
+    let host = NodeHost::new(node, variables)?;
+    let github = Wishes { github: wishes.github.clone(), ..Wishes::default() };
+    let connected = connect(node, &github, variables, &host).await;
+    let (connection, notes) = connected.map_err(|failure| match failure.exit {
+        Exit::Refused => Condition::NotAuthenticated { detail: failure.message }.into(),
+        _ => failure,
+    })?;
+    Ok((connection.client, notes))
+}
+
+/// Looks whether a pool can begin: the credential is taken, the engine answers and keeps what the pool promises, runners can be kept away
+/// from the host.
+pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &Environment) -> Result<Ready, Failure> {
+    let (client, mut notes) = client(node, wishes, variables).await?;
+    // it costs nothing
+    match client.rate_limit().await {
+        Err(error @ ApiError::Unauthorised { .. }) => {
+            return Err(Condition::NotAuthenticated { detail: error.to_string() }.into());
+        }
+        // an own server without limits, one that cannot be reached now: the looks will tell
+        _ => {}
+    }
+    let engine = engine(wishes, variables)?;
+    let not_accessible = |error: EngineError| {
+        let socket = engine.endpoint().to_string();
+        Failure::from(Condition::DockerNotAccessible { socket, detail: error.to_string() })
+    };
+    let info = engine.info().await.map_err(not_accessible)?;
+    let unenforced: Vec<String> =
+        info.unenforced().into_iter().filter(|limit| !limit.is_tolerable()).map(|limit| format!("{limit:?}").to_lowercase()).collect();
+    if !unenforced.is_empty() && !wishes.insecure {
+        return Err(Failure::refused(format!(
+            "the engine at {} does not enforce limits of {}: a job could take the whole host\nwhat helps: an engine with cgroups v2, or --insecure",
+            engine.endpoint(),
+            unenforced.join(", ")
+        )));
+    }
+    let pool = Arc::new(wishes.as_pool());
+    if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
+        let openings = firewall::Openings {
+            host_ports: pool.policy.host_ports.clone(),
+            egress: pool.policy.egress.iter().cloned().collect(),
+        };
+        firewall::close(&node.peer_id().to_string(), &openings)
+            .await
+            .map_err(|error| Failure::refused(format!("{error}\nwhat helps: {}", error.remedy())))?;
+    }
+    match engine.image(&pool.policy.image).await {
+        Ok(_) => {}
+        Err(EngineError::ImageMissing { image }) if pool.policy.pull != Pull::Never => {
+            notes.push(format!("the image {image} is not there yet: it is pulled before the first runner starts"));
+        }
+        Err(error @ EngineError::ImageMissing { .. }) => {
+            let image = pool.policy.image.clone();
+            return Err(Condition::ContainerFailed { image, container: String::new(), detail: error.to_string() }.into());
+        }
+        Err(error) => return Err(not_accessible(error)),
+    }
+    let credentials = match wishes.container.registry_credentials.as_deref() {
+        Some(path) => Some(registry_credentials(path, &pool.policy.image)?),
+        None => None,
+    };
+    Ok(Ready { client, engine, info, pool, credentials, notes })
+}
+
+/// What Docker's own configuration says of the registry of an image.
+fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryCredentials, Failure> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(default)]
+        auths: BTreeMap<String, Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        auth: String,
+    }
+    // what is in it is not repeated
+    let wrong = |why: &str| {
+        Failure::bad_input(format!(
+            "{}: {why}; expected Docker's config.json, such as `docker login` writes it: {{\"auths\": {{\"ghcr.io\": {{\"auth\": \"…\"}}}}}}",
+            path.display()
+        ))
+    };
+    let len = std::fs::metadata(path).map_err(|error| Failure::io("read", path, &error))?.len();
+    if len > CREDENTIALS_BYTES_MAX {
+        return Err(wrong("it is too long"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+    let file: File = serde_json::from_str(&text).map_err(|_| wrong("it cannot be read"))?;
+    let first = image.split('/').next().unwrap_or_default();
+    let registry = if first.contains(['.', ':']) { first } else { "https://index.docker.io/v1/" };
+    let entry = file.auths.iter().find(|(server, _)| {
+        server.as_str() == registry || server.trim_start_matches("https://").trim_end_matches('/') == registry
+    });
+    let Some((server, entry)) = entry else { return Err(wrong(&format!("it says nothing of {registry}"))) };
+    let decoded = data_encoding::BASE64.decode(entry.auth.as_bytes()).ok();
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let parts = decoded.as_deref().and_then(|text| text.split_once(':'));
+    let Some((username, password)) = parts else {
+        return Err(wrong(&format!("it holds no password for {registry}, perhaps because a helper keeps it")));
+    };
+    Ok(RegistryCredentials {
+        server: server.clone(),
+        username: username.to_owned(),
+        password: EngineSecret::new(password),
+    })
+}
+
+/// What members are told of a pool. No path of this host is part of it.
+fn said(node: &Node, wishes: &RunnerWishes, pool: &Pool, source: &str) -> PoolChanged {
+    let policy = Pool { engine_socket: None, ..pool.clone() };
+    PoolChanged {
+        pool: wishes.pool.clone(),
+        is_on: wishes.on,
+        source: source.to_owned(),
+        scopes: wishes.scopes().into_iter().take(64).collect(),
+        labels: pool.labels.clone(),
+        runners_max: pool.runners_max,
+        cluster_max: pool.cluster_max,
+        idle_min: wishes.min_idle.at(node.clock.wall().0 / 1_000),
+        interval_ms: pool.interval_ms,
+        policy_json: serde_json::to_string(&policy).unwrap_or_default(),
+    }
+}
+
+/// Turns a pool on: checks that it can begin, keeps its settings, tells the members.
+pub(crate) async fn start(
+    node: &Arc<Node>,
+    wishes: RunnerWishes,
+    variables: &Environment,
+) -> Result<StartedView, Failure> {
+    let ready = ready(node, &wishes, variables).await?;
+    let source = ready.client.settings().host().to_owned();
+    node.ask(Command::ChangePool(said(node, &wishes, &ready.pool, &source))).await?;
+    let kept = wishes.clone();
+    node.change_settings(|settings| {
+        settings.autoscaler.insert(kept.pool.clone(), kept);
+    })?;
+    let now_s = node.clock.wall().0 / 1_000;
+    let on: Vec<RunnerWishes> = pools(node).into_iter().filter(|pool| pool.on).collect();
+    let own = on.iter().filter(|pool| pool.pool == wishes.pool);
+    let others = on.iter().filter(|pool| pool.pool != wishes.pool);
+    let running = node.mode != Mode::Command;
+    let when = if running { "from now on" } else { "once `wfengine serve` runs" };
+    Ok(StartedView {
+        success: true,
+        running,
+        message: format!("pool {} starts runners for {} {when}", wishes.pool, wishes.scopes().join(", ")),
+        pools: own.chain(others).map(|pool| PoolView::of(pool, now_s)).collect(),
+        notes: ready.notes,
+    })
+}
+
+/// Turns pools off. Runners that have a job end with it.
+pub(crate) async fn stop(node: &Arc<Node>, pool: Option<String>) -> Result<StoppedView, Failure> {
+    let known = pools(node);
+    if let Some(name) = &pool
+        && !known.iter().any(|wishes| wishes.pool == *name)
+    {
+        return Err(Failure {
+            candidates: known.iter().map(|wishes| wishes.pool.clone()).collect(),
+            ..Failure::new(Exit::Failure, format!("this host has no pool {name}"))
+        });
+    }
+    let mut stopped = Vec::new();
+    for wishes in known.into_iter().filter(|wishes| wishes.on && pool.as_ref().is_none_or(|name| *name == wishes.pool)) {
+        let off = RunnerWishes { on: false, ..wishes };
+        let source = {
+            let views = node.watcher().views();
+            views.runners().pool(&node.peer_id(), &off.pool).map(|known| known.said.source.clone()).unwrap_or_default()
+        };
+        node.ask(Command::ChangePool(said(node, &off, &off.as_pool(), &source))).await?;
+        stopped.push(off.pool.clone());
+        node.change_settings(|settings| {
+            settings.autoscaler.insert(off.pool.clone(), off);
+        })?;
+    }
+    let draining: Vec<String> = {
+        let views = node.watcher().views();
+        let own = node.peer_id();
+        let left = views.runners().live_of(&own).filter(|runner| {
+            runner.exited.is_none() && stopped.contains(&runner.intended.pool)
+        });
+        left.map(|runner| runner.intended.name.clone()).collect()
+    };
+    let message = match stopped.len() {
+        0 => "no pool was on: nothing is started here".to_owned(),
+        _ => format!("pool {} starts no more runners", stopped.join(", ")),
+    };
+    let running = pools(node).iter().any(|wishes| wishes.on);
+    Ok(StoppedView { success: true, running, message, pools: stopped, draining, notes: Vec::new() })
+}
+
+fn number(value: impl TryInto<u64>) -> u64 {
+    value.try_into().unwrap_or(u64::MAX)
+}
+
+/// How it gets on.
+pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure> {
+    let shown_now = held(&node.autoscaling.shown).clone();
+    let serves = held(&node.autoscaling.orders).is_some();
+    let wall_ms = node.clock.wall().0;
+    let wished = pools(node);
+    let views = node.watcher().views();
+    let own = node.peer_id();
+    let since = wished.iter().filter(|wishes| wishes.on).filter_map(|wishes| {
+        views.runners().pool(&own, &wishes.pool).map(|known| known.since_ms)
+    });
+    let start_time = since.min().map(|ms| dates::rfc3339(ms / 1_000));
+    let is_on = wished.iter().any(|wishes| wishes.on);
+    let provisioned = views.runners().all_counts().filter(|(peer, ..)| **peer == own);
+    let provisioned_runners = provisioned.map(|(_, _, counts)| counts.provisioned).sum();
+    let mut pools_shown = Vec::new();
+    for wishes in &wished {
+        let status = shown_now.pools.iter().find(|pool| pool.name == wishes.pool).cloned().unwrap_or_default();
+        let elsewhere = views.runners().live().filter(|runner| {
+            runner.author != own && runner.intended.pool == wishes.pool && runner.exited.is_none()
+        });
+        let trouble = status.troubles.first().map(|trouble| trouble.what.clone());
+        pools_shown.push(PoolStatusView {
+            name: wishes.pool.clone(),
+            on: wishes.on,
+            scopes: wishes.scopes(),
+            labels: wishes.all_labels(),
+            image: wishes.container.image.clone(),
+            max: wishes.max_runners,
+            cluster_max: Some(wishes.cluster_max).filter(|max| *max > 0),
+            idle_min: wishes.min_idle.at(wall_ms / 1_000),
+            interval_s: wishes.interval_s,
+            active: status.active.into(),
+            starting: status.starting.into(),
+            idle: status.idle.into(),
+            busy: status.busy.into(),
+            draining: if wishes.on { 0 } else { status.active.into() },
+            waiting_jobs: status.queued.into(),
+            elsewhere: number(elsewhere.count()),
+            trouble,
+        });
+    }
+    let runners = views.runners().live().map(|runner| {
+        let state = shown_now.pools.iter().flat_map(|pool| &pool.runners).find(|shown| shown.name == runner.intended.name);
+        let started = runner.started.as_ref();
+        RunnerView {
+            name: runner.intended.name.clone(),
+            pool: runner.intended.pool.clone(),
+            scope: runner.intended.scope.clone(),
+            phase: state.map_or_else(|| runner.phase().to_string(), |shown| shown.state.clone()),
+            container: started.map(|(_, _, started)| started.container.chars().take(12).collect()),
+            runner: state.map(|shown| shown.runner).filter(|id| *id != 0),
+            busy: state.is_some_and(|shown| shown.state == "busy"),
+            cause: match &runner.intended.cause {
+                wfengine_storage_format::RunnerCause::Job { repository, run, job } => format!("{repository} {run}/{job}"),
+                wfengine_storage_format::RunnerCause::Idle => "idle".to_owned(),
+                wfengine_storage_format::RunnerCause::Asked => "asked".to_owned(),
+            },
+            job: runner.exited.as_ref().and_then(|(_, _, exited)| exited.ran.as_ref()).map(|ran| format!("{} {}/{}", ran.repository, ran.run, ran.job)),
+            labels: runner.intended.labels.clone(),
+            peer: views.peer_name(&runner.author),
+            image: started.map(|(_, _, started)| started.image.clone()).unwrap_or_default(),
+            end: runner.exited.as_ref().map(|(_, _, exited)| end(&exited.end)),
+            since: Some(dates::rfc3339(started.map_or(runner.time_ms, |(_, at, _)| *at) / 1_000)),
+        }
+    });
+    let runners: Vec<RunnerView> = runners.collect();
+    let mut troubles = shown_now.troubles.clone();
+    for pool in &shown_now.pools {
+        troubles.extend(pool.troubles.iter().map(|trouble| trouble_view(&pool.name, trouble, wall_ms)));
+        if pool.without_room > 0 && pool.active >= pool.runners_max {
+            let condition = Condition::AtCapacity { active: pool.active.into(), max: pool.runners_max.into() };
+            troubles.push(RunnerTroubleView {
+                what: condition.what(),
+                remedy: condition.remedy(),
+                about: pool.name.clone(),
+                times: 1,
+                ..RunnerTroubleView::default()
+            });
+        }
+    }
+    let refused = shown_now.pools.iter().flat_map(|pool| &pool.refused);
+    let looked = shown_now.pools.iter().map(|pool| pool.looked_ms).max().filter(|ms| *ms > 0);
+    Ok(RunnerStatusView {
+        running: is_on && serves,
+        start_time,
+        iterations: shown_now.pools.iter().map(|pool| pool.rounds).sum(),
+        active_runners: shown_now.pools.iter().map(|pool| u64::from(pool.active)).sum(),
+        queued_workflows: shown_now.pools.iter().map(|pool| u64::from(pool.queued)).sum(),
+        repositories_monitored: shown_now.pools.iter().map(|pool| u64::from(pool.repositories)).sum(),
+        last_check: looked.map(|ms| dates::rfc3339(ms / 1_000)),
+        provisioned_runners,
+        pools: pools_shown,
+        runners,
+        refused: refused
+            .map(|(repo, job, why, remedy)| RefusedJobView {
+                repo: repo.clone(),
+                job: job.to_string(),
+                why: why.clone(),
+                remedy: remedy.clone(),
+                ..RefusedJobView::default()
+            })
+            .collect(),
+        troubles,
+        github: shown_now.budgets,
+        docker: shown_now.engine,
+        p2p: shown_now.p2p,
+    })
+}
+
+fn trouble_view(pool: &str, trouble: &TroubleShown, wall_ms: u64) -> RunnerTroubleView {
+    let reason = trouble.reason.split('/').nth(1).unwrap_or_default().to_owned();
+    let fault = Fault { reason, what: trouble.what.clone(), remedy: trouble.remedy.clone() };
+    let (what, remedy) = shown::condition(&fault, "the repository");
+    let at = |ms: u64| dates::rfc3339(ms / 1_000);
+    RunnerTroubleView {
+        what,
+        remedy,
+        about: pool.to_owned(),
+        times: trouble.times.into(),
+        since: Some(at(wall_ms.saturating_sub(trouble.for_s.saturating_mul(1_000)))),
+        next_try: Some(at(wall_ms.saturating_add(trouble.next_try_s.saturating_mul(1_000)))),
+    }
+}
+
+fn end(end: &RunnerEnd) -> String {
+    match end {
+        RunnerEnd::Done { exit_code } => format!("done ({exit_code})"),
+        RunnerEnd::Failed { what } => format!("failed: {what}"),
+        RunnerEnd::NeverStarted { what } => format!("never started: {what}"),
+        RunnerEnd::Stopped { why } => format!("stopped: {why}"),
+    }
+}
+
+/// What is queued in the repositories that pools look at: of the pools of this host, or of all that is seen if it has none.
+pub(crate) async fn queues(node: &Arc<Node>, variables: &Environment) -> Result<Vec<QueueView>, Failure> {
+    let mut wished: Vec<RunnerWishes> = pools(node).into_iter().filter(|wishes| wishes.on).collect();
+    if wished.is_empty() {
+        wished.push(RunnerWishes::default());
+    }
+    let mut queues: BTreeMap<String, QueueView> = BTreeMap::new();
+    for wishes in wished {
+        let (client, _) = client(node, &wishes, variables).await?;
+        let pool = Arc::new(wishes.as_pool());
+        let board = SharedBoard::default();
+        let architecture = crate::home::system_labels().pop().unwrap_or_default();
+        let mut looker = Looker::new(&client, pool, &architecture, &prefix(node), Arc::clone(&board));
+        let clock = node.clock;
+        let looked = looker.round(|| (clock.monotonic(), clock.wall().0)).await;
+        if looked.is_unauthorised {
+            let detail = looked.problems.first().map(|(_, why)| why.clone()).unwrap_or_default();
+            return Err(Condition::NotAuthenticated { detail }.into());
+        }
+        let board = std::mem::take(&mut *look::held(&board));
+        let since_s = (clock.wall().0 / 1_000).saturating_sub(u64::from(wishes.since_days.max(1)) * 86_400);
+        for (name, seen) in &board.repositories {
+            let view = queues.entry(name.clone()).or_insert_with(|| QueueView { repo: name.clone(), ..QueueView::default() });
+            (view.running, view.pending) = (seen.running_runs.into(), seen.queued_runs.into());
+            view.failed = failed_runs(&client, name, since_s).await;
+            view.total_workflows = view.running + view.pending + view.failed;
+            view.served_jobs += number(board.jobs.values().filter(|seen| seen.job.repository == *name).count());
+            for (job, why) in board.refused.values().filter(|(job, _)| job.repository == *name) {
+                *view.unserved.entry(format!("{}: {}", job.labels.join(", "), why.why())).or_default() += 1;
+            }
+            view.queued_jobs = view.served_jobs + view.unserved.values().sum::<u64>();
+            view.problem = seen.trouble.clone();
+        }
+        if queues.is_empty()
+            && let Some((what, why)) = looked.problems.first()
+        {
+            return Err(Failure::unreachable(format!("{what}: {why}")));
+        }
+    }
+    Ok(queues.into_values().collect())
+}
+
+async fn failed_runs(client: &Client, name: &str, since_s: u64) -> u64 {
+    let created = Some(format!(">={}", dates::rfc3339(since_s / 3_600 * 3_600)));
+    let wanted = RunsWanted { status: Some("failure".to_owned()), created, ..RunsWanted::default() };
+    client.workflow_runs(name, &wanted).await.map_or(0, |listing| number(listing.items.len()))
+}
+
+/// Containers of this host's runners.
+pub(crate) async fn containers(node: &Arc<Node>) -> Result<Vec<RunnerContainerView>, Failure> {
+    let variables = crate::node::discovery::environment();
+    let mut engines: BTreeMap<String, Engine> = BTreeMap::new();
+    let mut wished = pools(node);
+    if wished.is_empty() {
+        wished.push(RunnerWishes::default());
+    }
+    for wishes in &wished {
+        let engine = engine(wishes, &variables)?;
+        engines.insert(engine.endpoint().to_string(), engine);
+    }
+    let peer = node.peer_id().to_string();
+    let mut found = Vec::new();
+    for engine in engines.values() {
+        let labels = [(container::LABEL_MANAGED, "1"), (container::LABEL_PEER, peer.as_str())];
+        let listed = engine.containers(&labels).await.map_err(|error| {
+            let socket = engine.endpoint().to_string();
+            Failure::from(Condition::DockerNotAccessible { socket, detail: error.to_string() })
+        })?;
+        let views = node.watcher().views();
+        let shown_now = held(&node.autoscaling.shown).clone();
+        for state in listed {
+            let label = |name: &str| state.labels.get(name).cloned().unwrap_or_default();
+            let name = label(container::LABEL_RUNNER);
+            let shown = shown_now.pools.iter().flat_map(|pool| &pool.runners).find(|shown| shown.name == name);
+            found.push(RunnerContainerView {
+                container_id: state.id.chars().take(12).collect(),
+                repo: label(container::LABEL_SCOPE),
+                status: format!("{:?}", state.status).to_lowercase(),
+                created_at: dates::rfc3339(u64::try_from(state.created.unix_s).unwrap_or(0)),
+                pool: label(container::LABEL_POOL),
+                image: state.image.clone(),
+                runner: shown.map(|shown| shown.runner).filter(|id| *id != 0),
+                busy: shown.is_some_and(|shown| shown.state == "busy"),
+                job: None,
+                known: views.runners().live().any(|runner| runner.intended.name == name),
+                name: state.name,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn nobody() -> Failure {
+    Failure::refused("no node serves here, and runners are its business: `wfengine runner start`")
+}
+
+/// Starts runners because somebody asks.
+pub(crate) async fn provision(
+    node: &Arc<Node>,
+    repositories: Vec<String>,
+    _variables: &Environment,
+) -> Result<ProvisionView, Failure> {
+    let (answer, answered) = oneshot::channel();
+    if !order(node, Order::Provision { repositories, answer }) {
+        return Err(nobody());
+    }
+    answered.await.map_err(|_| nobody())
+}
+
+/// The runner that a text names: by its own name, or by the beginning of its container's id.
+fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
+    let views = node.watcher().views();
+    if views.runners().by_name(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let named = views.runners().live().filter(|runner| {
+        runner.started.as_ref().is_some_and(|(_, _, started)| started.container.starts_with(text))
+    });
+    let found: BTreeSet<String> = named.map(|runner| runner.intended.name.clone()).collect();
+    match found.len() {
+        1 => found.into_iter().next().ok_or_else(nobody),
+        0 => {
+            let near = views.runners().live().map(|runner| runner.intended.name.clone()).take(10).collect();
+            let message = format!("there is no runner {text}; `wfengine runner list-containers` lists them");
+            Err(Failure { candidates: near, ..Failure::new(Exit::Failure, message) })
+        }
+        _ => Err(Failure {
+            candidates: found.into_iter().collect(),
+            ..Failure::bad_input(format!("{text} is the beginning of more than one container's id"))
+        }),
+    }
+}
+
+/// Ends a runner.
+pub(crate) async fn stop_container(node: &Arc<Node>, container: &str, force: bool) -> Result<String, Failure> {
+    let name = runner_named(node, container)?;
+    let (answer, answered) = oneshot::channel();
+    if !order(node, Order::Stop { name, force, answer }) {
+        return Err(nobody());
+    }
+    let stopped = answered.await.map_err(|_| nobody())?;
+    stopped.map_err(|fault| Failure::refused(format!("{}\nwhat helps: {}", fault.what, fault.remedy)))
+}
+
+/// What a runner printed: from its container while that is there, from what was kept after it.
+pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Items) -> Result<(), Failure> {
+    let name = runner_named(node, name)?;
+    let runner = node.watcher().views().runners().by_name(&name).map(|runner| runner.into_owned());
+    let Some(runner) = runner else { return Err(nobody()) };
+    if let Some((_, _, exited)) = &runner.exited {
+        match &exited.log {
+            Some(blob) => send_lines(&items, &node.blobs.read(blob)?).await,
+            None => note(&items, "it printed nothing, or nothing that was kept").await,
+        }
+        note(&items, &end(&exited.end)).await;
+        return Ok(());
+    }
+    if runner.author != node.peer_id() {
+        let views = node.watcher().views();
+        let message = format!("{name} runs on {}: ask there, or wait until it has ended", views.peer_name(&runner.author));
+        return Err(Failure::new(Exit::Failure, message));
+    }
+    let wishes = node.settings().autoscaler.get(&runner.intended.pool).cloned().unwrap_or_default();
+    let engine = engine(&wishes, &crate::node::discovery::environment())?;
+    let said = |error: EngineError| Failure::new(Exit::Failure, format!("{error}; {}", error.remedy()));
+    if !follow {
+        send_lines(&items, &engine.logs_tail(&name, LOG_BYTES_MAX).await.map_err(said)?).await;
+        return Ok(());
+    }
+    let mut pieces = engine.follow_logs(&name).await.map_err(said)?;
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        rest.extend(piece.map_err(said)?);
+        if let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') {
+            let whole: Vec<u8> = rest.drain(..=at).collect();
+            send_lines(&items, &whole).await;
+        }
+        if items.is_closed() {
+            return Ok(());
+        }
+    }
+    send_lines(&items, &rest).await;
+    Ok(())
+}
+
+async fn send_lines(items: &Items, bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let line = RunnerLogLine { stream: "out".to_owned(), text: line.to_owned() };
+        // whoever listened may have left
+        if items.send(serde_json::to_value(&line).unwrap_or_default()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn note(items: &Items, text: &str) {
+    let line = RunnerLogLine { stream: "note".to_owned(), text: text.to_owned() };
+    let _ = items.send(serde_json::to_value(&line).unwrap_or_default()).await;
+}
+
+/// Replaces runners.
+pub(crate) async fn rotate(node: &Arc<Node>, outdated: bool) -> Result<RotatedView, Failure> {
+    let (answer, answered) = oneshot::channel();
+    if !order(node, Order::Rotate { outdated, answer }) {
+        return Err(nobody());
+    }
+    answered.await.map_err(|_| nobody())
+}
