@@ -171,9 +171,14 @@ impl Lab {
     /// Waits until nothing is left of the pool, at the engine and at GitHub.
     #[track_caller]
     pub fn until_nothing_is_left(&self) {
-        until("nothing is left of the pool", || {
-            (self.left().is_empty() && self.standin.runners().is_empty()).then_some(())
-        });
+        let is_empty = || self.left().is_empty() && self.standin.runners().is_empty();
+        for _ in 0..600 {
+            if is_empty() {
+                return;
+            }
+            self.runtime.block_on(async { tokio::time::sleep(std::time::Duration::from_millis(100)).await });
+        }
+        panic!("left: {:?}, registered: {:?}", self.left(), self.standin.runners());
     }
 
     /// Waits until all jobs of the service have ended.

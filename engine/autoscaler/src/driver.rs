@@ -89,6 +89,8 @@ pub struct Autoscaler<H, C> {
     backoff: Backoff,
     /// When the runners of a scope changed last, anywhere in the cluster.
     changed: BTreeMap<String, Monotonic>,
+    /// Own runners that are not free any more.
+    not_free: BTreeSet<EventId>,
     /// Runners of other members that live, with their scope.
     others: BTreeMap<EventId, (String, Monotonic)>,
     /// Registrations that no event speaks of, and since when.
@@ -149,6 +151,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             again: BTreeMap::new(),
             backoff: Backoff::default(),
             changed: BTreeMap::new(),
+            not_free: BTreeSet::new(),
             others: BTreeMap::new(),
             strange: BTreeMap::new(),
             ghosts: BTreeSet::new(),
@@ -282,14 +285,14 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                     let _ = answer.send(Err(fault.clone()));
                 }
                 self.fail("start", &fault);
-                self.changed.insert(scope, now);
+                self.note_change(&scope, now);
             }
             Done::Concluded(fault) => {
                 match fault {
                     Some(fault) => self.fail("start", &fault),
                     None => self.backoff.heal_all("start/"),
                 }
-                self.changed.insert(scope, now);
+                self.note_change(&scope, now);
             }
             Done::Kept => {
                 self.tracks.entry(intent).or_insert_with(|| Track::new(now)).keep(now);
@@ -298,6 +301,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             Done::Adopted => {}
             Done::Removed => {
                 self.tracks.remove(&intent);
+                self.not_free.remove(&intent);
                 self.again.remove(&intent);
                 self.replaced.remove(&intent);
                 self.backoff.heal_all("clean/");
@@ -307,6 +311,12 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 self.again.insert(intent, now + AGAIN_AFTER);
             }
         }
+    }
+
+    /// Nothing that was asked for before this moment tells which jobs of a scope still wait.
+    fn note_change(&mut self, scope: &str, at: Monotonic) {
+        let changed = self.changed.entry(scope.to_owned()).or_insert(at);
+        *changed = (*changed).max(at);
     }
 
     fn fail(&mut self, kind: &str, fault: &Fault) {
@@ -458,7 +468,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             self.others.keys().filter(|intent| !live.contains_key(intent)).copied().collect();
         for intent in gone {
             if let Some((scope, _)) = self.others.remove(&intent) {
-                self.changed.insert(scope, now);
+                self.note_change(&scope, now);
             }
         }
         for (intent, scope) in live {

@@ -78,6 +78,13 @@ pub struct RunnerSeen {
     pub registration: Seen<RegistrationSeen>,
 }
 
+impl RunnerSeen {
+    /// The same while its container still ran.
+    pub fn before_it_ended(self) -> Self {
+        Self { container: Seen::There(ContainerSeen::Running), ..self }
+    }
+}
+
 /// How long differences are looked at before something is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {

@@ -41,6 +41,11 @@ impl<'a> Sight<'a> {
         self.registered.get(scope)?.by_name.get(name).copied()
     }
 
+    /// When the runners of a scope were asked for.
+    pub(super) fn asked_at(&self, scope: &str) -> Option<Monotonic> {
+        self.registered.get(scope).map(|registered| registered.asked_at)
+    }
+
     /// Names of containers that none of these runners is, without the engines beside them.
     pub(super) fn strangers(&self, runners: &[Runner]) -> BTreeSet<String> {
         let Some(containers) = &self.containers else { return BTreeSet::new() };

@@ -12,7 +12,7 @@ use super::seeing::Sight;
 use super::{Autoscaler, GHOST_AFTER, ORPHANED_AFTER, SIZES_EVERY, TASKS_MAX};
 use crate::look::held;
 use crate::port::{Containers, Host};
-use crate::reconcile::{Step, Track, Why, decide};
+use crate::reconcile::{ContainerSeen, Seen, Step, Track, Why, decide};
 use crate::scale::{FreeRunner, Scaling, Waiting, scale};
 use crate::work::{Done, Fault};
 
@@ -31,8 +31,17 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 board.jobs.values().any(|seen| fits(&seen))
             };
             let track = self.tracks.entry(runner.intent).or_insert_with(|| Track::new(now));
+            let was_free = track.is_free(&seen.before_it_ended());
             track.see(&seen, jobs_wait, now);
             let track = *track;
+            if was_free && !track.is_free(&seen) && self.not_free.insert(runner.intent) {
+                // it has taken a job: what was asked for before may still show that job as waiting
+                let at = match seen.container {
+                    Seen::There(ContainerSeen::Running) => sight.asked_at(&runner.intended.scope).unwrap_or(now),
+                    _ => now,
+                };
+                self.note_change(&runner.intended.scope, at);
+            }
             if self.under_way.contains(&runner.intent) || self.tasks.len() >= TASKS_MAX {
                 continue;
             }
