@@ -18,7 +18,7 @@ use wfengine_core::time::Monotonic;
 use wfengine_core::views::runners::Runner;
 use wfengine_docker::{EngineInfo, RegistryCredentials};
 use wfengine_github::Client;
-use wfengine_storage_format::EventId;
+use wfengine_storage_format::{EventId, RunnerJob};
 
 use crate::backoff::Backoff;
 use crate::container::memory_of;
@@ -95,9 +95,11 @@ pub struct Autoscaler<H, C> {
     others: BTreeMap<EventId, (String, Monotonic)>,
     /// Registrations that no event speaks of, and since when.
     strange: BTreeMap<(String, String), Monotonic>,
-    ghosts: BTreeSet<u64>,
     asked: Vec<Asked>,
     answers: BTreeMap<EventId, (String, oneshot::Sender<Result<(String, String), Fault>>)>,
+    stopping: BTreeMap<EventId, (String, oneshot::Sender<Result<String, Fault>>)>,
+    /// What runners were seen to run.
+    ran: BTreeMap<EventId, RunnerJob>,
     replaced: BTreeSet<EventId>,
     image: Option<(String, Monotonic)>,
     is_pulling: bool,
@@ -154,9 +156,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             not_free: BTreeSet::new(),
             others: BTreeMap::new(),
             strange: BTreeMap::new(),
-            ghosts: BTreeSet::new(),
             asked: Vec::new(),
             answers: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            ran: BTreeMap::new(),
             replaced: BTreeSet::new(),
             image: None,
             is_pulling: false,
@@ -273,6 +276,17 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         let runner =
             self.shop.host.watcher().views().runners().get(&intent).map(|runner| runner.into_owned());
         let scope = runner.as_ref().map(|runner| runner.intended.scope.clone()).unwrap_or_default();
+        if let Some((name, answer)) = self.stopping.remove(&intent) {
+            let _ = answer.send(match &done {
+                Done::Kept => Err(Fault {
+                    reason: "busy".to_owned(),
+                    what: format!("{name} has a job"),
+                    remedy: "wait for it, or end it with --force".to_owned(),
+                }),
+                Done::Again(fault) => Err(fault.clone()),
+                _ => Ok(format!("{name} is stopped")),
+            });
+        }
         match done {
             Done::Started(container) => {
                 if let Some((name, answer)) = self.answers.remove(&intent) {
@@ -302,6 +316,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             Done::Removed => {
                 self.tracks.remove(&intent);
                 self.not_free.remove(&intent);
+                self.ran.remove(&intent);
                 self.again.remove(&intent);
                 self.replaced.remove(&intent);
                 self.backoff.heal_all("clean/");
@@ -346,7 +361,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         // what is looked at seldom is not judged by what was seen long ago
         let patience = self.shop.pool.interval().saturating_mul(2);
         Timing {
-            start: start.max(patience),
+            start: if is_unwanted { Duration::ZERO } else { start.max(patience) },
             offline: Duration::from_secs(60).max(patience),
             gone: Duration::from_secs(30),
             idle: if is_unwanted { Duration::ZERO } else { Duration::from_millis(policy.idle_timeout_ms) },
@@ -411,7 +426,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             self.remove_strangers(&sight, &runners).await;
         }
         self.delete_ghosts(&runners, now);
-        self.measure(&sight, now).await;
+        self.measure(&runners, &sight, now);
         self.grow(&runners, &sight, room, now, &mut stepped).await;
         self.last_containers = listed.unwrap_or_else(|| std::mem::take(&mut self.last_containers));
         let scopes: BTreeSet<String> = self.own().into_iter().map(|runner| runner.intended.scope).collect();
@@ -476,44 +491,41 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         }
     }
 
-    /// Ends a runner because somebody says so. One that has a job is ended only with `force`.
-    ///
-    /// # Errors
-    /// What keeps it from that.
-    pub async fn stop_runner(&mut self, name: &str, force: bool) -> Result<String, Fault> {
+    /// Ends a runner because somebody says so. One that has a job is ended only with `force`. Answered when it has ended.
+    pub fn stop_runner(&mut self, name: &str, force: bool) -> oneshot::Receiver<Result<String, Fault>> {
+        let (answer, answered) = oneshot::channel();
+        let refuse = |reason: &str, what: String, remedy: &str| {
+            Err(Fault { reason: reason.to_owned(), what, remedy: remedy.to_owned() })
+        };
         let runners = self.own();
         let Some(runner) = runners.iter().find(|runner| runner.intended.name == name) else {
             let what = format!("{name} is no runner of this host");
-            return Err(Fault {
-                reason: "unknown".into(),
-                what,
-                remedy: "see wfengine runner list-containers".into(),
-            });
+            let _ = answer.send(refuse("unknown", what, "see wfengine runner list-containers"));
+            return answered;
         };
-        let why = "somebody stopped it";
         let intent = runner.intent;
-        let registered = held(&self.board).registration(&runner.intended.scope, name).flatten();
-        let id = registered
-            .map(|seen| seen.id)
-            .or_else(|| runner.started.as_ref().map(|(_, _, started)| started.runner).filter(|id| *id != 0));
+        if runner.exited.is_some() {
+            let _ = answer.send(Ok(format!("{name} has ended already")));
+            return answered;
+        }
         if self.under_way.contains(&intent) {
             let what = format!("something is being done with {name} at this moment");
-            return Err(Fault { reason: "busy".into(), what, remedy: "ask again in a moment".into() });
+            let _ = answer.send(refuse("under-way", what, "ask again in a moment"));
+            return answered;
         }
-        let done = match id {
-            Some(id) if !force => self.shop.drain(intent, &runner.intended, id, why, false).await,
-            _ => self.shop.end(intent, name, why, false, crate::container::STOP_GRACE, None).await,
-        };
-        let answer = match &done {
-            Done::Kept => Err(Fault {
-                reason: "busy".into(),
-                what: format!("{name} has a job"),
-                remedy: "wait for it, or end it with --force".into(),
-            }),
-            Done::Again(fault) => Err(fault.clone()),
-            _ => Ok(format!("{name} is stopped")),
-        };
-        self.take(Ok((Some(intent), done)));
-        answer
+        let registered = held(&self.board).registration(&runner.intended.scope, name).flatten();
+        let started = runner.started.as_ref().map(|(_, _, started)| started.runner);
+        let id = registered.map(|seen| seen.id).or(started).filter(|id| *id != 0);
+        self.stopping.insert(intent, (name.to_owned(), answer));
+        let (shop, intended, name) = (Arc::clone(&self.shop), runner.intended.clone(), name.to_owned());
+        let ran = self.ran.get(&intent).cloned();
+        self.spawn(intent, async move {
+            let why = "somebody stopped it";
+            match id {
+                Some(id) if !force => shop.drain(intent, &intended, id, why, false).await,
+                _ => shop.end(intent, &name, why, false, crate::container::STOP_GRACE, ran).await,
+            }
+        });
+        answered
     }
 }

@@ -142,6 +142,17 @@ pub async fn close(peer: &str, openings: &Openings) -> Result<(), FirewallError>
     Ok(())
 }
 
+/// Whether rules can be set here at all. Changes nothing.
+///
+/// # Errors
+/// [`FirewallError`].
+pub async fn check() -> Result<(), FirewallError> {
+    match iptables(&["-S", "INPUT", "1"]).await? {
+        true => Ok(()),
+        false => Err(FirewallError("there is no chain INPUT".to_owned())),
+    }
+}
+
 /// Takes the rules for a node's runners away: it has none any more.
 ///
 /// # Errors

@@ -77,13 +77,10 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
             unenforced.join(", ")
         )));
     }
-    let pool = Arc::new(wishes.as_pool());
+    let engine_socket = Some(engine.endpoint().path().display().to_string());
+    let pool = Arc::new(Pool { engine_socket, ..wishes.as_pool() });
     if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
-        let openings = firewall::Openings {
-            host_ports: pool.policy.host_ports.clone(),
-            egress: pool.policy.egress.iter().cloned().collect(),
-        };
-        firewall::close(&node.peer_id().to_string(), &openings)
+        firewall::check()
             .await
             .map_err(|error| Failure::refused(format!("{error}\nwhat helps: {}", error.remedy())))?;
     }
@@ -523,7 +520,17 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
     let Some(runner) = runner else { return Err(nobody()) };
     if let Some((_, _, exited)) = &runner.exited {
         match &exited.log {
-            Some(blob) => send_lines(&items, &node.blobs.read(blob)?).await,
+            Some(blob) => {
+                if !node.blobs.has(blob)
+                    && let Some(network) = node.network()
+                {
+                    let brought = network.fetch_blob(*blob).await;
+                    brought.map_err(|error| {
+                        Failure::unreachable(format!("no member that is reached has what {name} printed: {error}"))
+                    })?;
+                }
+                send_lines(&items, &node.blobs.read(blob)?).await;
+            }
             None => note(&items, "it printed nothing, or nothing that was kept").await,
         }
         note(&items, &end(&exited.end)).await;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use wfengine_autoscaler::firewall::Openings;
+use wfengine_autoscaler::firewall::{self, Openings};
+use wfengine_autoscaler::pool::RunnerNetwork;
 use wfengine_autoscaler::{Autoscaler, Fault, Looked, Looker, SharedBoard, look};
 use wfengine_core::time::Monotonic;
 use wfengine_docker::Engine;
@@ -147,7 +148,7 @@ impl Service {
         self.running.retain(|_, running| !running.scaler.is_over());
         if before > 0
             && self.running.is_empty()
-            && let Err(error) = wfengine_autoscaler::firewall::open(&self.node.peer_id().to_string()).await
+            && let Err(error) = firewall::open(&self.node.peer_id().to_string()).await
         {
             tracing::debug!(%error, "firewall rules are left");
         }
@@ -204,7 +205,7 @@ impl Service {
                 }
                 let running = self.begin(wishes, ready);
                 self.running.insert(name, running);
-                self.open_the_firewall();
+                self.open_the_firewall().await;
             }
             Err(failure) => {
                 let now = self.now();
@@ -277,15 +278,22 @@ impl Service {
     }
 
     /// The firewall is one for all pools of the host.
-    fn open_the_firewall(&mut self) {
+    async fn open_the_firewall(&mut self) {
         let mut openings = Openings::default();
         for running in self.running.values() {
             let policy = &running.scaler.pool().policy;
             openings.host_ports.extend(&policy.host_ports);
             openings.egress.extend(policy.egress.iter().cloned());
         }
+        let mut closes = false;
         for running in self.running.values_mut() {
+            let policy = &running.scaler.pool().policy;
+            closes |= policy.network == RunnerNetwork::Own && !policy.allows_host;
             running.scaler.set_openings(openings.clone());
+        }
+        // those that run already need what is open for them
+        if closes && let Err(error) = firewall::close(&self.node.peer_id().to_string(), &openings).await {
+            tracing::warn!(%error, "{}", error.remedy());
         }
     }
 
@@ -402,18 +410,24 @@ impl Service {
             }
             Order::Provision { repositories, answer } => self.provision(repositories, answer).await,
             Order::Stop { name, force, answer } => {
-                let mut stopped = Err(Fault {
-                    reason: "unknown".to_owned(),
-                    what: format!("{name} is no runner of this host"),
-                    remedy: "see wfengine runner list-containers".to_owned(),
-                });
-                for running in self.running.values_mut() {
-                    stopped = running.scaler.stop_runner(&name, force).await;
-                    if stopped.as_ref().err().is_none_or(|fault| fault.reason != "unknown") {
-                        break;
+                let asked: Vec<_> =
+                    self.running.values_mut().map(|running| running.scaler.stop_runner(&name, force)).collect();
+                tokio::spawn(async move {
+                    let mut stopped = Err(Fault {
+                        reason: "unknown".to_owned(),
+                        what: format!("{name} is no runner of this host"),
+                        remedy: "see wfengine runner list-containers".to_owned(),
+                    });
+                    for one in asked {
+                        // a pool that knows it not says so at once
+                        match one.await {
+                            Ok(Err(fault)) if fault.reason == "unknown" => {}
+                            Ok(said) => stopped = said,
+                            Err(_) => {}
+                        }
                     }
-                }
-                let _ = answer.send(stopped);
+                    let _ = answer.send(stopped);
+                });
             }
             Order::Rotate { outdated, answer } => {
                 let mut view = RotatedView { success: true, ..RotatedView::default() };

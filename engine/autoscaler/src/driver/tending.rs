@@ -30,6 +30,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 };
                 board.jobs.values().any(|seen| fits(&seen))
             };
+            if let Some(taken) = held(&self.board).taken.get(&runner.intended.name) {
+                let ran = RunnerJob { repository: taken.repository.clone(), run: taken.run, job: taken.job };
+                self.ran.insert(runner.intent, ran);
+            }
             let track = self.tracks.entry(runner.intent).or_insert_with(|| Track::new(now));
             let was_free = track.is_free(&seen.before_it_ended());
             track.see(&seen, jobs_wait, now);
@@ -110,11 +114,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     fn act(&mut self, runner: &Runner, step: Step, track: &Track, sight: &Sight<'_>) {
         let shop = Arc::clone(&self.shop);
         let (intent, intended) = (runner.intent, runner.intended.clone());
-        let ran = held(&self.board).taken.get(&intended.name).map(|taken| RunnerJob {
-            repository: taken.repository.clone(),
-            run: taken.run,
-            job: taken.job,
-        });
+        let ran = self.ran.get(&intent).cloned();
         match step {
             Step::Wait => {}
             Step::Adopt => {
@@ -196,7 +196,9 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             let since = self.strange.get(&key).copied().unwrap_or(now);
             strange.insert(key, since);
             // one member of the cluster does it; the others find it gone
-            if now - since >= limit && self.tasks.len() < TASKS_MAX && self.ghosts.insert(id) {
+            if now - since >= limit && self.tasks.len() < TASKS_MAX {
+                // if it does not go, it is tried again as late
+                strange.insert((scope.clone(), name.clone()), now);
                 let shop = Arc::clone(&self.shop);
                 tracing::warn!(runner = name, scope, "nobody stands behind this registration: it is deleted");
                 self.set_going(None, async move {
@@ -211,29 +213,27 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     }
 
     /// A workspace that grew too large ends its runner, before it fills the disk for all others.
-    pub(super) async fn measure(&mut self, sight: &Sight<'_>, now: Monotonic) {
-        if now - self.sizes_at < SIZES_EVERY && self.sizes_at != Monotonic::default() {
+    pub(super) fn measure(&mut self, runners: &[Runner], sight: &Sight<'_>, now: Monotonic) {
+        if now - self.sizes_at < SIZES_EVERY {
             return;
         }
         self.sizes_at = now;
         let most = self.shop.pool.policy.workspace_bytes;
-        for runner in self.own() {
-            let name = runner.intended.name.clone();
-            if !sight.runs(&name) || self.under_way.contains(&runner.intent) {
+        for runner in runners {
+            let (intent, name) = (runner.intent, runner.intended.name.clone());
+            if !sight.runs(&name) || self.under_way.contains(&intent) || self.tasks.len() >= TASKS_MAX {
                 continue;
             }
-            let size = self.shop.engine.size_bytes(&name).await;
-            if let Ok(Some(size)) = size
-                && size > most
-            {
+            let (shop, ran) = (Arc::clone(&self.shop), self.ran.get(&intent).cloned());
+            self.spawn(intent, async move {
+                let size = shop.engine.size_bytes(&name).await.ok().flatten().unwrap_or(0);
+                if size <= most {
+                    return Done::Adopted;
+                }
                 let why = format!("its workspace grew to {} MiB, {} MiB are allowed", size >> 20, most >> 20);
                 tracing::warn!(runner = name, "is ended: {why}");
-                let shop = Arc::clone(&self.shop);
-                let intent = runner.intent;
-                self.spawn(intent, async move {
-                    shop.end(intent, &name, &why, true, Duration::from_secs(1), None).await
-                });
-            }
+                shop.end(intent, &name, &why, true, Duration::from_secs(1), ran).await
+            });
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     json_of,
 };
 
-/// Whether a path fits a described one, placeholders filled in.
+/// Whether a path fits a described one, whatever stands where it names a parameter.
 fn fits(described: &str, path: &str) -> bool {
     let (described, path): (Vec<&str>, Vec<&str>) =
         (described.split('/').collect(), path.split('/').collect());
