@@ -20,6 +20,7 @@
 //!                   flood-KIB        prints so much
 //!                   scan-PORT-…      tries to reach others and says whom: see `scan`; with an ADDRESS also that one
 //!                   inspect          says what it sees of its confinement: see `inspection`
+//!                   leak             prints the environment, its own and that of the container's first process
 //! ```
 //!
 //! Several are done in this order whatever order they were given in: looking, filling, waiting, ending.
@@ -39,7 +40,7 @@ use crate::{
     scan,
 };
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "crash-first",
     "never-connects",
     "never-polls",
@@ -56,6 +57,7 @@ const NAMES: [&str; 16] = [
     "flood",
     "scan",
     "inspect",
+    "leak",
 ];
 const MIB: usize = 1024 * 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -115,6 +117,9 @@ pub(crate) fn perform(connected: &Connected, job: &Job, deeds: &[Deed]) -> End {
     if wanted("inspect").is_some() {
         connected.say(&inspection::lines(work));
     }
+    if wanted("leak").is_some() {
+        leak();
+    }
     if let Some(scan) = wanted("scan") {
         connected.say(&scan::lines(&scan.rest));
     }
@@ -159,6 +164,17 @@ pub(crate) fn perform(connected: &Connected, job: &Job, deeds: &[Deed]) -> End {
     match end {
         End::Succeeded if wanted("fail").is_some() => End::Failed,
         end => end,
+    }
+}
+
+/// What a careless step prints. Here alone: the service is not told.
+fn leak() {
+    let first = fs::read("/proc/1/environ").unwrap_or_default();
+    let first = String::from_utf8_lossy(&first).into_owned();
+    let own = env::vars_os()
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()));
+    for line in own.chain(first.split('\0').map(str::to_owned)) {
+        println!("leak: {line}");
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{
     env, fs,
     io::{Read, Write},
+    net::TcpStream,
     os::unix::{fs::chown, net::UnixStream, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -61,7 +62,7 @@ pub(crate) fn lines(work: &Path) -> Vec<String> {
     see("docker_socket", socket.map_or("none".to_owned(), |path| (*path).to_owned()));
     let host = env::var("DOCKER_HOST").unwrap_or_default();
     see("docker_host", if host.is_empty() { "none".to_owned() } else { host.clone() });
-    see("docker_answers", yes(is_engine(host.strip_prefix("unix://").unwrap_or(SOCKETS[0]))));
+    see("docker_answers", yes(is_engine(&host)));
     see("becomes_root", yes(becomes_root()));
     see("gives_to_root", yes(gives_to_root(&env::temp_dir())));
     see("changes_root", yes(changes_root()));
@@ -137,14 +138,25 @@ fn writes_kernel() -> bool {
     fs::read(NAME).is_ok_and(|name| fs::write(NAME, name).is_ok())
 }
 
-fn is_engine(socket: &str) -> bool {
+/// Whether an engine answers where `DOCKER_HOST` says, or at the usual place.
+fn is_engine(host: &str) -> bool {
     let ping = || -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.take(4_096).read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).contains(" 200 "))
+        let patience = Some(Duration::from_secs(2));
+        if let Some(address) = host.strip_prefix("tcp://") {
+            let stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(patience)?;
+            return answers(stream);
+        }
+        let stream = UnixStream::connect(host.strip_prefix("unix://").unwrap_or(SOCKETS[0]))?;
+        stream.set_read_timeout(patience)?;
+        answers(stream)
     };
     ping().unwrap_or(false)
+}
+
+fn answers(mut stream: impl Read + Write) -> std::io::Result<bool> {
+    stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(4_096).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).contains(" 200 "))
 }

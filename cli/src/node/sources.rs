@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use data_encoding::BASE64;
 use wfengine_core::views::run::Run;
 use wfengine_executor::{Fetched, Fetching, Sources, SourcesError, Wanted};
 use wfengine_git::{Along, GitError, Reach, Remote, Repository};
@@ -76,26 +75,23 @@ impl RunSources {
         let variables = environment();
         let wishes = self.node.settings().discovery;
         let host = NodeHost::new(&self.node, &variables).map_err(|failure| unknown(failure.message))?;
-        let (url, token) = match connect(&self.node, &wishes, &variables, &host).await {
+        let (url, header) = match connect(&self.node, &wishes, &variables, &host).await {
             Ok((connection, _)) if connection.host == *source => {
-                let token = match self.may_use_the_token(wanted) {
-                    true => connection.client.clone_token(repository).await,
+                let header = match self.may_use_the_token(wanted) {
+                    true => connection.client.clone_authorization(repository).await,
                     false => Ok(None),
                 };
-                let token = token.map_err(|error| SourcesError::Unreachable {
+                let header = header.map_err(|error| SourcesError::Unreachable {
                     repository: repository.clone(),
                     why: error.to_string(),
                 })?;
-                (connection.client.clone_url(repository), token)
+                (connection.client.clone_url(repository), header)
             }
             // what is public needs no token
             Ok(_) | Err(_) => (format!("https://{source}/{repository}.git"), None),
         };
-        let header = token.map(|token| {
-            format!("Basic {}", BASE64.encode(format!("x-access-token:{}", token.expose()).as_bytes()))
-        });
         let reach = if url.starts_with("http://") { Reach::Http } else { Reach::Https };
-        Ok(Remote::new(into.git(), &url, header.as_deref(), reach)?)
+        Ok(Remote::new(into.git(), &url, header.as_ref().map(wfengine_github::Secret::expose), reach)?)
     }
 
     /// Whether this node's token may open what a job asks for. Whoever wrote the workflow chooses what that is: it opens the run's own

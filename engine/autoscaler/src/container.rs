@@ -49,6 +49,40 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Variables whose values are secrets.
 pub const SECRET_VARIABLES: [&str; 2] = ["ACTIONS_RUNNER_INPUT_JITCONFIG", "RUNNER_TOKEN"];
 
+/// What is shorter is no secret.
+const SECRET_BYTES_MIN: usize = 8;
+/// In place of a secret.
+const HIDDEN: &[u8] = b"***";
+
+/// The secrets among the variables of a container, `NAME=value` each.
+pub fn secrets(environment: Vec<String>) -> Vec<String> {
+    let value = |variable: String| {
+        let (name, value) = variable.split_once('=')?;
+        (SECRET_VARIABLES.contains(&name) && value.len() >= SECRET_BYTES_MIN).then(|| value.to_owned())
+    };
+    environment.into_iter().filter_map(value).collect()
+}
+
+/// What was printed, with `***` for each secret. Also for what is left of one at the very beginning, where the rest was cut off.
+pub fn without(secrets: &[String], printed: Vec<u8>) -> Vec<u8> {
+    secrets.iter().map(String::as_bytes).filter(|secret| !secret.is_empty()).fold(printed, |printed, secret| {
+        let is_end = |at: &usize| secret.get(*at..).is_some_and(|end| printed.starts_with(end));
+        let cut = (1..secret.len().saturating_sub(SECRET_BYTES_MIN - 1)).find(is_end);
+        let mut rest = match cut {
+            Some(at) => printed.get(secret.len() - at..).unwrap_or_default(),
+            None => printed.as_slice(),
+        };
+        let mut shown = if cut.is_some() { HIDDEN.to_vec() } else { Vec::with_capacity(printed.len()) };
+        while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
+            shown.extend_from_slice(rest.get(..at).unwrap_or_default());
+            shown.extend_from_slice(HIDDEN);
+            rest = rest.get(at + secret.len()..).unwrap_or_default();
+        }
+        shown.extend_from_slice(rest);
+        shown
+    })
+}
+
 /// A runner that is about to be made.
 #[derive(Clone, Debug)]
 pub struct Making<'a> {
@@ -266,4 +300,21 @@ impl Making<'_> {
 pub fn memory_of(policy: &Policy) -> u64 {
     let beside = policy.docker == DockerAccess::RootlessSidecar;
     policy.memory_bytes.saturating_mul(if beside { 2 } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_in_no_piece_of_output() {
+        let environment = ["PATH=/bin", "RUNNER_TOKEN=abcdefghijkl", "ACTIONS_RUNNER_INPUT_JITCONFIG=short"];
+        let secrets = secrets(environment.map(str::to_owned).to_vec());
+        assert_eq!(secrets, ["abcdefghijkl"]);
+        let shown = |printed: &str| String::from_utf8(without(&secrets, printed.into())).unwrap();
+        assert_eq!(shown("a abcdefghijkl b abcdefghijklabcdefghijkl"), "a *** b ******");
+        assert_eq!(shown("cdefghijkl is what a cut left"), "*** is what a cut left");
+        assert_eq!(shown("kl is too little to tell"), "kl is too little to tell");
+        assert_eq!(without(&secrets, vec![0xff, 0xfe]), [0xff, 0xfe]);
+    }
 }

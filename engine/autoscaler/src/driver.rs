@@ -44,8 +44,10 @@ const ORPHANED_AFTER: Duration = Duration::from_secs(60);
 const FIREWALL_EVERY: Duration = Duration::from_secs(30);
 /// What tasks of a kind failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Volumes and layers are measured.
+/// Volumes and layers are measured so often, or as often as a pool looks at GitHub.
 const SIZES_EVERY: Duration = Duration::from_secs(30);
+/// But no sooner: every file is gone through.
+const SIZES_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a step says.
 #[derive(Debug, Default)]

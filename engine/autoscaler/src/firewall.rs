@@ -147,7 +147,7 @@ pub async fn close(peer: &str, openings: &Openings) -> Result<(), FirewallError>
 /// # Errors
 /// [`FirewallError`].
 pub async fn check() -> Result<(), FirewallError> {
-    match iptables(&["-S", "INPUT", "1"]).await? {
+    match iptables(&["-S", "INPUT"]).await? {
         true => Ok(()),
         false => Err(FirewallError("there is no chain INPUT".to_owned())),
     }

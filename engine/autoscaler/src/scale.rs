@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wfengine_core::time::Monotonic;
+use wfengine_storage_format::RunnerCause;
 
 use crate::demand::QueuedJob;
 use crate::pool::{Pool, offers};
@@ -76,31 +77,13 @@ pub struct Scaling<'a> {
     pub now: Monotonic,
 }
 
-/// Why a runner is wished for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Cause {
-    /// A job waits.
-    Job {
-        /// `owner/name`.
-        repository: String,
-        /// The run.
-        run: u64,
-        /// The job.
-        job: u64,
-    },
-    /// Too few runners wait.
-    Idle,
-    /// Somebody asked.
-    Asked,
-}
-
 /// A runner that is to be started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
     /// Where it registers: `owner/name`, or an organisation.
     pub scope: String,
     /// Why.
-    pub cause: Cause,
+    pub cause: RunnerCause,
 }
 
 /// What comes of it.
@@ -155,7 +138,7 @@ pub fn scale(scaling: &Scaling<'_>) -> Scaled {
             continue;
         }
         room -= 1;
-        let cause = Cause::Job { repository: job.repository.clone(), run: job.run, job: job.job };
+        let cause = RunnerCause::Job { repository: job.repository.clone(), run: job.run, job: job.job };
         wishes.push(Wish { scope, cause });
     }
     let mut spare: BTreeMap<String, u32> = BTreeMap::new();
@@ -166,7 +149,7 @@ pub fn scale(scaling: &Scaling<'_>) -> Scaled {
         let waits = spare.get(scope).copied().unwrap_or(0);
         let missing = floor.saturating_sub(waits).min(room);
         room -= missing;
-        wishes.extend((0..missing).map(|_| Wish { scope: scope.clone(), cause: Cause::Idle }));
+        wishes.extend((0..missing).map(|_| Wish { scope: scope.clone(), cause: RunnerCause::Idle }));
     }
     (scaled.wishes, scaled.without_room, scaled.spare) = (wishes, without_room, spare);
     scaled
@@ -207,7 +190,7 @@ mod tests {
             .wishes
             .iter()
             .map(|wish| match &wish.cause {
-                Cause::Job { job, .. } => Some(*job),
+                RunnerCause::Job { job, .. } => Some(*job),
                 _ => None,
             })
             .collect();
@@ -256,7 +239,7 @@ mod tests {
         let (pool, jobs) = (pool(), [job(1)]);
         let floors = BTreeMap::from([("octo/one".to_owned(), 2)]);
         let scaled = scale(&Scaling { floors: floors.clone(), ..scaling(&pool, &jobs, 9) });
-        assert_eq!(scaled.wishes.iter().filter(|wish| wish.cause == Cause::Idle).count(), 2);
+        assert_eq!(scaled.wishes.iter().filter(|wish| wish.cause == RunnerCause::Idle).count(), 2);
         let filled = Scaling { floors, free: vec![free(None), free(None)], ..scaling(&pool, &[], 9) };
         let scaled = scale(&filled);
         assert!(scaled.wishes.is_empty() && scaled.spare["octo/one"] == 2);

@@ -16,7 +16,7 @@ use wfengine_storage_format::{
 };
 use wfengine_store::AskError;
 
-use crate::container::{Making, SECRET_VARIABLES, STOP_GRACE, Ticket};
+use crate::container::{Making, STOP_GRACE, Ticket, secrets, without};
 use crate::pool::{Pool, Pull, Registration};
 use crate::port::{Containers, Host};
 
@@ -283,30 +283,19 @@ impl<H: Host, C: Containers> Shop<H, C> {
                 return None;
             }
         };
-        let secrets = self.secrets(name).await;
-        let bytes = if secrets.is_empty() {
-            printed
-        } else {
-            let mut text = String::from_utf8_lossy(&printed).into_owned();
-            for secret in secrets {
-                text = text.replace(&secret, "***");
+        let environment = match self.engine.environment(name).await {
+            Ok(environment) => environment,
+            Err(error) => {
+                tracing::debug!(%error, name, "what a runner printed is not kept: what in it is secret is not known");
+                return None;
             }
-            text.into_bytes()
         };
+        let bytes = without(&secrets(environment), printed);
         let kept = self.host.blobs().put(&bytes);
         if let Err(error) = &kept {
             tracing::warn!(%error, name, "what a runner printed is not kept");
         }
         kept.ok()
-    }
-
-    async fn secrets(&self, name: &str) -> Vec<String> {
-        let environment = self.engine.environment(name).await.unwrap_or_default();
-        let value = |variable: String| {
-            let (name, value) = variable.split_once('=')?;
-            (SECRET_VARIABLES.contains(&name) && value.len() >= 8).then(|| value.to_owned())
-        };
-        environment.into_iter().filter_map(value).collect()
     }
 
     /// Out of GitHub first. If it has just got a job it stays; else its container ends.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
     RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
@@ -90,16 +91,21 @@ impl Engine {
         )
     }
 
-    /// Looks at a container.
-    pub async fn container(&self, id: &str) -> Result<ContainerState, EngineError> {
+    /// The engine's own description of a container, with the size of its layer if that is wanted.
+    pub(crate) async fn inspect(
+        &self,
+        id: &str,
+        with_size: bool,
+    ) -> Result<ContainerInspectResponse, EngineError> {
         let id = reference::name(id)?;
         let subject = Subject::Container(id.to_owned());
-        let answer = self
-            .ask(&subject, |docker| async move {
-                docker.inspect_container(id, None::<InspectContainerOptions>).await
-            })
-            .await?;
-        Ok(ContainerState::read(answer))
+        let options = InspectContainerOptions { size: with_size };
+        self.ask(&subject, |docker| async move { docker.inspect_container(id, Some(options)).await }).await
+    }
+
+    /// Looks at a container.
+    pub async fn container(&self, id: &str) -> Result<ContainerState, EngineError> {
+        Ok(ContainerState::read(self.inspect(id, false).await?))
     }
 
     /// Containers with all of these labels, whatever they are doing, by name; an empty value stands for any. One call each: a
@@ -129,15 +135,9 @@ impl Engine {
     /// The engine's whole description of a container, for people and for tests of a policy. Values of its environment are
     /// replaced by `***`: anything in there may be a secret.
     pub async fn inspect_json(&self, id: &str) -> Result<Value, EngineError> {
-        let id = reference::name(id)?;
-        let subject = Subject::Container(id.to_owned());
-        let answer = self
-            .ask(&subject, |docker| async move {
-                docker.inspect_container(id, None::<InspectContainerOptions>).await
-            })
-            .await?;
+        let answer = self.inspect(id, false).await?;
         let mut document = serde_json::to_value(answer).map_err(|error| EngineError::Garbled {
-            what: subject.shown(),
+            what: Subject::Container(id.to_owned()).shown(),
             reason: clean(&error.to_string()),
         })?;
         hide_values(&mut document);

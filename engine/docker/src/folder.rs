@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bollard::query_parameters::{InspectContainerOptions, UploadToContainerOptions};
+use bollard::query_parameters::UploadToContainerOptions;
 
 use crate::{Engine, EngineError, engine::filled, error::Subject, reference};
 
@@ -24,24 +24,13 @@ impl Engine {
 
     /// The environment that a container was made with, `NAME=value`: secrets are among the values.
     pub async fn environment(&self, container: &str) -> Result<Vec<String>, EngineError> {
-        let id = reference::name(container)?;
-        let subject = Subject::Container(id.to_owned());
-        let answer = self
-            .ask(&subject, |docker| async move {
-                docker.inspect_container(id, None::<InspectContainerOptions>).await
-            })
-            .await?;
+        let answer = self.inspect(container, false).await?;
         Ok(answer.config.and_then(|config| config.env).unwrap_or_default())
     }
 
     /// Bytes that a container wrote into its own layer, volumes left out; `None` if the engine does not say.
     pub async fn layer_bytes(&self, container: &str) -> Result<Option<u64>, EngineError> {
-        let id = reference::name(container)?;
-        let subject = Subject::Container(id.to_owned());
-        let options = InspectContainerOptions { size: true };
-        let answer = self
-            .ask(&subject, |docker| async move { docker.inspect_container(id, Some(options)).await })
-            .await?;
+        let answer = self.inspect(container, true).await?;
         Ok(answer.size_rw.and_then(|bytes| u64::try_from(bytes).ok()))
     }
 

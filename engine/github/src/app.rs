@@ -191,6 +191,16 @@ impl AppTokens {
 }
 
 impl Client {
+    /// The header with which git clones a repository, as [`Client::clone_token`] says; what GitHub takes for git is a token as the
+    /// password of any user.
+    pub async fn clone_authorization(&self, full_name: &str) -> Result<Option<Secret>, ApiError> {
+        let header = |token: Secret| {
+            let pair = format!("x-access-token:{}", token.expose());
+            Secret::new(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())))
+        };
+        Ok(self.clone_token(full_name).await?.map(header))
+    }
+
     /// What git needs to clone a repository: the token itself, for an app one that may only read this repository, and nothing
     /// for nobody. Its user name is `x-access-token`.
     pub async fn clone_token(&self, full_name: &str) -> Result<Option<Secret>, ApiError> {

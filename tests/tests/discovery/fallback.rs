@@ -442,7 +442,7 @@ async fn rival_members_that_ask_a_ref_hand_over_once() {
         let standing = known.dispatches.iter().filter(|dispatch| dispatch.stands()).count();
         assert_eq!((known.status, known.submissions.len(), standing), (Status::Completed, 2, 1));
     }
-    assert_eq!(carol.lab.store.watcher().view_digest(), dave.lab.store.watcher().view_digest());
+    assert_eq!(carol.lab.ledger.store.watcher().view_digest(), dave.lab.ledger.store.watcher().view_digest());
 }
 
 #[tokio::test]
@@ -465,6 +465,6 @@ async fn rival_members_that_ask_nobody_may_double_and_still_end_with_one_run() {
     for node in [&carol, &dave] {
         assert_eq!(run(node, id).status, Status::Completed);
     }
-    assert_eq!(carol.lab.store.watcher().view_digest(), dave.lab.store.watcher().view_digest());
+    assert_eq!(carol.lab.ledger.store.watcher().view_digest(), dave.lab.ledger.store.watcher().view_digest());
     assert_eq!(world.dispatches_asked().len(), 2);
 }

@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wfengine_core::command::Command;
-use wfengine_core::time::WallMs;
 use wfengine_discovery::{Host, HostError};
 use wfengine_git::Git;
-use wfengine_storage_format::{BlobId, Incarnation, PeerId, Signer, VerifiedFrame};
-use wfengine_store::data_dir::DataDir;
-use wfengine_store::{AskError, Blobs, KeyedCache, Purpose, Receipt, Store, Watcher};
-
-use crate::time::HostClock;
+use wfengine_storage_format::{BlobId, PeerId, Signer, VerifiedFrame};
+use wfengine_store::{AskError, Blobs, KeyedCache, Receipt, Watcher};
+use wfengine_tests::ledger::Ledger;
+use wfengine_tests::virtual_time::HostClock;
 
 /// Bytes of a node's cache.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 
 /// What discovery needs of a node.
 pub(crate) struct Lab {
-    pub(crate) store: Store,
-    blobs: Blobs,
+    pub(crate) ledger: Ledger,
     cache: KeyedCache,
     work: PathBuf,
     git: Option<Git>,
@@ -30,21 +27,10 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn open(folder: &Path, signer: &Signer, clock: &HostClock) -> Arc<Self> {
-        let data = DataDir::open(folder.join("data")).expect("a data directory");
-        let cluster = data.current_cluster().expect("readable").expect("a cluster");
         let mut fresh = [0; 16];
         getrandom::fill(&mut fresh).expect("random bytes");
-        let (store, _) = Store::open(
-            &data.cluster_dir(&cluster),
-            signer.clone(),
-            Purpose::Serve,
-            Incarnation::from_bytes(fresh),
-            "boot",
-        )
-        .expect("a log");
         Arc::new(Self {
-            store,
-            blobs: Blobs::open(folder.join("blobs")).expect("blobs"),
+            ledger: Ledger::open(folder, signer, fresh).expect("a log and blobs"),
             cache: KeyedCache::open(&folder.join("cache.redb"), CACHE_BYTES_MAX).expect("a cache"),
             work: folder.join("work"),
             git: git(),
@@ -55,31 +41,30 @@ impl Lab {
 
     /// All frames of the log, in the order in which they came.
     pub(crate) fn frames(&self) -> Vec<VerifiedFrame> {
-        let stored = self.store.watcher().frames(0, usize::MAX).expect("frames");
-        stored.into_iter().map(|stored| stored.frame).collect()
+        self.ledger.frames().expect("frames")
     }
 
     /// Events in the log.
     pub(crate) fn events(&self) -> u64 {
-        self.store.watcher().frontier().events_len
+        self.ledger.events()
     }
 }
 
 impl Host for Lab {
     fn watcher(&self) -> &Watcher {
-        self.store.watcher()
+        self.ledger.store.watcher()
     }
     fn blobs(&self) -> &Blobs {
-        &self.blobs
+        &self.ledger.blobs
     }
     fn cache(&self) -> &KeyedCache {
         &self.cache
     }
     fn peer(&self) -> PeerId {
-        self.store.chain().author
+        self.ledger.peer()
     }
     async fn ask(&self, command: Command) -> Result<Receipt, AskError> {
-        self.store.recorder().ask(command, WallMs(self.wall_ms())).await
+        self.ledger.ask(command, self.wall_ms()).await
     }
     fn wall_ms(&self) -> u64 {
         self.clock.wall_ms()
@@ -88,7 +73,7 @@ impl Host for Lab {
         0
     }
     async fn bring(&self, blob: &BlobId) -> bool {
-        self.blobs.has(blob)
+        self.ledger.blobs.has(blob)
     }
     fn work_dir(&self) -> &Path {
         &self.work

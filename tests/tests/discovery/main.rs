@@ -26,7 +26,6 @@ mod pages;
 mod reports;
 #[path = "../requirements/mod.rs"]
 mod requirements;
-mod time;
 mod world;
 
 use requirements::{Requirement, require};

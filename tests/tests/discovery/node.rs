@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wfengine_core::command::Command;
-use wfengine_core::seal::Author;
 use wfengine_core::time::WallMs;
 use wfengine_core::views::repositories::Repository;
 use wfengine_core::views::run::Run;
@@ -13,14 +12,13 @@ use wfengine_discovery::{Discovery, Host, Options, Outside, OutsideOptions, Repo
 use wfengine_github::credential::TokenOrigin;
 use wfengine_github::{AnswerCache, Client, Clock, Credential, MemoryCache, Secret, Settings};
 use wfengine_storage_format::{
-    ChainId, ClusterFounded, Conclusion, EventId, Grant, Incarnation, JobClaimed, JobCompleted, JobId,
-    PeerAdmitted, Roles, RunId, Signer,
+    Conclusion, EventId, Grant, JobClaimed, JobCompleted, JobId, PeerAdmitted, Roles, RunId, Signer,
 };
-use wfengine_store::data_dir::DataDir;
-use wfengine_store::{Receipt, Store};
+use wfengine_store::Receipt;
+use wfengine_tests::ledger::Ledger;
+use wfengine_tests::virtual_time::HostClock;
 
 use crate::lab::{Lab, git};
-use crate::time::HostClock;
 use crate::world::World;
 
 /// What is on after a restart.
@@ -62,13 +60,8 @@ impl Node {
     /// A node that founds a cluster of its own.
     pub(crate) fn found(world: &World, name: &str, token: String) -> Self {
         let lasting = Lasting::new(world, name, token);
-        let data = DataDir::open(lasting.folder.join("data")).expect("a data directory");
-        let signer = lasting.signer.clone();
-        let chain = ChainId { author: signer.peer_id(), incarnation: Incarnation::from_bytes([0; 16]) };
-        let body = ClusterFounded { name: "lab".to_owned(), nonce: [1; 16], system: system() };
         let now = WallMs(world.time.wall_ms());
-        let cluster = Store::found(&data, &Author { signer, chain }, body, now).expect("a cluster");
-        data.set_current_cluster(&cluster).expect("written");
+        Ledger::found(&lasting.folder, &lasting.signer, system(), now).expect("a cluster");
         Self::start(lasting)
     }
 
@@ -79,11 +72,9 @@ impl Node {
         let peer = lasting.signer.peer_id();
         let admitted = PeerAdmitted { peer, name: name.to_owned(), system: system(), grant };
         self.ask(Command::Admit(admitted)).await;
-        let data = DataDir::open(lasting.folder.join("data")).expect("a data directory");
-        let cluster = self.lab.store.watcher().cluster();
+        let cluster = self.lab.ledger.store.watcher().cluster();
         let now = WallMs(world.time.wall_ms());
-        Store::create(&data.cluster_dir(&cluster), cluster, &self.lab.frames(), now).expect("a log");
-        data.set_current_cluster(&cluster).expect("written");
+        Ledger::join(&lasting.folder, cluster, &self.lab.frames(), now).expect("a log");
         Self::start(lasting)
     }
 
@@ -109,7 +100,7 @@ impl Node {
         let Self { lab, client, discovery, mut lasting } = self;
         drop((discovery, client));
         let lab = Arc::into_inner(lab).expect("nobody else has the node's log");
-        lab.store.close().expect("closed");
+        lab.ledger.store.close().expect("closed");
         drop(lab);
         if caches == Caches::Lost {
             std::fs::remove_file(lasting.folder.join("cache.redb")).expect("the cache");
@@ -208,7 +199,7 @@ impl Node {
 pub(crate) async fn exchange(one: &Node, other: &Node) {
     for (from, to) in [(one, other), (other, one)] {
         let now = WallMs(to.lab.wall_ms());
-        to.lab.store.recorder().take(from.lab.frames(), from.lab.peer(), now).await.expect("taken");
+        to.lab.ledger.store.recorder().take(from.lab.frames(), from.lab.peer(), now).await.expect("taken");
     }
 }
 

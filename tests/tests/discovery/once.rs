@@ -61,7 +61,7 @@ async fn two_members_that_both_saw_a_push_end_with_one_run() {
         runs.iter().map(|run| (run.id, (run.canonical, sha(run)))).collect()
     };
     assert_eq!(ids(alice.runs()), ids(bob.runs()));
-    assert_eq!(alice.lab.store.watcher().view_digest(), bob.lab.store.watcher().view_digest());
+    assert_eq!(alice.lab.ledger.store.watcher().view_digest(), bob.lab.ledger.store.watcher().view_digest());
     // what one has seen the other need not submit, whether as a push or as new content
     let changed = workflow("p2p-only, web-scraping", "push");
     for (runs, file) in [(3, ("src/a.txt", "b")), (4, (CI, changed.as_str()))] {

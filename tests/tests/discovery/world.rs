@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use wfengine_tests::standin::{Logged, Options, RepositoryOptions, Standin, TokenKind};
+use wfengine_tests::virtual_time::Time;
 use wfengine_workflow::Workflow;
 use wfengine_workflow::tags::{self, Routing};
 
 use crate::asking::Client as Asking;
 use crate::node::Node;
-use crate::time::Time;
 use crate::{Requirement, require};
 
 /// Everything outside of the nodes.

@@ -544,8 +544,10 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
     let wishes = node.settings().autoscaler.get(&runner.intended.pool).cloned().unwrap_or_default();
     let engine = engine(&wishes, &crate::node::discovery::environment())?;
     let said = |error: EngineError| Failure::new(Exit::Failure, format!("{error}; {}", error.remedy()));
+    let secrets = container::secrets(engine.environment(&name).await.map_err(said)?);
     if !follow {
-        send_lines(&items, &engine.logs_tail(&name, LOG_BYTES_MAX).await.map_err(said)?).await;
+        let printed = engine.logs_tail(&name, LOG_BYTES_MAX).await.map_err(said)?;
+        send_lines(&items, &container::without(&secrets, printed)).await;
         return Ok(());
     }
     let mut pieces = engine.follow_logs(&name).await.map_err(said)?;
@@ -554,13 +556,13 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
         rest.extend(piece.map_err(said)?);
         if let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') {
             let whole: Vec<u8> = rest.drain(..=at).collect();
-            send_lines(&items, &whole).await;
+            send_lines(&items, &container::without(&secrets, whole)).await;
         }
         if items.is_closed() {
             return Ok(());
         }
     }
-    send_lines(&items, &rest).await;
+    send_lines(&items, &container::without(&secrets, rest)).await;
     Ok(())
 }
 

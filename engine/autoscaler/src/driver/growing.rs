@@ -14,7 +14,7 @@ use crate::firewall;
 use crate::look::held;
 use crate::pool::{Pull, RunnerNetwork};
 use crate::port::{Containers, Host};
-use crate::scale::{Answer, Cause, Scaling, Waiting, Wish, scale};
+use crate::scale::{Answer, Scaling, Waiting, Wish, scale};
 use crate::work::{Done, Fault};
 
 impl<H: Host, C: Containers> Autoscaler<H, C> {
@@ -62,7 +62,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         let waiting_asked = std::mem::take(&mut self.asked);
         for one in waiting_asked {
             if asked.len() < left {
-                wishes.push(Wish { scope: one.scope.clone(), cause: Cause::Asked });
+                wishes.push(Wish { scope: one.scope.clone(), cause: RunnerCause::Asked });
                 asked.push(one);
             } else {
                 let what = format!("At capacity: {active}/{most} runners active");
@@ -88,7 +88,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 self.asked.append(&mut asked);
                 return;
             }
-            let answer = (wish.cause == Cause::Asked).then(|| asked.pop()).flatten();
+            let answer = (wish.cause == RunnerCause::Asked).then(|| asked.pop()).flatten();
             self.begin(wish, answer, stepped).await;
         }
     }
@@ -227,7 +227,9 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             });
         }
         self.image = Some((image.id, now));
-        self.backoff.heal("start/pulling");
+        for healed in ["pulling", "engine-image-missing", "image-architecture", "image-root"] {
+            self.backoff.heal(&format!("start/{healed}"));
+        }
         Ok(())
     }
 
@@ -247,18 +249,13 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     async fn begin(&mut self, wish: Wish, asked: Option<Asked>, stepped: &mut Stepped) {
         let random = self.shop.host.random();
         let name = format!("{}{}", self.prefix, data_encoding::HEXLOWER.encode(&random));
-        let cause = match wish.cause {
-            Cause::Job { repository, run, job } => RunnerCause::Job { repository, run, job },
-            Cause::Idle => RunnerCause::Idle,
-            Cause::Asked => RunnerCause::Asked,
-        };
         let intended = RunnerIntended {
             pool: self.shop.pool.name.clone(),
             name: name.clone(),
             source: self.shop.client.settings().host().to_owned(),
             scope: wish.scope.clone(),
             labels: self.shop.pool.labels.clone(),
-            cause,
+            cause: wish.cause,
         };
         let receipt = match self.shop.host.ask(Command::IntendRunner(intended.clone())).await {
             Ok(receipt) => receipt,

@@ -9,7 +9,7 @@ use wfengine_core::views::runners::Runner;
 use wfengine_storage_format::{RunnerCause, RunnerEnd, RunnerJob};
 
 use super::seeing::Sight;
-use super::{Autoscaler, GHOST_AFTER, ORPHANED_AFTER, SIZES_EVERY, TASKS_MAX};
+use super::{Autoscaler, GHOST_AFTER, ORPHANED_AFTER, SIZES_AGAIN, SIZES_EVERY, TASKS_MAX};
 use crate::look::held;
 use crate::port::{Containers, Host};
 use crate::reconcile::{ContainerSeen, Seen, Step, Track, Why, decide};
@@ -214,7 +214,8 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
 
     /// A workspace that grew too large ends its runner, before it fills the disk for all others.
     pub(super) fn measure(&mut self, runners: &[Runner], sight: &Sight<'_>, now: Monotonic) {
-        if now - self.sizes_at < SIZES_EVERY {
+        let every = self.shop.pool.interval().clamp(SIZES_AGAIN, SIZES_EVERY);
+        if now - self.sizes_at < every {
             return;
         }
         self.sizes_at = now;

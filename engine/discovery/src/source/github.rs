@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use data_encoding::BASE64;
 use wfengine_git::{Git, Reach, Remote, Repository};
 use wfengine_github::graphql::RepositorySources;
 use wfengine_github::models::{ContentKind, EntryKind};
-use wfengine_github::{ApiError, Bucket, Client, Origin};
+use wfengine_github::{ApiError, Bucket, Client, Origin, Secret};
 use wfengine_storage_format::RepositoryRef;
 
 use super::{Access, AccessError, FileSeen, Listed, Look, SourceError, Unlisted};
@@ -49,14 +48,10 @@ impl Connection {
     pub async fn access(&self, repository: &RepositoryRef) -> Result<Access, AccessError> {
         let git = self.git.as_ref().ok_or(wfengine_git::GitError::Missing)?;
         let url = self.client.clone_url(&repository.name);
-        let token = self.client.clone_token(&repository.name).await;
-        let token = token.map_err(|error| AccessError::Credential(error.to_string()))?;
-        // what GitHub takes for git: a token as the password of any user
-        let header = token.map(|token| {
-            format!("Basic {}", BASE64.encode(format!("x-access-token:{}", token.expose()).as_bytes()))
-        });
+        let header = self.client.clone_authorization(&repository.name).await;
+        let header = header.map_err(|error| AccessError::Credential(error.to_string()))?;
         let reach = if url.starts_with("http://") { Reach::Http } else { Reach::Https };
-        let remote = Remote::new(git, &url, header.as_deref(), reach)?;
+        let remote = Remote::new(git, &url, header.as_ref().map(Secret::expose), reach)?;
         let mirror =
             self.mirrors.join(file_name(&self.host)).join(format!("{}.git", file_name(&repository.id)));
         begin_anew_when_full(&mirror);

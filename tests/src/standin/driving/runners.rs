@@ -110,6 +110,41 @@ impl Standin {
     }
 }
 
+/// Runners whose process is a test: what one says at `/_runner/`, in one call and without waiting.
+impl Standin {
+    /// A runner connects with what its configuration proves. Its session, unless it is turned away.
+    pub fn connect_runner(&self, id: RunnerId, secret: &str) -> Option<String> {
+        let mut state = self.state();
+        let session = state.open_session(id, secret).ok()?;
+        state.count_connection(&session, true);
+        Some(session)
+    }
+
+    /// A runner asks for a job: the oldest that it may have is its own from here on. `None` when there is none, or it is turned away.
+    pub fn next_job(&self, session: &str) -> Option<JobId> {
+        let job = { self.state().next_job(session) };
+        self.shared.webhooks_waiting.notify_one();
+        job.ok().flatten()
+    }
+
+    /// A runner is through with its job. Whether it was its own to end.
+    pub fn complete_job(&self, session: &str, job: JobId, conclusion: &str) -> bool {
+        let mut state = self.state();
+        let id = state.runners.in_session(session).ok().filter(|runner| runner.job == Some(job));
+        let Some(id) = id.map(|runner| runner.id) else { return false };
+        let is_ended = state.end_job(job, conclusion).is_ok();
+        state.release_runner(id);
+        drop(state);
+        self.shared.webhooks_waiting.notify_one();
+        is_ended
+    }
+
+    /// A runner's process is gone without a word.
+    pub fn lose_runner(&self, session: &str) {
+        self.state().count_connection(session, false);
+    }
+}
+
 /// Jobs.
 impl Standin {
     /// Queues a run whose jobs are not those of a file.
