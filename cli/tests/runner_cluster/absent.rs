@@ -81,7 +81,6 @@ fn a_registration_that_a_dead_member_left_is_deleted_by_another() {
     assert!(lab.standin.runner_events().iter().any(deleted));
     // its container is its own node's business
     assert_eq!(containers_of(&lab, &two.b).len(), 1);
-    lab.command(&two.b, &["runner", "stop"]);
     two.b.ask(&["runner", "stop"]).ends(0);
     two.node_b = lab.serve(&two.b, &[]);
     lab.until_nothing_is_left();

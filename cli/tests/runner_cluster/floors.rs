@@ -30,7 +30,7 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     assert_eq!((&status["pools"][0]["idle_min"], &status["pools"][0]["idle"]), (&2.into(), &2.into()), "{status}");
     assert_eq!(lab.watched.lock().unwrap().started, 3);
     // as long as GitHub does not let them go they stay
-    lab.standin.fault(FaultRule::new("/repos/octo/one/actions/runners/", Fault::ServerError(500)).method("DELETE").always());
+    lab.standin.fault(FaultRule::new("/repos/octo/one/actions/runners/", Fault::HtmlPage { status: 502 }).method("DELETE").always());
     house.ask(&["runner", "stop"]).ends(0);
     let asked = || {
         let all = lab.standin.requests();

@@ -15,5 +15,4 @@ mod replaced;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
 mod share;
-mod shared_host;
 mod verbs;

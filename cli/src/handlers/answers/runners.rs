@@ -43,7 +43,7 @@ impl PoolView {
             min_idle: wishes.min_idle.at(now_s),
             interval_s: wishes.interval_s,
             network: network_word(&wishes.network.mode).to_owned(),
-            registration: word(serde_json::json!(wishes.registration)),
+            registration: word(serde_json::json!(wishes.as_pool().policy.registration())),
             settings: serde_json::json!(wishes),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use wfengine_autoscaler::pool::{Pull, RunnerNetwork};
+use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork};
 use wfengine_autoscaler::{Fault, Looker, Pool, SharedBoard, TroubleShown, container, firewall, look};
 use wfengine_core::command::Command;
 use wfengine_docker::{Engine, EngineError, EngineInfo, RegistryCredentials, Secret as EngineSecret};
@@ -63,10 +63,7 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
         _ => {}
     }
     let engine = engine(wishes, variables)?;
-    let not_accessible = |error: EngineError| {
-        let socket = engine.endpoint().to_string();
-        Failure::from(Condition::DockerNotAccessible { socket, detail: error.to_string() })
-    };
+    let not_accessible = |error: EngineError| not_accessible(&engine, &error);
     let info = engine.info().await.map_err(not_accessible)?;
     let unenforced: Vec<String> =
         info.unenforced().into_iter().filter(|limit| !limit.is_tolerable()).map(|limit| format!("{limit:?}").to_lowercase()).collect();
@@ -78,11 +75,22 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
         )));
     }
     let engine_socket = Some(engine.endpoint().path().display().to_string());
+    if wishes.registration == Registration::Token && !wishes.as_pool().policy.is_third_party() {
+        return Err(Failure::bad_input(
+            "--registration token: GitHub's own image takes a just-in-time configuration; tokens are for images that register by themselves, --image-contract third-party",
+        ));
+    }
     let pool = Arc::new(Pool { engine_socket, ..wishes.as_pool() });
     if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
         firewall::check()
             .await
             .map_err(|error| Failure::refused(format!("{error}\nwhat helps: {}", error.remedy())))?;
+    }
+    if pool.policy.registration() == Registration::Token {
+        notes.push(
+            "runners of this image register with a token, which is weaker than a just-in-time configuration: for an hour whoever reads it in the container can register others"
+                .to_owned(),
+        );
     }
     match engine.image(&pool.policy.image).await {
         Ok(_) => {}
@@ -100,6 +108,15 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
         None => None,
     };
     Ok(Ready { client, engine, info, pool, credentials, notes })
+}
+
+/// The engine does not answer.
+fn not_accessible(engine: &Engine, error: &EngineError) -> Failure {
+    let socket = engine.endpoint().to_string();
+    let said = error.to_string();
+    // the error says where, and so does the condition
+    let detail = said.rsplit_once(&format!("{socket}: ")).map_or(said.as_str(), |(_, detail)| detail).to_owned();
+    Condition::DockerNotAccessible { socket, detail }.into()
 }
 
 /// What Docker's own configuration says of the registry of an image.
@@ -433,10 +450,7 @@ pub(crate) async fn containers(node: &Arc<Node>) -> Result<Vec<RunnerContainerVi
     let mut found = Vec::new();
     for engine in engines.values() {
         let labels = [(container::LABEL_MANAGED, "1"), (container::LABEL_PEER, peer.as_str())];
-        let listed = engine.containers(&labels).await.map_err(|error| {
-            let socket = engine.endpoint().to_string();
-            Failure::from(Condition::DockerNotAccessible { socket, detail: error.to_string() })
-        })?;
+        let listed = engine.containers(&labels).await.map_err(|error| not_accessible(engine, &error))?;
         let views = node.watcher().views();
         let shown_now = held(&node.autoscaling.shown).clone();
         for state in listed {

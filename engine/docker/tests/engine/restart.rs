@@ -24,7 +24,9 @@ struct Daemon(Child);
 impl Daemon {
     fn start(folder: &Path) -> Self {
         let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-        let mut command = Command::new("dockerd");
+        let mut command = Command::new("unshare");
+        // in a network of its own: without a bridge of its own it would take the host's away
+        command.args(["--net", "dockerd"]);
         command
             .args([
                 "--bridge=none",
