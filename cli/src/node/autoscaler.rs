@@ -48,11 +48,23 @@ struct Shown {
 
 /// What is asked of the loop.
 enum Order {
-    Provision { repositories: Vec<String>, answer: oneshot::Sender<ProvisionView> },
-    Stop { name: String, force: bool, answer: oneshot::Sender<Result<String, Fault>> },
-    Rotate { outdated: bool, answer: oneshot::Sender<RotatedView> },
+    Provision {
+        repositories: Vec<String>,
+        answer: oneshot::Sender<ProvisionView>,
+    },
+    Stop {
+        name: String,
+        force: bool,
+        answer: oneshot::Sender<Result<String, Fault>>,
+    },
+    Rotate {
+        outdated: bool,
+        answer: oneshot::Sender<RotatedView>,
+    },
     /// Something was queued, or ended, in a repository.
-    Heard { repository: String },
+    Heard {
+        repository: String,
+    },
 }
 
 /// What it says from now on.

@@ -45,14 +45,14 @@ fn a_runner_starts_within_five_seconds_of_its_job() {
     let Some(lab) = Lab::new(&["octo/one"], "how soon a runner starts") else { return };
     let house = House::new();
     let node = lab.start(&house, &[]);
-    until("the first look was made", || {
-        lab.status(&house)["iterations"].as_u64().filter(|looks| *looks > 0)
-    });
+    until("the first look was made", || lab.status(&house)["iterations"].as_u64().filter(|looks| *looks > 0));
     for round in 0..3 {
         let jobs = lab.standin.queue_jobs("octo/one", "build", &LABELS, 1);
-        assert!(lab.runtime.block_on(lab.standin.wait_until(Duration::from_secs(30), |standin| {
-            standin.job(jobs[0]).completed_at.is_some()
-        })));
+        assert!(lab.runtime.block_on(
+            lab.standin.wait_until(Duration::from_secs(30), |standin| {
+                standin.job(jobs[0]).completed_at.is_some()
+            })
+        ));
         let job = lab.standin.job(jobs[0]);
         let waited = job.started_at.unwrap() - job.queued_at;
         assert!(waited <= 5, "round {round}: {waited} s");

@@ -113,9 +113,28 @@ impl Lab {
     /// What `runner start` of this pool says.
     pub fn start_arguments<'a>(&'a self, port: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let mut arguments = vec![
-            "runner", "start", "--pool", &self.pool, "--owner", "octo", "--image", &self.image.reference, "--pull",
-            "never", "--interval", "1", "--memory", "64m", "--cpus", "0.5", "--extra-host", &self.image.host_entry,
-            "--allow-host-port", port, "--reserve-memory", "0",
+            "runner",
+            "start",
+            "--pool",
+            &self.pool,
+            "--owner",
+            "octo",
+            "--image",
+            &self.image.reference,
+            "--pull",
+            "never",
+            "--interval",
+            "1",
+            "--memory",
+            "64m",
+            "--cpus",
+            "0.5",
+            "--extra-host",
+            &self.image.host_entry,
+            "--allow-host-port",
+            port,
+            "--reserve-memory",
+            "0",
         ];
         arguments.extend(more);
         arguments
@@ -124,7 +143,8 @@ impl Lab {
     /// Turns the pool on in a house, whose node becomes this process.
     pub fn start(&self, house: &House, more: &[&str]) -> Live {
         let port = self.port();
-        let arguments = self.start_arguments(&port, &[&["--listen", "127.0.0.1:0", "--no-lan"], more].concat());
+        let arguments =
+            self.start_arguments(&port, &[&["--listen", "127.0.0.1:0", "--no-lan"], more].concat());
         let mut live = Live::start(self.command(house, &arguments));
         live.wait_for("serves on UDP");
         live
@@ -159,7 +179,8 @@ impl Lab {
     /// What is left of the pool at the engine: containers, networks, volumes.
     pub fn left(&self) -> BTreeMap<&'static str, Vec<String>> {
         let labels = [("dev.wfengine.pool", self.pool.as_str())];
-        let names = |made: Vec<wfengine_docker::Made>| made.into_iter().map(|made| made.name).collect::<Vec<_>>();
+        let names =
+            |made: Vec<wfengine_docker::Made>| made.into_iter().map(|made| made.name).collect::<Vec<_>>();
         let mut left = BTreeMap::new();
         left.insert("containers", self.containers().into_iter().map(|state| state.name).collect());
         left.insert("networks", names(self.runtime.block_on(self.engine.networks(&labels)).unwrap()));
@@ -232,9 +253,9 @@ pub fn files_with(folder: &Path, secret: &str) -> Vec<String> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if std::fs::read(&path).is_ok_and(|bytes| {
-                bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
-            }) {
+            } else if std::fs::read(&path)
+                .is_ok_and(|bytes| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
+            {
                 found.push(path.display().to_string());
             }
         }

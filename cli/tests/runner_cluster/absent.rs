@@ -26,8 +26,10 @@ fn another_member_takes_over_from_a_killed_one_which_cleans_up_when_it_is_back()
     }
     // killed while its runners are at work and others wait
     let busy = until("a runner of the second is at work", || {
-        let names: Vec<String> = intents(&two.a).into_iter().filter(|of| of.author == "b").map(|of| of.name).collect();
-        let busy = lab.standin.runners().into_iter().filter(|runner| runner.is_busy && names.contains(&runner.name));
+        let names: Vec<String> =
+            intents(&two.a).into_iter().filter(|of| of.author == "b").map(|of| of.name).collect();
+        let busy =
+            lab.standin.runners().into_iter().filter(|runner| runner.is_busy && names.contains(&runner.name));
         Some(busy.map(|runner| runner.name).collect::<Vec<_>>()).filter(|busy| !busy.is_empty())
     });
     two.node_b.kill();
@@ -36,7 +38,9 @@ fn another_member_takes_over_from_a_killed_one_which_cleans_up_when_it_is_back()
     lab.every_job_was_done_once();
     // what ran when it was killed went on to its end
     for name in &busy {
-        let done = |event: &wfengine_tests::standin::RunnerEvent| event.name == *name && event.change == RunnerChange::Finished;
+        let done = |event: &wfengine_tests::standin::RunnerEvent| {
+            event.name == *name && event.change == RunnerChange::Finished
+        };
         assert!(lab.standin.runner_events().iter().any(done), "{name}");
     }
     // and stays until its own node is back: a node touches its own containers only
@@ -59,8 +63,7 @@ fn another_member_takes_over_from_a_killed_one_which_cleans_up_when_it_is_back()
     lab.until_nothing_is_left();
     let after = intents(&two.a);
     assert!(after.len() >= before + 6, "{after:?}");
-    two.stop();
-    lab.is_content();
+    two.end(&lab);
 }
 
 #[test]
@@ -77,13 +80,14 @@ fn a_registration_that_a_dead_member_left_is_deleted_by_another() {
         lab.standin.runners().iter().any(|runner| runner.name == name && !runner.is_online).then_some(())
     });
     until_late("the other one has deleted it", || lab.standin.runners().is_empty().then_some(()));
-    let deleted = |event: &wfengine_tests::standin::RunnerEvent| event.name == name && event.change == RunnerChange::Deleted;
+    let deleted = |event: &wfengine_tests::standin::RunnerEvent| {
+        event.name == name && event.change == RunnerChange::Deleted
+    };
     assert!(lab.standin.runner_events().iter().any(deleted));
     // its container is its own node's business
     assert_eq!(containers_of(&lab, &two.b).len(), 1);
     two.b.ask(&["runner", "stop"]).ends(0);
     two.node_b = lab.serve(&two.b, &[]);
     lab.until_nothing_is_left();
-    two.stop();
-    lab.is_content();
+    two.end(&lab);
 }

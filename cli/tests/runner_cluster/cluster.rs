@@ -1,12 +1,14 @@
 //! Houses of one cluster beside one GitHub: how they come together, and what their logs and GitHub's tell of runners.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use wfengine_autoscaler::container::bridge_prefix;
 use wfengine_tests::standin::{JobId, JobInfo, Progress, Role, RunnerChange, TokenKind};
 
-use crate::house::{House, Live, text, until};
+use crate::house::{House, Live, Said, text, until};
 use crate::lab::Lab;
 
 /// Longest wait where several nodes, dead ones among them, have to agree.
@@ -70,7 +72,8 @@ impl Two {
         for house in [&self.a, &self.b] {
             until("the other one lives", || {
                 let peers = house.one(&["peer", "list"])["peers"].clone();
-                let alive = peers.as_array()?.iter().filter(|peer| peer["alive"] == true || peer["me"] == true);
+                let alive =
+                    peers.as_array()?.iter().filter(|peer| peer["alive"] == true || peer["me"] == true);
                 (alive.count() == 2).then_some(())
             });
             until("both pools are known", || {
@@ -79,14 +82,38 @@ impl Two {
         }
     }
 
-    /// Stops both; their logs hold what they should.
-    pub fn stop(self) -> [crate::house::Said; 2] {
-        let said = [self.node_b.stop().ends(0), self.node_a.stop().ends(0)];
-        for house in [&self.a, &self.b] {
-            house.ask(&["replay", "--verify"]).ends(0);
-        }
-        said
+    /// Stops both; nothing of them is left, and their logs hold what they should.
+    pub fn end(self, lab: &Lab) {
+        end(lab, &self.b, self.node_b);
+        end(lab, &self.a, self.node_a);
     }
+}
+
+/// Turns the pools of a house off and stops its node: nothing of it is left, and its log holds what it should.
+#[track_caller]
+pub fn end(lab: &Lab, house: &House, node: Live) -> Said {
+    house.ask(&["runner", "stop"]).ends(0);
+    until("its runners are gone", || {
+        let status = lab.status(house);
+        let own = status["pools"].as_array()?.iter().all(|pool| pool["active"] == 0);
+        own.then_some(())
+    });
+    until("the rules are gone", || rules_of(house).is_empty().then_some(()));
+    let said = node.stop().ends(0);
+    house.ask(&["replay", "--verify"]).ends(0);
+    lab.is_content();
+    said
+}
+
+/// The rules of this machine's firewall that are of a house's node.
+pub fn rules_of(house: &House) -> Vec<String> {
+    let id = house.one(&["peer", "id"]);
+    let prefix = bridge_prefix(text(&id, "peer_id"));
+    let output = Command::new("iptables").arg("-S").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let all = String::from_utf8(output.stdout).unwrap();
+    let is_of = |line: &&str| line.to_lowercase().contains(&prefix);
+    all.lines().filter(is_of).map(str::to_owned).collect()
 }
 
 /// A runner that somebody intended.
@@ -98,12 +125,24 @@ pub struct Intent {
     pub name: String,
     /// The job it was for.
     pub job: Option<String>,
+    /// How it ended, in words, if its end is known.
+    pub end: Option<String>,
+}
+
+impl Intent {
+    /// Nothing came of it: neither a container nor a runner.
+    fn came_to_nothing(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.contains("never started"))
+    }
 }
 
 /// All runners that a house knows to have been intended.
 pub fn intents(house: &House) -> Vec<Intent> {
     let detail = |event: &Json, name: &str| event["details"][name].as_str().map(str::to_owned);
+    let ends = house.json(&["replay", "--kind", "RunnerExited"]);
+    let end = |event: &Json| ends.iter().find(|end| end["details"]["intent"] == event["id"]).map(|end| text(end, "says").to_owned());
     let of = |event: &Json| Intent {
+        end: end(event),
         author: text(event, "author_name").to_owned(),
         pool: detail(event, "pool").unwrap(),
         name: detail(event, "runner").unwrap(),
@@ -127,7 +166,8 @@ pub fn registered(lab: &Lab) -> usize {
     events.iter().filter(|event| event.change == RunnerChange::Registered).count()
 }
 
-/// As many runners as jobs: at GitHub, at the engine, and in the log, where no job is the cause of two.
+/// As many runners as jobs: at GitHub, at the engine, and in the log, where no job is the cause of two. What an engine that was
+/// overloaded did not start is no runner.
 #[track_caller]
 pub fn every_job_had_one_runner(lab: &Lab, house: &House) {
     lab.every_job_was_done_once();
@@ -135,16 +175,22 @@ pub fn every_job_had_one_runner(lab: &Lab, house: &House) {
     let story = || intents(house).iter().map(|intent| format!("{intent:?}")).collect::<Vec<_>>().join("\n");
     assert_eq!(registered(lab), jobs, "registered; {}\n{}", story(), happened(lab));
     assert_eq!(lab.watched.lock().unwrap().started, jobs, "started; {}", story());
-    let intents = until("every intent is known", || Some(intents(house)).filter(|all| all.len() >= jobs));
+    let intents = until("every runner is known", || {
+        let mut all = intents(house);
+        let is_whole = all.iter().all(|intent| intent.end.is_some());
+        all.retain(|intent| !intent.came_to_nothing());
+        (is_whole && all.len() >= jobs).then_some(all)
+    });
     let causes: BTreeSet<&str> = intents.iter().filter_map(|intent| intent.job.as_deref()).collect();
     assert_eq!((causes.len(), intents.len()), (jobs, jobs), "{}", story());
 }
 
 /// What happened to jobs and runners, for a test that failed.
 pub fn happened(lab: &Lab) -> String {
-    let jobs = lab.standin.jobs().into_iter().map(|job| {
-        format!("job {} {} by {:?} after {:?}", job.id, job.name, job.runner_name, job.waited)
-    });
+    let jobs =
+        lab.standin.jobs().into_iter().map(|job| {
+            format!("job {} {} by {:?} after {:?}", job.id, job.name, job.runner_name, job.waited)
+        });
     let events = lab.standin.runner_events().into_iter();
     let events = events.map(|event| format!("{} {} {:?}", event.at, event.name, event.change));
     jobs.chain(events).collect::<Vec<_>>().join("\n")

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wfengine_docker::Status;
 use wfengine_tests::standin::{Fault, FaultRule, Progress, RunnerChange};
 
-use crate::cluster::{until_all_jobs_ended, until_job, until_looked, until_waiting};
+use crate::cluster::{end, until_all_jobs_ended, until_job, until_looked, until_waiting};
 use crate::house::{House, until};
 use crate::lab::{LABELS, Lab};
 
@@ -15,7 +15,7 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     let house = House::new();
     let node = lab.start(&house, &["--min-idle", "2", "--repo", "octo/one"]);
     let before = until_waiting(&lab, 2);
-    let job = lab.standin.queue_jobs("octo/one", "build do-slow-3", &LABELS, 1)[0];
+    let job = lab.standin.queue_jobs("octo/one", "build do-slow-15", &LABELS, 1)[0];
     let begun = until_job(&lab, job, "has begun", |job| job.progress != Progress::Queued);
     assert!(before.contains(&begun.runner_name.clone().unwrap()), "{begun:?}");
     assert!(begun.waited.unwrap() < Duration::from_secs(1), "{begun:?}");
@@ -27,10 +27,18 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     let status = until("the one that worked is gone", || {
         Some(lab.status(&house)).filter(|status| status["active_runners"] == 2)
     });
-    assert_eq!((&status["pools"][0]["idle_min"], &status["pools"][0]["idle"]), (&2.into(), &2.into()), "{status}");
+    assert_eq!(
+        (&status["pools"][0]["idle_min"], &status["pools"][0]["idle"]),
+        (&2.into(), &2.into()),
+        "{status}"
+    );
     assert_eq!(lab.watched.lock().unwrap().started, 3);
     // as long as GitHub does not let them go they stay
-    lab.standin.fault(FaultRule::new("/repos/octo/one/actions/runners/", Fault::HtmlPage { status: 502 }).method("DELETE").always());
+    lab.standin.fault(
+        FaultRule::new("/repos/octo/one/actions/runners/*", Fault::HtmlPage { status: 502 })
+            .method("DELETE")
+            .always(),
+    );
     house.ask(&["runner", "stop"]).ends(0);
     let asked = || {
         let all = lab.standin.requests();
@@ -41,10 +49,10 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     assert_eq!(lab.containers().len(), 2);
     lab.standin.clear_faults();
     lab.until_nothing_is_left();
-    let deleted = lab.standin.runner_events().into_iter().filter(|event| event.change == RunnerChange::Deleted);
+    let deleted =
+        lab.standin.runner_events().into_iter().filter(|event| event.change == RunnerChange::Deleted);
     assert_eq!(deleted.map(|event| event.name).collect::<std::collections::BTreeSet<_>>(), after);
-    node.stop().ends(0);
-    lab.is_content();
+    end(&lab, &house, node);
 }
 
 #[test]
@@ -70,6 +78,5 @@ fn a_floor_holds_at_its_hours_only_and_never_beyond_the_maximum() {
     }
     house.ask(&["runner", "stop"]).ends(0);
     lab.until_nothing_is_left();
-    node.stop().ends(0);
-    lab.is_content();
+    end(&lab, &house, node);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use wfengine_tests::runner_image::runner_program;
 use wfengine_tests::standin::Progress;
 
-use crate::cluster::{until_all_jobs_ended, until_job, until_waiting};
+use crate::cluster::{end, until_all_jobs_ended, until_job, until_waiting};
 use crate::house::{House, text, until};
 use crate::lab::{LABELS, Lab};
 use crate::verbs::has_fields;
@@ -71,7 +71,8 @@ fn rotation_replaces_runners_that_wait_and_lets_busy_ones_finish() {
     let second = import(&lab, &reference, 2);
     assert_ne!(first, second);
     let rotated = until("all three are outdated", || {
-        Some(house.one(&["runner", "rotate", "--outdated"])).filter(|view| view["runners"].as_array().unwrap().len() == 3)
+        Some(house.one(&["runner", "rotate", "--outdated"]))
+            .filter(|view| view["runners"].as_array().unwrap().len() == 3)
     });
     for runner in rotated["runners"].as_array().unwrap() {
         has_fields(runner, &["name", "pool", "what", "why"]);
@@ -86,7 +87,8 @@ fn rotation_replaces_runners_that_wait_and_lets_busy_ones_finish() {
     };
     for name in &after {
         let status = lab.status(&house);
-        let runner = status["runners"].as_array().unwrap().iter().find(|runner| text(runner, "name") == name).cloned();
+        let runner =
+            status["runners"].as_array().unwrap().iter().find(|runner| text(runner, "name") == name).cloned();
         assert_eq!(text(&runner.unwrap(), "image"), second, "{:?}", image_of(name));
     }
     // the one with a job is let finish
@@ -103,7 +105,6 @@ fn rotation_replaces_runners_that_wait_and_lets_busy_ones_finish() {
     });
     house.ask(&["runner", "stop"]).ends(0);
     lab.until_nothing_is_left();
-    node.stop().ends(0);
+    end(&lab, &house, node);
     drop(own);
-    lab.is_content();
 }

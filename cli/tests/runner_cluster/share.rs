@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use wfengine_tests::standin::Progress;
 
-use crate::cluster::{until_all_jobs_ended, until_at_work, until_job, until_looked};
-use crate::house::{House, Live, Said, text, until};
+use crate::cluster::{end, until_all_jobs_ended, until_at_work, until_job, until_looked};
+use crate::house::{House, Said, text, until};
 use crate::lab::{LABELS, Lab};
 
 /// Which side something is of.
@@ -49,7 +49,11 @@ impl Diary {
         let mut all = self.0.lock().unwrap().clone();
         for line in times(house) {
             let (what, at) = line.split_once(' ').unwrap();
-            all.push(Change { at_ns: at.trim().parse().unwrap(), side: Side::Members, begins: what == "begin" });
+            all.push(Change {
+                at_ns: at.trim().parse().unwrap(),
+                side: Side::Members,
+                begins: what == "begin",
+            });
         }
         all.sort_by_key(|change| change.at_ns);
         all
@@ -112,10 +116,6 @@ fn lines_of_share(said: &Said) -> Vec<String> {
     said.out.lines().filter(is_of).map(str::to_owned).collect()
 }
 
-fn stop(node: Live) -> Said {
-    node.stop().ends(0)
-}
-
 #[test]
 fn members_jobs_get_their_half_while_githubs_queue_is_full() {
     let Some(lab) = Lab::new(&["octo/one"], "the share of members' jobs") else { return };
@@ -132,9 +132,10 @@ fn members_jobs_get_their_half_while_githubs_queue_is_full() {
     until_all_jobs_ended(&lab);
     lab.every_job_was_done_once();
     lab.until_nothing_is_left();
-    let said = stop(node);
+    let said = end(&lab, &house, node);
     let all = diary.with(&house);
-    let of = |side| all.iter().copied().filter(move |change: &Change| change.side == side).collect::<Vec<_>>();
+    let of =
+        |side| all.iter().copied().filter(move |change: &Change| change.side == side).collect::<Vec<_>>();
     let (github, members) = (of(Side::Github), of(Side::Members));
     assert_eq!((github.len(), members.len()), (24, 12), "{all:?}");
     assert!(most(&all) <= 4, "{} at once: {all:?}", most(&all));
@@ -147,7 +148,10 @@ fn members_jobs_get_their_half_while_githubs_queue_is_full() {
     assert_eq!(most(&meanwhile), 2, "half of it was theirs: {all:?}");
     // the document's lines, each when something is other than before
     let lines = lines_of_share(&said);
-    assert!(lines.contains(&"Allocating 2 runners for P2P tasks, 2 for GitHub workflows".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"Allocating 2 runners for P2P tasks, 2 for GitHub workflows".to_owned()),
+        "{lines:?}"
+    );
     let pairs: Vec<&[String]> = lines.chunks(2).collect();
     for pair in &pairs {
         assert!(pair[0].starts_with("P2P workflows: ") && pair[1].starts_with("Allocating "), "{lines:?}");
@@ -155,7 +159,6 @@ fn members_jobs_get_their_half_while_githubs_queue_is_full() {
     }
     assert!(pairs.windows(2).all(|two| two[0] != two[1]), "{lines:?}");
     assert!(lines.iter().any(|line| line.ends_with("pending, 2 assigned")), "{lines:?}");
-    lab.is_content();
 }
 
 #[test]
@@ -182,8 +185,7 @@ fn what_one_side_does_not_use_flows_to_the_other() {
     until_at_work(&lab, 4);
     until_all_jobs_ended(&lab);
     lab.until_nothing_is_left();
-    stop(node);
-    lab.is_content();
+    end(&lab, &house, node);
 }
 
 #[test]
@@ -203,14 +205,13 @@ fn one_runner_for_both_sides_takes_turns() {
     until_all_jobs_ended(&lab);
     lab.every_job_was_done_once();
     lab.until_nothing_is_left();
-    stop(node);
+    end(&lab, &house, node);
     let all = diary.with(&house);
     assert_eq!(most(&all), 1, "{all:?}");
     let begun: Vec<Side> = all.iter().filter(|change| change.begins).map(|change| change.side).collect();
     assert_eq!(begun.len(), 9);
     let turns: Vec<Side> = (0..9).map(|at| if at % 2 == 0 { Side::Github } else { Side::Members }).collect();
     assert_eq!(begun, turns);
-    lab.is_content();
 }
 
 #[test]
@@ -250,7 +251,9 @@ fn the_nodes_own_slots_come_back_and_are_left_alone_without_a_share() {
     lab.until_nothing_is_left();
     submit(&house, "third.yml", 3);
     until_runs_completed(&house, 9);
-    let said = stop(node);
-    assert!(lines_of_share(&said).iter().any(|line| line == "P2P workflows: 3 pending, 0 assigned"), "{said:?}");
-    lab.is_content();
+    let said = end(&lab, &house, node);
+    assert!(
+        lines_of_share(&said).iter().any(|line| line == "P2P workflows: 3 pending, 0 assigned"),
+        "{said:?}"
+    );
 }

@@ -1,25 +1,14 @@
 //! `runner start`, `stop`, `provision`, `stop-container` and `logs` in a node that serves, and where none does.
 
-use std::process::Command;
-
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
-use wfengine_autoscaler::container::bridge_prefix;
 
-use crate::cluster::{intents, registered, until_all_jobs_ended, until_at_work, until_job, until_looked, until_waiting};
+use crate::cluster::{
+    end, intents, registered, rules_of, until_all_jobs_ended, until_at_work, until_job, until_looked,
+    until_waiting,
+};
 use crate::house::{House, Live, is_alive, text, until};
 use crate::lab::{LABELS, Lab};
-
-/// The rules of this machine's firewall that are of a house's node.
-fn rules_of(house: &House) -> Vec<String> {
-    let id = house.one(&["peer", "id"]);
-    let prefix = bridge_prefix(text(&id, "peer_id"));
-    let output = Command::new("iptables").arg("-S").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let all = String::from_utf8(output.stdout).unwrap();
-    let is_of = |line: &&str| line.to_lowercase().contains(&prefix);
-    all.lines().filter(is_of).map(str::to_owned).collect()
-}
 
 #[track_caller]
 pub fn has_fields(answer: &Json, fields: &[&str]) {
@@ -56,7 +45,8 @@ fn a_pool_that_is_started_again_takes_its_new_options_and_keeps_its_runners() {
     lab.standin.queue_jobs("octo/one", "build do-slow-5", &LABELS, 6);
     until_at_work(&lab, 2);
     let before = containers(&lab, &lab.pool);
-    let again = lab.turn_on(&house, &["--json", "--max-runners", "4", "--labels", "more"]).ends(0).json().remove(0);
+    let again =
+        lab.turn_on(&house, &["--json", "--max-runners", "4", "--labels", "more"]).ends(0).json().remove(0);
     assert_eq!(again["pools"][0]["max_runners"], 4, "{again}");
     // those at work are taken over, and there is room for two more
     until_at_work(&lab, 4);
@@ -66,7 +56,12 @@ fn a_pool_that_is_started_again_takes_its_new_options_and_keeps_its_runners() {
     // a pool with other labels beside it: each takes its own jobs
     let other = format!("{}x", lab.pool);
     let _swept = Swept { lab: &lab, pool: other.clone() };
-    let said = Live::start(lab.command(&house, &other_pool(&lab, &other, &["--labels", "gpu"]).iter().map(String::as_str).collect::<Vec<_>>())).end().ends(0);
+    let said = Live::start(lab.command(
+        &house,
+        &other_pool(&lab, &other, &["--labels", "gpu"]).iter().map(String::as_str).collect::<Vec<_>>(),
+    ))
+    .end()
+    .ends(0);
     assert!(said.out.contains(&format!("pool {other} is on")) && said.out.contains(&lab.pool), "{said:?}");
     let gpu = lab.standin.queue_jobs("octo/one", "heavy do-slow-2", &["self-hosted", "gpu"], 2);
     let more = lab.standin.queue_jobs("octo/one", "light", &["self-hosted", "more"], 2);
@@ -85,7 +80,11 @@ fn a_pool_that_is_started_again_takes_its_new_options_and_keeps_its_runners() {
     // one of them goes on when the other stops
     let stopped = house.one(&["runner", "stop", "--pool", &other]);
     has_fields(&stopped, &["success", "running", "message", "pools", "draining"]);
-    assert_eq!((&stopped["running"], &stopped["pools"][0]), (&true.into(), &other.clone().into()), "{stopped}");
+    assert_eq!(
+        (&stopped["running"], &stopped["pools"][0]),
+        (&true.into(), &other.clone().into()),
+        "{stopped}"
+    );
     lab.standin.queue_jobs("octo/one", "build", &LABELS, 1);
     until_all_jobs_ended(&lab);
     let unknown = house.ask(&["runner", "stop", "--pool", "nowhere"]).ends(1);
@@ -93,8 +92,7 @@ fn a_pool_that_is_started_again_takes_its_new_options_and_keeps_its_runners() {
     house.ask(&["runner", "stop"]).ends(0);
     lab.until_nothing_is_left();
     until("nothing of the other is left", || containers(&lab, &other).is_empty().then_some(()));
-    node.stop().ends(0);
-    lab.is_content();
+    end(&lab, &house, node);
 }
 
 /// Removes what a failed test left of a second pool.
@@ -144,12 +142,14 @@ fn a_pool_survives_its_node_and_one_in_the_background_is_started_for_it() {
     // turned off while no node serves, it stays off
     let stopped = house.one(&["runner", "stop"]);
     assert_eq!((&stopped["success"], &stopped["running"]), (&true.into(), &false.into()), "{stopped}");
+    assert_eq!(rules_of(&house), [""; 0]);
     let node = lab.serve(&house, &[]);
     assert_eq!(lab.status(&house)["running"], false);
     node.stop().ends(0);
     // a node of its own, that outlives the command
     let started = lab.turn_on(&house, &["--background", "--listen", "127.0.0.1:0", "--no-lan"]).ends(0);
-    let pid: i32 = started.out.split("its node is process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let pid: i32 =
+        started.out.split("its node is process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     let _ended = Ended(pid);
     assert!(is_alive(pid));
     assert_eq!(lab.status(&house)["running"], true);
@@ -157,6 +157,8 @@ fn a_pool_survives_its_node_and_one_in_the_background_is_started_for_it() {
     until_all_jobs_ended(&lab);
     lab.every_job_was_done_once();
     lab.until_nothing_is_left();
+    house.ask(&["runner", "stop"]).ends(0);
+    until("the rules are gone", || rules_of(&house).is_empty().then_some(()));
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     until("it has ended", || (!is_alive(pid)).then_some(()));
     house.ask(&["replay", "--verify"]).ends(0);
@@ -182,7 +184,10 @@ fn stop_lets_jobs_finish_and_leaves_no_rule_of_the_firewall() {
     let jobs = lab.standin.queue_jobs("octo/one", "build do-slow-4", &LABELS, 3);
     until_at_work(&lab, 2);
     let rules = rules_of(&house);
-    assert!(rules.iter().any(|rule| rule.ends_with("-j REJECT --reject-with icmp-port-unreachable")), "{rules:?}");
+    assert!(
+        rules.iter().any(|rule| rule.ends_with("-j REJECT --reject-with icmp-port-unreachable")),
+        "{rules:?}"
+    );
     let stopped = house.one(&["runner", "stop"]);
     assert_eq!((&stopped["success"], &stopped["running"]), (&true.into(), &false.into()), "{stopped}");
     assert_eq!(stopped["draining"].as_array().unwrap().len(), 2, "{stopped}");
@@ -222,14 +227,24 @@ fn runners_are_provisioned_and_stopped_by_hand() {
     let listed = house.one(&["runner", "list-containers"]);
     for container in listed.as_array().unwrap() {
         has_fields(container, &["container_id", "repo", "status", "created_at", "name", "pool", "known"]);
-        assert_eq!((text(container, "status"), &container["known"]), ("running", &true.into()), "{container}");
+        assert_eq!(
+            (text(container, "status"), &container["known"]),
+            ("running", &true.into()),
+            "{container}"
+        );
     }
-    assert!(listed.as_array().unwrap().iter().any(|container| text(container, "container_id") == by_id), "{listed}");
+    assert!(
+        listed.as_array().unwrap().iter().any(|container| text(container, "container_id") == by_id),
+        "{listed}"
+    );
     // the third one never connects, so that a job waits at capacity
     lab.standin.order_runners("never-connects", 1);
     house.ask(&["runner", "provision", "--repo", "octo/one"]).ends(0);
     let full = house.ask(&["runner", "provision", "--repo", "octo/two"]).ends(1);
-    assert!(full.out.contains("At capacity: 3/3 runners active") && full.out.contains("--max-runners"), "{full:?}");
+    assert!(
+        full.out.contains("At capacity: 3/3 runners active") && full.out.contains("--max-runners"),
+        "{full:?}"
+    );
     let full = house.json_of(&["runner", "provision", "--repo", "octo/two"], 1).remove(0);
     assert_eq!((&full["success"], text(&full["data"], "status")), (&false.into(), "failed"), "{full}");
     // one by the beginning of its id, one by its name
@@ -266,18 +281,21 @@ fn runners_are_provisioned_and_stopped_by_hand() {
     has_fields(&all["results"]["octo/one"], &["status", "container_id", "workflows", "token_generated"]);
     assert_eq!(text(&all["results"]["octo/one"], "status"), "provisioned", "{all}");
     until_all_jobs_ended(&lab);
-    let queues = Live::start(lab.command(&house, &["--json", "runner", "list-workflows"])).end().ends(0).json().remove(0);
+    let queues = Live::start(lab.command(&house, &["--json", "runner", "list-workflows"]))
+        .end()
+        .ends(0)
+        .json()
+        .remove(0);
     for queue in queues.as_array().unwrap() {
         has_fields(queue, &["repo", "total_workflows", "running", "failed", "pending"]);
     }
-    let failed: Vec<u64> = queues.as_array().unwrap().iter().map(|queue| queue["failed"].as_u64().unwrap()).collect();
+    let failed: Vec<u64> =
+        queues.as_array().unwrap().iter().map(|queue| queue["failed"].as_u64().unwrap()).collect();
     assert_eq!((queues.as_array().unwrap().len(), failed.iter().sum::<u64>()), (2, 1), "{queues}");
     for state in lab.containers() {
         house.ask(&["runner", "stop-container", "--container", &state.name, "--force"]).ends(0);
     }
-    lab.until_nothing_is_left();
-    node.stop().ends(0);
-    lab.is_content();
+    end(&lab, &house, node);
 }
 
 #[test]
@@ -296,18 +314,23 @@ fn logs_are_shown_while_a_runner_runs_and_after_it_is_gone() {
     assert!(unknown.err.contains("no runner wfengine-nobody") && unknown.err.contains(&name), "{unknown:?}");
     // it follows until the container ends
     let followed = house.ask(&["runner", "logs", &name, "--follow"]).ends(0);
-    assert!(followed.out.contains("Listening for Jobs") && followed.out.contains("completed with result"), "{followed:?}");
+    assert!(
+        followed.out.contains("Listening for Jobs") && followed.out.contains("completed with result"),
+        "{followed:?}"
+    );
     lab.until_nothing_is_left();
     let kept = until("its end is in the log", || {
         Some(house.ask(&logs).ends(0)).filter(|said| said.err.contains("done (0)"))
     });
-    assert!(kept.out.contains("Listening for Jobs") && kept.out.contains("completed with result"), "{kept:?}");
+    assert!(
+        kept.out.contains("Listening for Jobs") && kept.out.contains("completed with result"),
+        "{kept:?}"
+    );
     assert_eq!(kept.out, followed.out, "what is kept is what was followed");
     for line in house.json(&logs) {
         has_fields(&line, &["stream", "text"]);
     }
-    node.stop().ends(0);
+    end(&lab, &house, node);
     // also when no node serves any more
     assert_eq!(house.ask(&logs).ends(0).out, kept.out);
-    lab.is_content();
 }

@@ -104,9 +104,9 @@ impl Bench {
     pub fn until_trouble(&self, part: &str) -> Json {
         self.until_status(&format!("trouble: {part}"), |status| {
             let troubles = status["troubles"].as_array().unwrap();
-            troubles.iter().any(|trouble| {
-                text(trouble, "what").contains(part) && !text(trouble, "remedy").is_empty()
-            })
+            troubles
+                .iter()
+                .any(|trouble| text(trouble, "what").contains(part) && !text(trouble, "remedy").is_empty())
         })
     }
 
@@ -121,10 +121,12 @@ impl Bench {
         until("the job runs", || self.lab.standin.job(job).started_at);
     }
 
-    /// Starts a runner that waits for a job; gives its name once it is connected.
+    /// Starts a runner that waits for a job; gives its name once its container runs.
     pub fn provision(&self) -> String {
-        let said = Live::start(self.command(&["--json", "runner", "provision", REPOSITORY])).end().ends(0);
-        let name = text(&said.json()[0]["results"][REPOSITORY], "name").to_owned();
+        self.until_status("the first look was made", |status| status["iterations"] != 0);
+        let said =
+            Live::start(self.command(&["--json", "runner", "provision", "--repo", REPOSITORY])).end().ends(0);
+        let name = text(&said.json()[0]["data"], "name").to_owned();
         assert!(!name.is_empty(), "{said:?}");
         name
     }

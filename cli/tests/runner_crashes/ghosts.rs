@@ -1,7 +1,7 @@
 //! Runners that are none: containers that never connect or never work, runners that crash, registrations that nobody stands behind,
 //! containers that nobody registered.
 
-use wfengine_tests::standin::RunnerId;
+use wfengine_tests::standin::{Fault, FaultRule, RunnerId};
 
 use crate::bench::{Bench, intents};
 use crate::house::until;
@@ -144,4 +144,21 @@ fn a_container_that_goes_on_without_a_registration_is_ended() {
     bench.until_all_is_over();
     let story = bench.story(node);
     assert!(story.contains("failed: GitHub has no such runner any more"), "{story}");
+}
+
+#[test]
+fn a_registration_whose_answer_was_lost_is_deleted_even_if_that_answer_is_lost_too() {
+    let Some(bench) = Bench::new("answers of GitHub that are lost") else { return };
+    let lost = |path, method| FaultRule::new(path, Fault::LostAnswer).method(method);
+    bench.lab.standin.fault(lost("/repos/*/actions/runners/generate-jitconfig", "POST"));
+    bench.lab.standin.fault(lost("/repos/*/actions/runners/*", "DELETE"));
+    let node = bench.start(&["--max-runners", "1"]);
+    bench.queue("build");
+    bench.until_all_is_over();
+    bench.lab.every_job_was_done_once();
+    assert_eq!(bench.lab.standin.faults_left(), 0);
+    assert_eq!(bench.started(), 1);
+    let story = bench.story(node);
+    assert_eq!(intents(&story), 2, "{story}");
+    assert!(story.contains(" never started: "), "{story}");
 }

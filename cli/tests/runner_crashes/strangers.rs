@@ -53,13 +53,14 @@ fn make(bench: &Bench, name: &str, peer: &str, has_container: bool) {
 #[test]
 fn what_no_event_speaks_of_is_removed_and_what_is_anothers_is_not_touched() {
     let Some(bench) = Bench::new("containers of a log that is gone") else { return };
-    let node = bench.start(&["--max-runners", "1"]);
+    bench.house.ask(&["init", "--name", "alpha"]).ends(0);
     let named = |what: &str| format!("wfengine-{}-{what}", bench.lab.pool);
     let (alone, parts, of_another) = (named("alone"), named("parts"), named("another"));
     let another = format!("{}x", &bench.peer()[1..]);
     make(&bench, &of_another, &another, true);
-    make(&bench, &alone, bench.peer(), true);
     make(&bench, &parts, bench.peer(), false);
+    make(&bench, &alone, bench.peer(), true);
+    let node = bench.start(&["--max-runners", "1"]);
     until("those of a log that is gone are removed", || {
         let left = bench.lab.left();
         left.values().all(|names| *names == [of_another.as_str()]).then_some(())

@@ -11,7 +11,10 @@ use crate::proxy::{Act, Gate, Proxy};
 
 #[test]
 fn nothing_new_costs_nothing_and_pages_of_an_overloaded_github_are_outwaited() {
-    let Some(lab) = Lab::new(&["octo/one", "octo/two"], "answers that are not modified, late or broken") else { return };
+    let Some(lab) = Lab::new(&["octo/one", "octo/two"], "answers that are not modified, late or broken")
+    else {
+        return;
+    };
     let house = House::new();
     let node = start(&lab, &house, &[]);
     until_looks(&lab, &house, 3);
@@ -24,13 +27,19 @@ fn nothing_new_costs_nothing_and_pages_of_an_overloaded_github_are_outwaited() {
     until_done(&lab, queue(&lab, "octo/one", "build"));
 
     for status in [502, 504] {
-        for path in ["/user/repos", "/users/octo/repos", "/repos/octo/two/actions/runs", "/repos/octo/two/actions/runners"] {
+        for path in [
+            "/user/repos",
+            "/users/octo/repos",
+            "/repos/octo/two/actions/runs",
+            "/repos/octo/two/actions/runners",
+        ] {
             lab.standin.fault(FaultRule::new(path, Fault::HtmlPage { status }).method("GET"));
         }
         until_done(&lab, queue(&lab, "octo/two", "build"));
         lab.standin.clear_faults();
     }
-    for fault in [Fault::Slow(Duration::from_secs(3)), Fault::CutBody { after_bytes: 20 }, Fault::LostAnswer] {
+    for fault in [Fault::Slow(Duration::from_secs(3)), Fault::CutBody { after_bytes: 20 }, Fault::LostAnswer]
+    {
         lab.standin.fault(FaultRule::new("/repos/octo/two/actions/*", fault).method("GET").times(3));
         until_done(&lab, queue(&lab, "octo/two", "build"));
         lab.standin.clear_faults();
@@ -44,7 +53,9 @@ fn nothing_new_costs_nothing_and_pages_of_an_overloaded_github_are_outwaited() {
 
 #[test]
 fn a_token_that_ends_between_its_making_and_its_use_is_replaced_by_another() {
-    let Some(lab) = Lab::new(&["octo/one"], "a registration token that ends before it is used") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "a registration token that ends before it is used") else {
+        return;
+    };
     let house = House::new();
     let proxy = Proxy::new(lab.engine.endpoint().path());
     let gate = Gate::default();

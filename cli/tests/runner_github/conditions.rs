@@ -40,7 +40,8 @@ fn not_authenticated_with_github_cli() {
         };
         command.env("GITHUB_TOKEN", "ghp_0123456789abcdefghijABCDEFGHIJ012345");
         let said = Live::start(command).end().ends(3);
-        let said = said.complains(&["Not authenticated with GitHub CLI", "401", "gh auth login", "GITHUB_TOKEN"]);
+        let said =
+            said.complains(&["Not authenticated with GitHub CLI", "401", "gh auth login", "GITHUB_TOKEN"]);
         assert!(!said.err.contains("ghp_0123"), "{said:?}");
     }
     // nothing was turned on
@@ -60,7 +61,9 @@ fn give_away(path: &Path) {
 
 #[test]
 fn docker_is_not_accessible() {
-    let Some(lab) = Lab::new(&["octo/one"], "an engine that is not there, or not for everybody") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "an engine that is not there, or not for everybody") else {
+        return;
+    };
     let house = House::new();
     let missing = format!("unix://{}", house.path("no.sock").display());
     let mut command = start_command(&lab, &house, &[]);
@@ -79,7 +82,8 @@ fn docker_is_not_accessible() {
     let mut command = start_command(&lab, &house_of_nobody, &["--docker-host", &closed]);
     if rustix::process::geteuid().is_root() {
         // root may open everything, so somebody else asks, who comes as far as the socket
-        let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let open =
+            |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         open(house.path("closed.sock").parent().unwrap());
         give_away(house_of_nobody.desk().parent().unwrap());
         command.uid(NOBODY).gid(NOBODY);
@@ -97,7 +101,9 @@ fn failed_to_generate_runner_token() {
     let node = start(&lab, &house, &[]);
     for (case, status) in [(ErrorCase::ResourceNotAccessible, "403"), (ErrorCase::NotFoundOrHidden, "404")] {
         lab.standin.fault(FaultRule::new(JIT, Fault::Error(case)).method("POST").times(1));
-        let asked = || Live::start(lab.command(&house, &["--json", "runner", "provision", "--repo", "octo/one"])).end();
+        let asked = || {
+            Live::start(lab.command(&house, &["--json", "runner", "provision", "--repo", "octo/one"])).end()
+        };
         let said = asked().ends(1);
         let document = said.json().remove(0);
         assert_eq!(
@@ -171,7 +177,8 @@ fn at_capacity() {
         assert!(text(&trouble, "remedy").contains(part), "{trouble}");
     }
     // whoever asks is told the same
-    let asked = Live::start(lab.command(&house, &["runner", "provision", "--repo", "octo/one"])).end().ends(1);
+    let asked =
+        Live::start(lab.command(&house, &["runner", "provision", "--repo", "octo/one"])).end().ends(1);
     assert!(asked.out.contains("At capacity: 1/1 runners active"), "{asked:?}");
     until_looks(&lab, &house, 2);
     for job in waiting {

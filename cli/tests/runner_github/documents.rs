@@ -50,7 +50,13 @@ fn list_workflows_prints_the_documents_array_with_and_without_a_node() {
         let rows = document.as_array().unwrap().clone();
         let shown: Vec<Json> = rows
             .iter()
-            .map(|row| documented.iter().map(|field| ((*field).to_owned(), row[field].clone())).collect::<serde_json::Map<_, _>>().into())
+            .map(|row| {
+                documented
+                    .iter()
+                    .map(|field| ((*field).to_owned(), row[field].clone()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            })
             .collect();
         assert_eq!(Json::from(shown), wanted);
         assert_eq!(fields(&text, "    ")[..5], documented, "{text}");
@@ -73,7 +79,10 @@ fn status_and_list_containers_tell_of_a_job_that_runs() {
     let Some(lab) = Lab::new(&["octo/one", "octo/two"], "the state as a document") else { return };
     let house = House::new();
     let off = lab.status(&house);
-    assert_eq!((&off["running"], &off["start_time"], &off["active_runners"]), (&false.into(), &Json::Null, &0.into()));
+    assert_eq!(
+        (&off["running"], &off["start_time"], &off["active_runners"]),
+        (&false.into(), &Json::Null, &0.into())
+    );
     let node = start(&lab, &house, &["--max-runners", "1"]);
     let job = queue(&lab, "octo/one", "build do-slow-6");
     until_service(&lab, "it has begun", |standin| standin.job(job).started_at.is_some());
@@ -86,8 +95,14 @@ fn status_and_list_containers_tell_of_a_job_that_runs() {
     let (text, containers) = said(&lab, &house, "list-containers");
     let text_of_status = Live::start(lab.command(&house, &["runner", "status"])).end().ends(0).out;
     let documented = [
-        "running", "start_time", "iterations", "active_runners", "queued_workflows", "repositories_monitored",
-        "last_check", "provisioned_runners",
+        "running",
+        "start_time",
+        "iterations",
+        "active_runners",
+        "queued_workflows",
+        "repositories_monitored",
+        "last_check",
+        "provisioned_runners",
     ];
     assert_eq!(fields(&text_of_status, "  ")[..8], documented, "{text_of_status}");
     assert_eq!((&status["running"], &status["active_runners"]), (&true.into(), &1.into()), "{status}");

@@ -7,7 +7,9 @@ use crate::proxy::{Act, Proxy};
 
 #[test]
 fn an_engine_that_refuses_is_waited_for_by_reason_and_goes_on_alone() {
-    let Some(lab) = Lab::new(&["octo/one"], "an engine without space, and what it refuses besides") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "an engine without space, and what it refuses besides") else {
+        return;
+    };
     let house = House::new();
     let proxy = Proxy::new(lab.engine.endpoint().path());
     let host = proxy.url();
@@ -65,7 +67,10 @@ fn an_engine_that_is_away_for_a_while_is_found_again_with_all_that_runs_there() 
     }
     let second = queue(&lab, "octo/one", "build");
     let trouble = until_trouble(&lab, &house, "Docker is not accessible");
-    assert!(text(&trouble, "remedy").contains("docker version") && trouble["next_try"].is_string(), "{trouble}");
+    assert!(
+        text(&trouble, "remedy").contains("docker version") && trouble["next_try"].is_string(),
+        "{trouble}"
+    );
     // what runs goes on without it, and nothing is concluded from not seeing it
     until_done(&lab, first);
     until("it is still there for us", || (lab.containers().len() == 1).then_some(()));

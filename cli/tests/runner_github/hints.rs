@@ -48,7 +48,9 @@ fn a_webhook_alone_starts_a_runner_and_doubled_reordered_and_forged_ones_start_n
     let before = lab.standin.requests().len();
     lab.standin.forge("another secret", 1);
     let unheard = queue(&lab, "octo/two", "build");
-    until("it was answered", || lab.standin.delivered().iter().any(|one| one.status == Some(401)).then_some(()));
+    until("it was answered", || {
+        lab.standin.delivered().iter().any(|one| one.status == Some(401)).then_some(())
+    });
     let asked: Vec<String> =
         lab.standin.requests_since(before).into_iter().map(|request| request.path).collect();
     assert!(asked.iter().all(|path| !path.contains("/two/")), "{asked:?}");

@@ -1,8 +1,6 @@
 //! GitHub's limits: nothing is asked while one holds, it is seen that one holds, and afterwards all goes on by itself.
 
-use std::time::Duration;
-
-use wfengine_tests::standin::{Bucket, ErrorCase, Fault, FaultRule};
+use wfengine_tests::standin::Bucket;
 
 use crate::begin::{
     configurations, queue, start, until_clock, until_done, until_looks, until_no_trouble, until_trouble,
@@ -40,9 +38,6 @@ fn a_spent_budget_and_a_told_wait_are_kept_and_the_job_is_done_after_them() {
     lab.until_nothing_is_left();
     until_no_trouble(&lab, &house);
 
-    // one that meets a runner on its way: it waits and is made
-    let limited = Fault::Status { status: 429, body: serde_json::json!({"message": "secondary rate limit"}) };
-    let _ = limited;
     node.stop().ends(0);
     lab.is_content();
 }
@@ -53,8 +48,7 @@ fn a_limit_without_a_time_is_waited_out_for_a_minute_and_the_job_is_done_then() 
     let house = House::new();
     let node = start(&lab, &house, &[]);
     until_looks(&lab, &house, 1);
-    let refused = Fault::Error(ErrorCase::SecondaryLimitWithoutRetryAfter);
-    lab.standin.fault(FaultRule::new("/repos/octo/one/actions/runs", refused).method("GET"));
+    lab.standin.secondary_limit_for(50, false);
     let job = queue(&lab, "octo/one", "build");
     until_trouble(&lab, &house, "GitHub's limit is spent");
     let told = lab.standin.clock().now();
@@ -62,11 +56,7 @@ fn a_limit_without_a_time_is_waited_out_for_a_minute_and_the_job_is_done_then() 
     until_clock(&lab, 20);
     let asked = lab.standin.requests_since(before);
     assert!(asked.is_empty(), "{asked:?}");
-    let done = lab.runtime.block_on(
-        lab.standin.wait_until(Duration::from_secs(120), |standin| standin.job(job).completed_at.is_some()),
-    );
-    let job = lab.standin.job(job);
-    assert!(done && job.conclusion.as_deref() == Some("success") && job.handed_out == 1, "{job:?}");
+    let job = until_done(&lab, job);
     assert!(job.started_at.unwrap() >= told + 58, "{job:?}, told at {told}");
     assert_eq!(configurations(&lab, "octo/one"), 1);
     lab.until_nothing_is_left();

@@ -40,7 +40,10 @@ fn a_repository_that_is_made_public_while_jobs_wait_gets_no_more_runners() {
         Some(lab.status(&house)).filter(|status| status["refused"].as_array().unwrap().len() == 2)
     });
     let refused = &status["refused"][0];
-    assert!(text(refused, "why").contains("public") && text(refused, "remedy").contains("--allow-"), "{refused}");
+    assert!(
+        text(refused, "why").contains("public") && text(refused, "remedy").contains("--allow-"),
+        "{refused}"
+    );
     lab.until_nothing_is_left();
     until_looks(&lab, &house, 3);
     assert_eq!(registered(&lab).len(), 1, "none was started for them");

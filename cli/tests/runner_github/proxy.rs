@@ -198,7 +198,9 @@ fn serve(mut client: UnixStream, engine: &Path, shared: &Mutex<Inner>) -> std::i
     request.extend_from_slice(close.as_bytes());
     request.extend_from_slice(&head[end..]);
     match act {
-        Some(Act::Refuse(status, message)) => answer(&mut client, status, &format!("{{\"message\":\"{message}\"}}")),
+        Some(Act::Refuse(status, message)) => {
+            answer(&mut client, status, &format!("{{\"message\":\"{message}\"}}"))
+        }
         Some(Act::Nonsense) => answer(&mut client, 200, "[\"not\", 1, {\"of\": \"the engine\"}]"),
         Some(Act::Garbage) => client.write_all(b"\x16\x03\x01 this is not the engine\r\n\r\n"),
         Some(Act::Close) => client.shutdown(Shutdown::Both),

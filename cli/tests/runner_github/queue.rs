@@ -1,15 +1,15 @@
 //! Jobs that go away, and jobs that are nobody's.
 
-use crate::begin::{
-    configurations, queue, registered, start, until_done, until_looks, until_service, until_trouble,
-};
+use crate::begin::{configurations, queue, registered, start, until_done, until_looks, until_service};
 use crate::house::{House, until};
 use crate::lab::{LABELS, Lab};
 use crate::proxy::{Act, Gate, Proxy};
 
 #[test]
 fn jobs_that_are_cancelled_while_their_runner_starts_leave_nothing() {
-    let Some(lab) = Lab::new(&["octo/one"], "jobs that are cancelled while their runner starts") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "jobs that are cancelled while their runner starts") else {
+        return;
+    };
     let house = House::new();
     let proxy = Proxy::new(lab.engine.endpoint().path());
     let gate = Gate::default();
@@ -86,11 +86,11 @@ fn jobs_for_labels_that_nobody_has_start_nothing_and_say_nothing() {
     assert_eq!((registered(&lab).len(), configurations(&lab, "octo/one")), (0, 0));
     // one that can be served among them is
     until_done(&lab, queue(&lab, "octo/one", "build"));
+    lab.until_nothing_is_left();
     let said = node.stop().ends(0);
     for word in ["quantum", "windows", "WARN", "ERROR"] {
         assert!(!said.out.contains(word) && !said.err.contains(word), "{word}: {said:?}");
     }
-    lab.until_nothing_is_left();
     lab.is_content();
 }
 
@@ -113,5 +113,4 @@ fn a_runner_that_gets_a_job_while_it_is_let_go_does_it() {
     assert_eq!(lab.status(&house)["troubles"], serde_json::json!([]));
     node.stop().ends(0);
     lab.is_content();
-    let _ = until_trouble;
 }

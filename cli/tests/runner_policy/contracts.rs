@@ -14,7 +14,8 @@ fn the_image_of_the_third_party_registers_by_itself_and_its_registration_goes() 
     let Some(lab) = Lab::new(&["octo/one"], "the contract of the third party's image") else { return };
     let house = House::new();
     let url = lab.standin.runner_url();
-    let node = lab.start(&house, &["--image-contract", "third-party", "--runner-url", &url, "--labels", "gpu"]);
+    let node =
+        lab.start(&house, &["--image-contract", "third-party", "--runner-url", &url, "--labels", "gpu"]);
     let job = lab.standin.queue_jobs("octo/one", "looks do-inspect", &["self-hosted", "gpu"], 1)[0];
     let job = ended(&lab, job);
     assert_eq!(job.conclusion.as_deref(), Some("success"), "{job:?}");
@@ -36,7 +37,10 @@ fn the_image_of_the_third_party_registers_by_itself_and_its_registration_goes() 
     assert!(!names.iter().any(|name| name.contains("JITCONFIG")), "{names:?}");
     lab.until_nothing_is_left();
     let changes: Vec<RunnerChange> = lab.standin.runner_events().iter().map(|event| event.change).collect();
-    assert!(changes.contains(&RunnerChange::Registered) && changes.contains(&RunnerChange::Finished), "{changes:?}");
+    assert!(
+        changes.contains(&RunnerChange::Registered) && changes.contains(&RunnerChange::Finished),
+        "{changes:?}"
+    );
     // the token is a weaker thing than a configuration, and that is said
     node.stop().ends(0).complains(&["weaker than a just-in-time configuration"]);
     lab.is_content();
@@ -100,7 +104,10 @@ fn an_engine_of_its_own_stands_beside_a_runner_and_goes_with_it() {
     // the runner is confined as without it
     assert_eq!(its["HostConfig"]["CapDrop"], serde_json::json!(["ALL"]));
     assert_eq!(its["HostConfig"]["SecurityOpt"], serde_json::json!(["no-new-privileges"]));
-    assert!(!its_engine["Config"]["Env"].to_string().contains("JITCONFIG"), "it has no part in the registration");
+    assert!(
+        !its_engine["Config"]["Env"].to_string().contains("JITCONFIG"),
+        "it has no part in the registration"
+    );
     // another runner has another one, and does not reach this one
     let address = crate::isolation::address_of(&lab, &beside);
     let job = through(&lab, "octo/one", &format!("looks do-inspect do-scan-2375-{address}"));
@@ -108,7 +115,11 @@ fn an_engine_of_its_own_stands_beside_a_runner_and_goes_with_it() {
     assert_eq!(inspected(&job, "docker_answers"), "yes");
     assert_eq!((inspected(&job, "uid"), inspected(&job, "docker_socket")), ("1001", "none"));
     for (role, at, result) in scanned(&job) {
-        assert_eq!(result == "reached", role == "loopback" && at == "127.0.0.1:2375", "{role} {at}: {result}");
+        assert_eq!(
+            result == "reached",
+            role == "loopback" && at == "127.0.0.1:2375",
+            "{role} {at}: {result}"
+        );
     }
     lab.standin.cancel_job(stays);
     lab.until_nothing_is_left();
@@ -129,6 +140,8 @@ fn the_hosts_engine_is_given_away_only_by_name_and_that_is_said() {
     let job = ended(&lab, waiting);
     assert_eq!(inspected(&job, "docker_socket"), "/var/run/docker.sock");
     lab.until_nothing_is_left();
-    node.stop().ends(0).complains(&["--docker socket: every job gets the engine's socket", "root on this host"]);
+    node.stop()
+        .ends(0)
+        .complains(&["--docker socket: every job gets the engine's socket", "root on this host"]);
     lab.is_content();
 }

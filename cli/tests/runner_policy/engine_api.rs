@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.0 over the engine's socket, so that an answer ends with its connection.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,18 @@ impl Recorder {
     /// What was heard so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
+    }
+
+    /// A label of every container of a pool that was started so far.
+    pub fn started(&self, pool: &str, label: &str) -> BTreeSet<String> {
+        let documents = self.text();
+        let documents = documents.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let labels = documents.filter(|document| document["status"] == "start").map(|mut document| {
+            let labels = &mut document["Actor"]["Attributes"];
+            (labels["dev.wfengine.pool"] == pool, labels[label].take())
+        });
+        let of_pool = labels.filter(|(is_of_pool, _)| *is_of_pool);
+        of_pool.filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
     }
 }
 

@@ -68,10 +68,8 @@ fn without_empty(value: Json) -> Option<Json> {
         Json::String(text) if text.is_empty() => None,
         Json::Array(items) if items.is_empty() => None,
         Json::Object(fields) => {
-            let fields: Map<String, Json> = fields
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, without_empty(value)?)))
-                .collect();
+            let fields: Map<String, Json> =
+                fields.into_iter().filter_map(|(name, value)| Some((name, without_empty(value)?))).collect();
             (!fields.is_empty()).then_some(Json::Object(fields))
         }
         value => Some(value),
@@ -139,7 +137,8 @@ fn differences(one: &Json, other: &Json) -> Json {
     let (mut was, mut is) = (BTreeMap::new(), BTreeMap::new());
     flat("", one, &mut was);
     flat("", other, &mut is);
-    let places: Vec<&String> = was.keys().chain(is.keys().filter(|place| !was.contains_key(*place))).collect();
+    let places: Vec<&String> =
+        was.keys().chain(is.keys().filter(|place| !was.contains_key(*place))).collect();
     let differing = places.into_iter().filter(|place| was.get(*place) != is.get(*place));
     differing.map(|place| (place.clone(), json!([was.get(place), is.get(place)]))).collect()
 }
@@ -162,7 +161,7 @@ fn a_container_of_a_runner_is_made_as_the_golden_file_says() {
     let house = House::new();
     let node = lab.start(&house, &[]);
     let policy = policy_of_a_pool(&lab);
-    assert_eq!(policy, golden(), "{policy:#} differs in {:#}", differences(&golden(), &policy));
+    assert_eq!(policy, golden(), "differs in {:#}", differences(&golden(), &policy));
     lab.until_nothing_is_left();
     node.stop().ends(0);
     lab.is_content();
@@ -242,11 +241,15 @@ fn each_option_changes_what_it_names_and_nothing_else() {
     .unwrap();
     let mut differing = differences(&golden(), &policy);
     // the operator's network is as it was made
-    differing.as_object_mut().unwrap().retain(|place, _| !place.starts_with(&format!("/Networks/{}", network.1)));
+    differing
+        .as_object_mut()
+        .unwrap()
+        .retain(|place, _| !place.starts_with(&format!("/Networks/{}", network.1)));
     assert_eq!(differing, named);
     // seen from inside; and there, unlike on networks of their own, runners reach each other
     let address = crate::isolation::address_of(&lab, &first);
-    let looking = lab.standin.queue_jobs("octo/one", &format!("looks do-inspect do-scan-9-{address}"), &LABELS, 1)[0];
+    let looking =
+        lab.standin.queue_jobs("octo/one", &format!("looks do-inspect do-scan-9-{address}"), &LABELS, 1)[0];
     let looking = ended(&lab, looking);
     assert_eq!(inspected(&looking, "uid"), "1002");
     assert_eq!(inspected(&looking, "no_new_privs"), "0");

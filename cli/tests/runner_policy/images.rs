@@ -70,7 +70,7 @@ fn a_missing_wrong_or_root_image_is_said_and_the_right_one_is_used_once_it_is_th
 
     late.becomes_empty(other, "1001");
     let foreign = trouble(&lab, &house, "this engine for");
-    assert!(text(&foreign, "remedy").contains("--image"), "{foreign}");
+    assert!(text(&foreign, "remedy").contains("an image for this architecture"), "{foreign}");
 
     late.engine.remove_image(&late.reference);
     let missing = trouble(&lab, &house, "no image");

@@ -83,7 +83,8 @@ fn a_job_is_nobody_and_reaches_nobody_but_what_was_opened() {
     }
     // the configuration is in the environment of the first process alone, and good for nothing any more
     let names: Vec<&str> = inspected(&job, "environment").split(',').collect();
-    let usual = ["HOME", "HOSTNAME", "PATH"];
+    let usual =
+        ["ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "HOME", "HOSTNAME", "PATH", "RUNNER_MANUALLY_TRAP_SIG"];
     assert!(names.iter().all(|name| usual.contains(name)), "{names:?}");
 
     let seen = scanned(&job);
@@ -91,7 +92,10 @@ fn a_job_is_nobody_and_reaches_nobody_but_what_was_opened() {
         assert!(found(&seen, role, &open).iter().all(|result| *result == "reached"), "{role}: {seen:?}");
         assert!(found(&seen, role, &closed).iter().all(|result| *result != "reached"), "{role}: {seen:?}");
     }
-    assert!(seen.iter().any(|(role, address, _)| role == "bridge" && address.starts_with(DOCKER0)), "{seen:?}");
+    assert!(
+        seen.iter().any(|(role, address, _)| role == "bridge" && address.starts_with(DOCKER0)),
+        "{seen:?}"
+    );
     // not even that there is somebody is told
     for port in [&open, &closed] {
         let results = found(&seen, "named", port);
@@ -108,7 +112,9 @@ fn a_job_is_nobody_and_reaches_nobody_but_what_was_opened() {
 
 #[test]
 fn where_the_host_is_allowed_its_services_are_reached() {
-    let Some(lab) = Lab::new(&["octo/one"], "that a job reaches the host where that is allowed") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "that a job reaches the host where that is allowed") else {
+        return;
+    };
     let house = House::new();
     let (_service, port) = service();
     let node = lab.start(&house, &["--allow-host-access"]);

@@ -34,17 +34,27 @@ fn a_job_that_takes_too_much_memory_is_killed() {
 
 #[test]
 fn a_workspace_that_grows_too_large_ends_its_runner() {
-    meets("greedy do-fill-40 do-never-ends", &["--workspace-size", "8m"], "workspace grew to 40 MiB, 8 MiB are allowed");
+    meets(
+        "greedy do-fill-40 do-never-ends",
+        &["--workspace-size", "8m"],
+        "workspace grew to 40 MiB, 8 MiB are allowed",
+    );
 }
 
 #[test]
 fn a_job_that_takes_too_long_is_ended() {
-    meets("greedy do-never-ends", &["--job-timeout", "3s"], "failed: its job took longer than the pool allows");
+    meets(
+        "greedy do-never-ends",
+        &["--job-timeout", "3s"],
+        "failed: its job took longer than the pool allows",
+    );
 }
 
 #[test]
 fn processes_and_output_are_bounded() {
-    let Some(lab) = Lab::new(&["octo/one"], "that processes and output of a runner are bounded") else { return };
+    let Some(lab) = Lab::new(&["octo/one"], "that processes and output of a runner are bounded") else {
+        return;
+    };
     let house = House::new();
     let node = lab.start(&house, &["--pids", "64"]);
     let bomb = through(&lab, "octo/one", "bomb do-fork-2000");

@@ -34,7 +34,7 @@ fn port(lab: &Lab) -> String {
 /// `runner start` of the lab's pool, without some of the options that each of these tests gives, and with others.
 fn start_command(lab: &Lab, house: &House, without: &[&str], more: &[&str]) -> std::process::Command {
     let port = port(lab);
-    let mut words = lab.start_arguments(&port, more).into_iter();
+    let mut words = lab.start_arguments(&port, &[]).into_iter();
     let mut arguments = Vec::new();
     while let Some(word) = words.next() {
         if without.contains(&word) {
@@ -43,6 +43,7 @@ fn start_command(lab: &Lab, house: &House, without: &[&str], more: &[&str]) -> s
             arguments.push(word);
         }
     }
+    arguments.extend(more);
     lab.command(house, &arguments)
 }
 

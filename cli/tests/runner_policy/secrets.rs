@@ -53,7 +53,8 @@ fn nothing_shows(lab: &Lab, variable: &str, more: &[&str]) {
     }
     shown.insert("processes".to_owned(), engine.text(&format!("/containers/{runner}/top")));
     let live = crate::house::until("it has leaked", || {
-        Some(printed(lab, &house, &["runner", "logs", &runner])).filter(|log| log.contains(&format!("leak: {variable}=")))
+        Some(printed(lab, &house, &["runner", "logs", &runner]))
+            .filter(|log| log.contains(&format!("leak: {variable}=")))
     });
     assert!(live.contains(&format!("{variable}=***")), "{live}");
     shown.insert("its log while it runs".to_owned(), live);

@@ -7,6 +7,8 @@ use wfengine_core::time::Monotonic;
 
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
+/// What could be tried again for so long, and was not, is not wanted any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Reasons that are remembered.
 const REASONS_MAX: usize = 64;
 
@@ -41,13 +43,10 @@ impl Backoff {
         let (since, times, was_said) =
             known.map_or((now, 0, false), |known| (known.since, known.times, known.what == what));
         let wait = FIRST.saturating_mul(1 << times.min(10)).min(LONGEST);
-        let trouble = Trouble {
-            what: what.to_owned(),
-            remedy: remedy.to_owned(),
-            since,
-            times: times.saturating_add(1),
-            next_try: now + wait,
-        };
+        // what was begun before the reason was known is no further try
+        let held = known.filter(|known| now < known.next_try).map(|known| (known.times, known.next_try));
+        let (times, next_try) = held.unwrap_or((times.saturating_add(1), now + wait));
+        let trouble = Trouble { what: what.to_owned(), remedy: remedy.to_owned(), since, times, next_try };
         self.troubles.insert(reason.to_owned(), trouble);
         !was_said
     }
@@ -62,10 +61,28 @@ impl Backoff {
         self.troubles.retain(|reason, _| !reason.starts_with(prefix));
     }
 
+    /// What was tried again has worked: reasons of a kind are gone, but for those that are still waited out, and for one.
+    pub fn heal_tried(&mut self, prefix: &str, kept: &str, now: Monotonic) {
+        let is_healed = |reason: &str, trouble: &Trouble| {
+            reason.starts_with(prefix) && reason != kept && trouble.next_try <= now
+        };
+        self.troubles.retain(|reason, trouble| !is_healed(reason, trouble));
+    }
+
+    /// What nobody tried again for so long that it could have been is nobody's trouble any more.
+    pub fn forget(&mut self, now: Monotonic) {
+        self.troubles.retain(|_, trouble| now < trouble.next_try + FORGOTTEN_AFTER);
+    }
+
     /// Until when nothing is begun, for a reason that begins like this.
     pub fn held_until(&self, prefix: &str, now: Monotonic) -> Option<Monotonic> {
         let of = self.troubles.iter().filter(|(reason, _)| reason.starts_with(prefix));
         of.map(|(_, trouble)| trouble.next_try).filter(|until| now < *until).max()
+    }
+
+    /// When what failed for a reason is tried again, if that is to come.
+    pub fn next_try(&self, reason: &str) -> Option<Monotonic> {
+        self.troubles.get(reason).map(|trouble| trouble.next_try)
     }
 
     /// What does not work.
@@ -100,6 +117,28 @@ mod tests {
         assert!(!backoff.fail("start/image", "no image", "pull it", now));
         assert!(backoff.fail("start/image", "no space", "make some", now));
         backoff.heal_all("start/");
+        assert_eq!(backoff.troubles().count(), 0);
+    }
+
+    #[test]
+    fn what_fails_together_is_one_failure() {
+        let mut backoff = Backoff::default();
+        for millis in 0..8 {
+            backoff.fail("start/disk", "no space", "make some", Monotonic(millis));
+        }
+        assert_eq!(backoff.next_try("start/disk"), Some(Monotonic(5_000)));
+        assert!(backoff.troubles().all(|(_, trouble)| trouble.times == 1));
+        backoff.fail("start/disk", "no space", "make some", Monotonic(5_000));
+        assert_eq!(backoff.next_try("start/disk"), Some(Monotonic(15_000)));
+        // one that began before and worked tells nothing; one that was a further try does
+        backoff.fail("start/runner", "it ended at once", "see its log", Monotonic(5_000));
+        backoff.heal_tried("start/", "start/runner", Monotonic(14_999));
+        assert_eq!(backoff.troubles().count(), 2);
+        backoff.heal_tried("start/", "start/runner", Monotonic(15_000));
+        assert_eq!(backoff.troubles().map(|(reason, _)| reason).collect::<Vec<_>>(), ["start/runner"]);
+        backoff.forget(Monotonic(69_999));
+        assert_eq!(backoff.troubles().count(), 1);
+        backoff.forget(Monotonic(70_000));
         assert_eq!(backoff.troubles().count(), 0);
     }
 }

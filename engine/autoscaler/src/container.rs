@@ -36,6 +36,8 @@ pub const LABEL_RUNNER: &str = "dev.wfengine.runner";
 pub const LABEL_POOL: &str = "dev.wfengine.pool";
 /// Where it registers.
 pub const LABEL_SCOPE: &str = "dev.wfengine.scope";
+/// What of the pool's policy it was made by: equal texts are equal policies.
+pub const LABEL_POLICY: &str = "dev.wfengine.policy";
 
 /// The folder of GitHub's runner in its image.
 const HOME: &str = "/home/runner";
@@ -65,22 +67,25 @@ pub fn secrets(environment: Vec<String>) -> Vec<String> {
 
 /// What was printed, with `***` for each secret. Also for what is left of one at the very beginning, where the rest was cut off.
 pub fn without(secrets: &[String], printed: Vec<u8>) -> Vec<u8> {
-    secrets.iter().map(String::as_bytes).filter(|secret| !secret.is_empty()).fold(printed, |printed, secret| {
-        let is_end = |at: &usize| secret.get(*at..).is_some_and(|end| printed.starts_with(end));
-        let cut = (1..secret.len().saturating_sub(SECRET_BYTES_MIN - 1)).find(is_end);
-        let mut rest = match cut {
-            Some(at) => printed.get(secret.len() - at..).unwrap_or_default(),
-            None => printed.as_slice(),
-        };
-        let mut shown = if cut.is_some() { HIDDEN.to_vec() } else { Vec::with_capacity(printed.len()) };
-        while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
-            shown.extend_from_slice(rest.get(..at).unwrap_or_default());
-            shown.extend_from_slice(HIDDEN);
-            rest = rest.get(at + secret.len()..).unwrap_or_default();
-        }
-        shown.extend_from_slice(rest);
-        shown
-    })
+    secrets.iter().map(String::as_bytes).filter(|secret| !secret.is_empty()).fold(
+        printed,
+        |printed, secret| {
+            let is_end = |at: &usize| secret.get(*at..).is_some_and(|end| printed.starts_with(end));
+            let cut = (1..secret.len().saturating_sub(SECRET_BYTES_MIN - 1)).find(is_end);
+            let mut rest = match cut {
+                Some(at) => printed.get(secret.len() - at..).unwrap_or_default(),
+                None => printed.as_slice(),
+            };
+            let mut shown = if cut.is_some() { HIDDEN.to_vec() } else { Vec::with_capacity(printed.len()) };
+            while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
+                shown.extend_from_slice(rest.get(..at).unwrap_or_default());
+                shown.extend_from_slice(HIDDEN);
+                rest = rest.get(at + secret.len()..).unwrap_or_default();
+            }
+            shown.extend_from_slice(rest);
+            shown
+        },
+    )
 }
 
 /// A runner that is about to be made.
@@ -137,6 +142,7 @@ impl Making<'_> {
         let mut labels: BTreeMap<String, String> =
             labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
         labels.insert(LABEL_INTENT.to_owned(), self.intent.to_string());
+        labels.insert(LABEL_POLICY.to_owned(), self.policy().digest());
         labels
     }
 
@@ -242,18 +248,20 @@ impl Making<'_> {
     /// The engine beside it, if it gets one: without root, gone with the runner. What its program needs to make namespaces of its own is
     /// let through; it is not privileged.
     pub fn sidecar(&self) -> Option<ContainerSpec> {
-        let unconfined = ["seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"];
+        let unconfined = ["seccomp=unconfined", "apparmor=unconfined"];
         self.has_sidecar().then(|| ContainerSpec {
             network: self.attached(),
             extra_hosts: self.policy().extra_hosts.clone(),
             hostname: (self.policy().network != RunnerNetwork::Host).then(|| self.name.to_owned()),
-            // without a folder for certificates it listens on the loopback that it shares with the runner alone
+            // without a folder for certificates it listens without TLS: in a network that it has alone with the runner
             env: vec![("DOCKER_TLS_CERTDIR".to_owned(), EnvValue::plain(""))],
             // the jobs' folders are the same to both
             mounts: vec![self.work_mount()],
             cap_drop_all: false,
             no_new_privileges: false,
             security_opts: unconfined.map(str::to_owned).to_vec(),
+            // the command line's `systempaths=unconfined`, which engines themselves do not know
+            opens_system_paths: true,
             ..self.bounded(&self.policy().sidecar_image)
         })
     }
@@ -262,7 +270,12 @@ impl Making<'_> {
         let plain = |name: &str, value: &str| (name.to_owned(), EnvValue::plain(value));
         let token = match ticket {
             Ticket::Jit(blob) => {
-                return vec![(SECRET_VARIABLES[0].to_owned(), EnvValue::secret(blob.as_str()))];
+                return vec![
+                    (SECRET_VARIABLES[0].to_owned(), EnvValue::secret(blob.as_str())),
+                    // its script tells how the runner ended, instead of 0 in any case
+                    plain("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "1"),
+                    plain("RUNNER_MANUALLY_TRAP_SIG", "1"),
+                ];
             }
             Ticket::Token(token) => token,
         };
@@ -277,6 +290,8 @@ impl Making<'_> {
             plain("LABELS", &self.pool.labels.join(",")),
             plain("RUNNER_WORKDIR", &work),
             plain("EPHEMERAL", "true"),
+            // the container has a user of its own, and the image would refuse that
+            plain("RUN_AS_ROOT", "false"),
             plain("DISABLE_AUTO_UPDATE", "true"),
             // with a registration token it could not, and it is done from outside
             plain("DISABLE_AUTOMATIC_DEREGISTRATION", "true"),

@@ -4,7 +4,7 @@
 //! requests of forks, jobs that need Docker where there is none. What is refused is said, with
 //! what would allow it. Jobs that ask for labels of others are none of this pool's business and are not reported.
 
-use crate::pool::{DockerAccess, Pool, names};
+use crate::pool::{DockerAccess, Pool};
 
 /// A job that waits at GitHub.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +71,9 @@ impl Refusal {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Public => "start the pool with --allow-public, or name the repository with --allow-repo",
-            Self::Fork(_) => "start the pool with --allow-forks",
+            Self::Fork(_) => {
+                "cancel it, or start the pool with --allow-forks: until then no runner is started there, for GitHub could give it this job"
+            }
             Self::NeedsDocker(_) => {
                 "start a pool with --docker rootless-sidecar, or tag the workflow for peers"
             }
@@ -89,7 +91,7 @@ pub fn judge(pool: &Pool, architecture: &str, job: &QueuedJob) -> Verdict {
     {
         return Verdict::Others;
     }
-    if !job.is_private && !pool.allows_public && !names(&pool.allowed, &job.repository) {
+    if !pool.takes(&job.repository, job.is_private) {
         return Verdict::Refused(Refusal::Public);
     }
     if let Some(fork) = fork_of(job)

@@ -42,6 +42,8 @@ const GHOST_AFTER: Duration = Duration::from_secs(600);
 const ORPHANED_AFTER: Duration = Duration::from_secs(60);
 /// Firewall rules are looked at again.
 const FIREWALL_EVERY: Duration = Duration::from_secs(30);
+/// Networks and volumes that no container tells of are looked for.
+const PARTS_EVERY: Duration = Duration::from_secs(60);
 /// What tasks of a kind failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Volumes and layers are measured so often, or as often as a pool looks at GitHub.
@@ -91,7 +93,7 @@ pub struct Autoscaler<H, C> {
     backoff: Backoff,
     /// When the runners of a scope changed last, anywhere in the cluster.
     changed: BTreeMap<String, Monotonic>,
-    /// Own runners that are not free any more.
+    /// Runners that are not free any more, of this node and of others.
     not_free: BTreeSet<EventId>,
     /// Runners of other members that live, with their scope.
     others: BTreeMap<EventId, (String, Monotonic)>,
@@ -103,14 +105,13 @@ pub struct Autoscaler<H, C> {
     /// What runners were seen to run.
     ran: BTreeMap<EventId, RunnerJob>,
     replaced: BTreeSet<EventId>,
-    image: Option<(String, Monotonic)>,
     is_pulling: bool,
     firewall_at: Option<Monotonic>,
     openings: Openings,
     sizes_at: Monotonic,
+    parts_at: Option<Monotonic>,
     was_at_capacity: Option<(u32, u32)>,
     last_containers: Vec<wfengine_docker::ContainerState>,
-    last_spare: u32,
     last_without_room: u32,
     wake: Arc<Notify>,
 }
@@ -119,6 +120,14 @@ impl<H, C> std::fmt::Debug for Autoscaler<H, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Autoscaler").field("pool", &self.shop.pool.name).finish_non_exhaustive()
     }
+}
+
+/// What GitHub says of one repository or organisation and not of the others.
+const OF_SCOPE: [&str; 4] = ["github-permission", "github-not-found", "github-refused", "github-name-taken"];
+
+/// How the reasons begin that keep runners of one scope alone from being started.
+fn of_scope(scope: &str) -> String {
+    format!("scope/{scope}/")
 }
 
 /// How the names of a cluster's runners begin.
@@ -163,14 +172,13 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             stopping: BTreeMap::new(),
             ran: BTreeMap::new(),
             replaced: BTreeSet::new(),
-            image: None,
             is_pulling: false,
             firewall_at: None,
             openings,
             sizes_at: Monotonic::default(),
+            parts_at: None,
             was_at_capacity: None,
             last_containers: Vec::new(),
-            last_spare: 0,
             last_without_room: 0,
             wake: Arc::new(Notify::new()),
         }
@@ -211,19 +219,39 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     /// A runner that somebody asked for. It counts like any other; answered with its name and its container once that runs.
     pub fn provision(&mut self, scope: String) -> oneshot::Receiver<Result<(String, String), Fault>> {
         let (answer, answered) = oneshot::channel();
+        let is_private = held(&self.board).repositories.get(&scope).map(|seen| seen.is_private);
+        if scope.contains('/') && !self.shop.pool.takes(&scope, is_private.unwrap_or(false)) {
+            let refusal = crate::demand::Refusal::Public;
+            let what = match is_private {
+                Some(_) => format!("{scope}: {}", refusal.why()),
+                None => format!("{scope} is none of the repositories that the pool looks at"),
+            };
+            let remedy = match is_private {
+                Some(_) => refusal.remedy(),
+                None => "name it with --repo or its owner with --owner when the pool is started",
+            };
+            let fault = Fault { reason: "refused".to_owned(), what, remedy: remedy.to_owned() };
+            let _ = answer.send(Err(fault));
+            return answered;
+        }
         self.asked.push(Asked { scope, answer });
         answered
     }
 
-    /// Runners that have no job are replaced; those with one end with it. Only those of another image or policy, if `outdated`.
-    pub fn rotate(&mut self, outdated: bool) -> Vec<String> {
-        let runners = self.own();
-        let image = self.image.as_ref().map(|(id, _)| id.clone());
+    /// Runners that have no job are replaced; those with one end with it. Only those of another image or policy than the pool has now, if
+    /// `outdated`: one of which that is not known is left.
+    pub async fn rotate(&mut self, outdated: bool) -> Vec<String> {
+        let policy = &self.shop.pool.policy;
+        let image = self.shop.engine.image(&policy.image).await.ok().map(|image| image.id);
+        let digest = policy.digest();
         let mut names = Vec::new();
-        for runner in runners {
-            let is_old =
-                runner.started.as_ref().is_some_and(|(_, _, started)| Some(&started.image) != image.as_ref());
-            if runner.exited.is_none() && (!outdated || is_old) {
+        for runner in self.own().into_iter().filter(|runner| runner.exited.is_none()) {
+            let container = self.last_containers.iter().find(|state| state.name == runner.intended.name);
+            let is_old = container.is_some_and(|state| {
+                let made_by = state.labels.get(crate::container::LABEL_POLICY);
+                image.as_ref().is_some_and(|image| *image != state.image) || made_by != Some(&digest)
+            });
+            if !outdated || is_old {
                 names.push(runner.intended.name.clone());
                 self.replaced.insert(runner.intent);
             }
@@ -268,9 +296,16 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             }
         };
         let Some(intent) = intent else {
-            self.is_pulling = false;
-            if let Done::Again(fault) = done {
-                self.fail("start", &fault);
+            match done {
+                Done::Pulled(fault) => {
+                    self.is_pulling = false;
+                    self.backoff.heal("start/pulling");
+                    if let Some(fault) = fault {
+                        self.fail("start", &fault);
+                    }
+                }
+                Done::Again(fault) => self.fail("clean", &fault),
+                _ => {}
             }
             return;
         };
@@ -294,19 +329,27 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 if let Some((name, answer)) = self.answers.remove(&intent) {
                     let _ = answer.send(Ok((name, container)));
                 }
+                // only how it ends tells whether the image works
+                self.backoff.heal_tried("start/", "start/runner", now);
+                self.backoff.heal_all(&of_scope(&scope));
                 held(&self.board).wanted_scopes.insert(scope);
             }
             Done::NotStarted(fault) => {
                 if let Some((_, answer)) = self.answers.remove(&intent) {
                     let _ = answer.send(Err(fault.clone()));
                 }
-                self.fail("start", &fault);
+                // one repository that refuses holds no other one up
+                let is_of_scope = OF_SCOPE.contains(&fault.reason.as_str());
+                let kind = if is_of_scope { of_scope(&scope) } else { "start/".to_owned() };
+                self.fail(kind.trim_end_matches('/'), &fault);
                 self.note_change(&scope, now);
             }
             Done::Concluded(fault) => {
                 match fault {
                     Some(fault) => self.fail("start", &fault),
-                    None => self.backoff.heal_all("start/"),
+                    None => {
+                        self.backoff.heal("start/runner");
+                    }
                 }
                 self.note_change(&scope, now);
             }
@@ -314,7 +357,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 self.tracks.entry(intent).or_insert_with(|| Track::new(now)).keep(now);
                 held(&self.board).wanted_scopes.insert(scope);
             }
-            Done::Adopted => {}
+            Done::Unchanged | Done::Pulled(_) => {}
             Done::Removed => {
                 self.tracks.remove(&intent);
                 self.not_free.remove(&intent);
@@ -325,7 +368,8 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             }
             Done::Again(fault) => {
                 self.fail("clean", &fault);
-                self.again.insert(intent, now + AGAIN_AFTER);
+                let next_try = self.backoff.next_try(&format!("clean/{}", fault.reason));
+                self.again.insert(intent, next_try.unwrap_or(now + AGAIN_AFTER));
             }
         }
     }
@@ -365,7 +409,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         Timing {
             start: if is_unwanted { Duration::ZERO } else { start.max(patience) },
             offline: Duration::from_secs(60).max(patience),
-            gone: Duration::from_secs(30),
+            gone: Duration::from_secs(30).max(patience),
             idle: if is_unwanted { Duration::ZERO } else { Duration::from_millis(policy.idle_timeout_ms) },
             stuck: start.max(patience),
             job: Duration::from_millis(policy.job_timeout_ms),
@@ -376,8 +420,14 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     fn floors(&self) -> BTreeMap<String, u32> {
         let pool = &self.shop.pool;
         let floor = if self.is_on { idle_min(&pool.idle, self.shop.host.wall_ms() / 1_000) } else { 0 };
+        let board = held(&self.board);
+        // under the name that GitHub shows, and only where its jobs may run
+        let named = |name: &str| {
+            let found = board.repositories.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            found.filter(|(known, seen)| pool.takes(known, seen.is_private)).map(|(known, _)| known.clone())
+        };
         let scopes = pool.watched.iter().filter_map(|watched| match (watched, pool.register) {
-            (Watched::Repository(name), _) => Some(pool.scope_of(name).to_string()),
+            (Watched::Repository(name), _) => Some(pool.scope_of(&named(name)?).to_string()),
             (Watched::Owner(owner), crate::pool::Register::Organization) => Some(owner.clone()),
             _ => None,
         });
@@ -399,6 +449,18 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         let memory_bytes = memory_of(&self.shop.pool.policy).saturating_mul(u64::from(active));
         let waiting = if self.is_on { waiting.saturating_add(floor).saturating_sub(free) } else { 0 };
         Wants { active, waiting, memory_bytes }
+    }
+
+    /// How many more runners the host's processors have room for beyond the reserve, when so many run. Without a reserve there is no such
+    /// bound: what is lent out twice is only slower.
+    pub fn cpu_room(&self, active: u32) -> u32 {
+        let pool = &self.shop.pool;
+        if pool.reserve_cpus_milli == 0 {
+            return u32::MAX;
+        }
+        let free = self.shop.info.cpus.saturating_mul(1_000).saturating_sub(pool.reserve_cpus_milli);
+        let each = pool.policy.cpus_milli.min(free).max(1);
+        (free / each).saturating_sub(active)
     }
 
     /// How many more runners the host's memory has room for, when so much of it is held.
@@ -425,9 +487,14 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         self.tracks.retain(|intent, _| runners.iter().any(|runner| runner.intent == *intent));
         self.tend(&runners, &sight, now);
         if listed.is_some() {
-            self.remove_strangers(&sight, &runners).await;
+            self.remove_strangers(&sight, &runners, now).await;
         }
         self.delete_ghosts(&runners, now);
+        if !runners.is_empty()
+            && let Err(fault) = self.close_the_host(now).await
+        {
+            self.fail("start", &fault);
+        }
         self.measure(&runners, &sight, now);
         self.grow(&runners, &sight, room, now, &mut stepped).await;
         self.last_containers = listed.unwrap_or_else(|| std::mem::take(&mut self.last_containers));
@@ -475,15 +542,32 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     /// What other members' runners do to what is known of their scopes.
     fn watch_others(&mut self, now: Monotonic) {
         let own = self.shop.host.peer();
-        let live: BTreeMap<EventId, String> = {
+        let (mut live, mut busy) = (BTreeMap::new(), Vec::new());
+        {
             let views = self.shop.host.watcher().views();
+            let board = held(&self.board);
             let others =
                 views.runners().live().filter(|runner| runner.author != own && runner.exited.is_none());
-            others.map(|runner| (runner.intent, runner.intended.scope.clone())).collect()
-        };
+            for runner in others {
+                let scope = runner.intended.scope.clone();
+                let registered = board.registered.get(&scope);
+                let seen = registered.and_then(|all| all.by_name.get(&runner.intended.name));
+                if let (Some(of), true) = (registered, seen.is_some_and(|seen| seen.is_busy)) {
+                    busy.push((runner.intent, scope.clone(), of.asked_at));
+                }
+                live.insert(runner.intent, scope);
+            }
+        }
+        for (intent, scope, asked_at) in busy {
+            // which of the jobs that were asked for before it has, nobody can tell
+            if self.not_free.insert(intent) {
+                self.note_change(&scope, asked_at);
+            }
+        }
         let gone: Vec<EventId> =
             self.others.keys().filter(|intent| !live.contains_key(intent)).copied().collect();
         for intent in gone {
+            self.not_free.remove(&intent);
             if let Some((scope, _)) = self.others.remove(&intent) {
                 self.note_change(&scope, now);
             }
@@ -525,6 +609,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             let why = "somebody stopped it";
             match id {
                 Some(id) if !force => shop.drain(intent, &intended, id, why, false).await,
+                None if !force => shop.drain_named(intent, &intended, why).await,
                 _ => shop.end(intent, &name, why, false, crate::container::STOP_GRACE, ran).await,
             }
         });

@@ -27,8 +27,8 @@ fn chains(peer: &str) -> [String; 2] {
 
 /// The engine leaves this chain alone, and lets everything that is forwarded pass it first.
 const FORWARDED: &str = "DOCKER-USER";
-/// Where clouds hand out credentials.
-const LINK_LOCAL: &str = "169.254.0.0/16";
+/// Where clouds hand out credentials: the link-local network, Azure's and Alibaba's own addresses.
+const CLOUDS: [&str; 3] = ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"];
 
 /// Why runners cannot be kept away from the host.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -66,7 +66,8 @@ fn rules(openings: &Openings) -> [Vec<Rule>; 2] {
         coming_in.push(rule(&["-p", "tcp", "--dport", &port.to_string(), "-j", "ACCEPT"]));
     }
     coming_in.push(rule(&["-j", "REJECT"]));
-    let mut going_out = vec![rule(&["-d", LINK_LOCAL, "-j", "REJECT"])];
+    let mut going_out: Vec<Rule> =
+        CLOUDS.iter().map(|address| rule(&["-d", address, "-j", "REJECT"])).collect();
     if !openings.egress.is_empty() {
         going_out.push(rule(&["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]));
         for open in &openings.egress {
@@ -134,8 +135,11 @@ pub async fn close(peer: &str, openings: &Openings) -> Result<(), FirewallError>
             restore(&chain, &rules).await?;
         }
         let jump = ["-i", &interface, "-j", &chain];
-        let is_there = iptables(&[&["-C", hook], &jump[..]].concat()).await?;
-        if !is_there && !iptables(&[&["-I", hook, "1"], &jump[..]].concat()).await? {
+        if jumps_first(hook, &chain).await? {
+            continue;
+        }
+        while iptables(&[&["-D", hook], &jump[..]].concat()).await? {}
+        if !iptables(&[&["-I", hook, "1"], &jump[..]].concat()).await? {
             return Err(FirewallError(format!("there is no chain {hook}")));
         }
     }
@@ -169,6 +173,23 @@ pub async fn open(peer: &str) -> Result<(), FirewallError> {
     Ok(())
 }
 
+/// Whether a chain is jumped to before any rule that is not of a node's runners: one that lets everything in would come first otherwise.
+async fn jumps_first(hook: &str, chain: &str) -> Result<bool, FirewallError> {
+    let listed = listed(&["-S", hook]).await?;
+    let jump = format!(" -j {chain}");
+    let rules: Vec<&str> = listed.lines().filter(|rule| rule.starts_with("-A ")).collect();
+    let of_runners = |rule: &&&str| rule.contains(" -i wfe") && rule.contains(" -j WFE");
+    let is_first = rules.iter().take_while(of_runners).any(|rule| rule.ends_with(&jump));
+    Ok(is_first && rules.iter().filter(|rule| rule.ends_with(&jump)).count() == 1)
+}
+
+async fn listed(words: &[&str]) -> Result<String, FirewallError> {
+    let mut command = Command::new("iptables");
+    command.args(["-w", "10"]).args(words).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.map_err(|error| FirewallError(format!("iptables: {error}")))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Sets a chain in one piece.
 async fn restore(chain: &str, rules: &[Rule]) -> Result<(), FirewallError> {
     let mut text = format!("*filter\n:{chain} - [0:0]\n");
@@ -185,7 +206,11 @@ async fn restore(chain: &str, rules: &[Rule]) -> Result<(), FirewallError> {
         stdin.write_all(text.as_bytes()).await.map_err(failed)?;
     }
     let output = child.wait_with_output().await.map_err(failed)?;
-    if output.status.success() { Ok(()) } else { Err(FirewallError(said("iptables-restore", &output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(FirewallError(said("iptables-restore", &output.stderr)))
+    }
 }
 
 /// What a program complained of, in one line.
@@ -207,10 +232,7 @@ async fn stands(chain: &str, rules: &[Rule]) -> Result<bool, FirewallError> {
 
 /// Whether a chain has a rule of this number.
 async fn has_rule(chain: &str, number: usize) -> Result<bool, FirewallError> {
-    let mut command = Command::new("iptables");
-    command.args(["-w", "10", "-S", chain, &number.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
-    let output = command.output().await.map_err(|error| FirewallError(format!("iptables: {error}")))?;
-    Ok(!output.stdout.iter().all(u8::is_ascii_whitespace))
+    Ok(!listed(&["-S", chain, &number.to_string()]).await?.trim().is_empty())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::demand::{QueuedJob, Refusal, Verdict, judge};
 use crate::docker_needs::needs_docker;
 use crate::pool::{DockerAccess, Pool, Watched};
 use crate::reconcile::RegistrationSeen;
+use crate::work::Fault;
 
 /// A limit is not waited for inside a look; the next look comes when it has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,8 +46,8 @@ pub fn held(board: &SharedBoard) -> MutexGuard<'_, Board> {
 /// What went wrong in a round.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Looked {
-    /// A line each: what, and what to do.
-    pub problems: Vec<(String, String)>,
+    /// What could not be looked at, and why.
+    pub problems: Vec<(String, Fault)>,
     /// A limit holds so much longer; nothing is asked meanwhile.
     pub limited_for: Option<Duration>,
     /// The credential is refused.
@@ -69,6 +70,13 @@ pub struct Looker {
 impl std::fmt::Debug for Looker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Looker").field("pool", &self.pool.name).finish_non_exhaustive()
+    }
+}
+
+impl Looked {
+    /// Nothing more is asked in this round.
+    fn is_over(&self) -> bool {
+        self.limited_for.is_some() || self.is_unauthorised
     }
 }
 
@@ -110,7 +118,7 @@ impl Looker {
             board.repositories.keys().filter(is_due).cloned().collect()
         };
         for name in names {
-            if looked.limited_for.is_some() {
+            if looked.is_over() {
                 break;
             }
             self.look_at(&name, now(), &mut looked).await;
@@ -129,7 +137,7 @@ impl Looker {
             let known =
                 held(&self.board).repositories.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned();
             if let Some(name) = known
-                && looked.limited_for.is_none()
+                && !looked.is_over()
             {
                 self.look_at(&name, now(), &mut looked).await;
             }
@@ -162,7 +170,7 @@ impl Looker {
                 Err(error) => {
                     is_whole = false;
                     Self::note(&watched.to_string(), &error, now().1, looked);
-                    if looked.limited_for.is_some() || looked.is_unauthorised {
+                    if looked.is_over() {
                         return false;
                     }
                 }
@@ -181,7 +189,7 @@ impl Looker {
             return;
         }
         looked.is_unauthorised |= matches!(error, ApiError::Unauthorised { .. });
-        looked.problems.push((what.to_owned(), error.to_string()));
+        looked.problems.push((what.to_owned(), error.clone().into()));
     }
 
     /// Scopes in which runners of this pool may be registered.
@@ -196,7 +204,7 @@ impl Looker {
             wanted.extend(self.scopes());
         }
         for scope in wanted {
-            if looked.limited_for.is_some() {
+            if looked.is_over() {
                 // they are asked for at the next look
                 held(&self.board).wanted_scopes.insert(scope);
                 continue;

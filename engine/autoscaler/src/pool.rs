@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::Digest;
 use wfengine_github::rest::RunnerScope;
 
 use crate::idle::IdleRule;
@@ -197,6 +198,12 @@ impl Policy {
         }
     }
 
+    /// A short text that is another for another policy.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        data_encoding::HEXLOWER.encode(sha2::Sha256::digest(&text).get(..6).unwrap_or_default())
+    }
+
     /// With what runners register. The third party's image knows tokens alone.
     pub fn registration(&self) -> Registration {
         if self.is_third_party() { Registration::Token } else { self.registration }
@@ -262,6 +269,11 @@ impl Pool {
     /// Whether a runner of this pool could take a job: all that it asks for is offered, whatever the case of the letters.
     pub fn offers(&self, asked: &[String]) -> bool {
         offers(&self.labels, asked)
+    }
+
+    /// Whether jobs of a repository may run here at all.
+    pub fn takes(&self, repository: &str, is_private: bool) -> bool {
+        is_private || self.allows_public || names(&self.allowed, repository)
     }
 
     /// Between two looks.

@@ -106,6 +106,8 @@ pub struct Timing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Track {
     began: Monotonic,
+    /// Its container was seen to have been started then.
+    started: Option<Monotonic>,
     was_online: bool,
     was_busy: bool,
     offline_since: Option<Monotonic>,
@@ -126,6 +128,7 @@ impl Track {
     pub fn new(now: Monotonic) -> Self {
         Self {
             began: now,
+            started: None,
             was_online: false,
             was_busy: false,
             offline_since: None,
@@ -137,9 +140,9 @@ impl Track {
         }
     }
 
-    /// When it was seen for the first time.
-    pub fn began(&self) -> Monotonic {
-        self.began
+    /// Since when it is known to be registered: a list of registrations that was asked for before says nothing about it.
+    pub fn started(&self) -> Option<Monotonic> {
+        self.started
     }
     /// Whether it ever was connected, as far as was seen.
     pub fn was_online(&self) -> bool {
@@ -167,6 +170,9 @@ impl Track {
 
     /// Takes in what is seen now. `jobs_wait`: some wait that it could take.
     pub fn see(&mut self, seen: &RunnerSeen, jobs_wait: bool, now: Monotonic) {
+        if seen.phase == Phase::Started {
+            self.started = self.started.or(Some(now));
+        }
         let Seen::There(registration) = seen.registration else {
             if seen.registration.is_absent() && seen.phase == Phase::Started {
                 self.gone_since = self.gone_since.or(Some(now));
@@ -207,6 +213,8 @@ pub enum Why {
     Idle,
     /// Jobs waited for it, and it took none.
     Stuck,
+    /// Its pool is off, or it is to be replaced.
+    Unwanted,
 }
 
 impl Why {
@@ -219,12 +227,13 @@ impl Why {
             Self::JobTimeout => "its job took longer than the pool allows",
             Self::Idle => "no job came for it",
             Self::Stuck => "jobs waited for it and it took none",
+            Self::Unwanted => "it is not wanted any more",
         }
     }
 
     /// Whether something is wrong with it, rather than that it is not needed.
     pub fn is_fault(self) -> bool {
-        self != Self::Idle
+        !matches!(self, Self::Idle | Self::Unwanted)
     }
 }
 
@@ -276,6 +285,8 @@ pub fn decide(track: &Track, seen: &RunnerSeen, timing: &Timing, is_spare: bool,
             Seen::There(ContainerSeen::Running) => {
                 if since(track.busy_since, timing.job) {
                     Step::Kill(Why::JobTimeout)
+                } else if track.kept_until.is_some_and(|until| now < until) {
+                    Step::Wait
                 } else if since(track.gone_since, timing.gone) {
                     Step::Kill(Why::Unregistered)
                 } else if !track.was_online
@@ -285,8 +296,6 @@ pub fn decide(track: &Track, seen: &RunnerSeen, timing: &Timing, is_spare: bool,
                     Step::Drain(Why::NeverOnline)
                 } else if track.was_online && since(track.offline_since, timing.offline) {
                     Step::Drain(Why::Offline)
-                } else if track.kept_until.is_some_and(|until| now < until) {
-                    Step::Wait
                 } else if since(track.passed_over_since, timing.stuck) {
                     Step::Drain(Why::Stuck)
                 } else if is_spare && since(track.idle_since, timing.idle) {

@@ -1,10 +1,11 @@
 //! For which waiting jobs this node starts runners now. Pure.
 //!
-//! GitHub gives a job to any idle runner that offers its labels, so runners are counted, not assigned: every waiting job that is this
-//! node's business is set against a runner of this node that starts or waits, and where none is left a new one is wished for. Whose
-//! business a job is, the hamming rule says: the nearest member begins, each further one waits a turn for every nearer one that lives.
+//! GitHub gives a job to any idle runner that offers its labels, so runners are counted, not assigned: every waiting job is set against
+//! a runner that starts or waits, of this node or of a member that lives, first against the one that was started for it, then against any
+//! that is left; where none is left a new one is wished for. Whose business that is, the hamming rule says: the nearest member begins,
+//! each further one waits a turn for every nearer one that lives.
 //!
-//! Invariants: one waiting job makes at most one wish; a job that a living member already answered with a runner makes none; nothing is
+//! Invariants: one waiting job makes at most one wish; a runner that is free answers one job, whoever it was started for; nothing is
 //! decided from a look that is older than the last change among the runners it is about.
 
 use std::collections::BTreeMap;
@@ -31,14 +32,18 @@ pub struct FreeRunner {
 }
 
 /// A runner of another member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
+    /// Where it is registered.
+    pub scope: String,
+    /// What it offers.
+    pub labels: Vec<String>,
     /// The job it was started for.
-    pub job: u64,
+    pub job: Option<u64>,
     /// The member lives.
     pub is_alive: bool,
-    /// GitHub shows it at work: with another job, since this one waits.
-    pub is_busy: bool,
+    /// GitHub showed it at work, when asked then: with another job, if this one was asked for later and still waits.
+    pub busy_at: Option<Monotonic>,
     /// When it was first seen here.
     pub since: Monotonic,
 }
@@ -50,6 +55,8 @@ pub struct Waiting<'a> {
     pub job: &'a QueuedJob,
     /// When it was first seen here.
     pub since: Monotonic,
+    /// When it was asked for last.
+    pub asked_at: Monotonic,
     /// How many living members come before this node for it.
     pub place: usize,
     /// The look that told of it is older than the last change among the runners of its scope.
@@ -65,7 +72,7 @@ pub struct Scaling<'a> {
     pub waiting: Vec<Waiting<'a>>,
     /// Runners of this node that start or wait.
     pub free: Vec<FreeRunner>,
-    /// Runners of other members that were started for a job.
+    /// Runners of other members.
     pub answers: Vec<Answer>,
     /// Scopes where runners are to wait for jobs, and how many.
     pub floors: BTreeMap<String, u32>,
@@ -108,19 +115,43 @@ pub fn scale(scaling: &Scaling<'_>) -> Scaled {
     let mut later =
         |at: Monotonic| scaled.next = Some(scaled.next.map_or(at, |next: Monotonic| next.min(at)));
     let (mut wishes, mut without_room) = (Vec::new(), 0);
-    for Waiting { job, since, place, is_stale } in waiting {
+    // the one that was started for a job first, so that another job's is left to that
+    let fits = |runner: &FreeRunner, job: &QueuedJob| {
+        runner.scope == pool.scope_of(&job.repository).to_string() && offers(&runner.labels, &job.labels)
+    };
+    let answers_to = |answer: &Answer, job: &QueuedJob| {
+        answer.scope == pool.scope_of(&job.repository).to_string() && offers(&answer.labels, &job.labels)
+    };
+    let counts = |answer: &&Answer| answer.is_alive && *now - answer.since < ANSWERED_FOR;
+    // at work when asked before the job was: with another one
+    let is_free = |answer: &Answer, asked_at: Monotonic| answer.busy_at.is_none_or(|at| at >= asked_at);
+    let mut answers: Vec<&Answer> = answers.iter().filter(counts).collect();
+    let mut left = Vec::new();
+    for waits in waiting {
+        let job = waits.job;
+        if let Some(at) = free.iter().position(|runner| runner.job == Some(job.job) && fits(runner, job)) {
+            free.remove(at);
+        } else if let Some(at) =
+            answers.iter().position(|answer| answer.job == Some(job.job) && is_free(answer, waits.asked_at))
+        {
+            answers.remove(at);
+            later(*now + ANSWERED_FOR);
+        } else {
+            left.push(waits);
+        }
+    }
+    for Waiting { job, since, asked_at, place, is_stale } in left {
         let scope = pool.scope_of(&job.repository).to_string();
-        // the one that was started for it first, so that another job's is left to that
-        let fits = |runner: &&FreeRunner| runner.scope == scope && offers(&runner.labels, &job.labels);
-        let own = free.iter().position(|runner| runner.job == Some(job.job) && fits(runner));
-        if let Some(at) = own.or_else(|| free.iter().position(fits)) {
+        if let Some(at) = free.iter().position(|runner| fits(runner, job)) {
             free.remove(at);
             continue;
         }
-        let is_answered = answers.iter().any(|answer| {
-            answer.job == job.job && answer.is_alive && !answer.is_busy && *now - answer.since < ANSWERED_FOR
-        });
-        if is_answered {
+        // one whose own job went to another runner takes this one; what was started after the look may be for a job that is not known yet
+        let spare = |answer: &&Answer| {
+            answer.since < *asked_at && answer.busy_at.is_none() && answers_to(answer, job)
+        };
+        if let Some(at) = answers.iter().position(spare) {
+            answers.remove(at);
             later(*now + ANSWERED_FOR);
             continue;
         }
@@ -165,7 +196,8 @@ mod tests {
     }
 
     fn scaling<'a>(pool: &'a Pool, jobs: &'a [QueuedJob], room: u32) -> Scaling<'a> {
-        let waiting = jobs.iter().map(|job| Waiting { job, since: at(0), place: 0, is_stale: false });
+        let waiting =
+            jobs.iter().map(|job| Waiting { job, since: at(0), asked_at: at(1), place: 0, is_stale: false });
         Scaling {
             pool,
             waiting: waiting.collect(),
@@ -217,13 +249,43 @@ mod tests {
         assert!(early.wishes.is_empty() && early.next == Some(at(4)), "{early:?}");
         behind.now = at(4);
         assert_eq!(scale(&behind).wishes.len(), 1);
-        let answer = Answer { job: 1, is_alive: true, is_busy: false, since: at(3) };
-        let with = |answer| Scaling { answers: vec![answer], ..behind.clone() };
-        assert!(scale(&with(answer)).wishes.is_empty());
-        assert_eq!(scale(&with(Answer { is_alive: false, ..answer })).wishes.len(), 1, "its member died");
-        assert_eq!(scale(&with(Answer { is_busy: true, ..answer })).wishes.len(), 1, "it took another job");
-        let late = Scaling { now: at(303), ..with(answer) };
+        let answer = answer(1, at(3));
+        let with = |answer: &Answer| Scaling { answers: vec![answer.clone()], ..behind.clone() };
+        assert!(scale(&with(&answer)).wishes.is_empty());
+        let dead = Answer { is_alive: false, ..answer.clone() };
+        assert_eq!(scale(&with(&dead)).wishes.len(), 1, "its member died");
+        let busy_at = |second| Answer { busy_at: Some(at(second)), ..answer.clone() };
+        assert_eq!(scale(&with(&busy_at(0))).wishes.len(), 1, "it took another job");
+        assert!(scale(&with(&busy_at(2))).wishes.is_empty(), "it may have taken this one");
+        let late = Scaling { now: at(303), ..with(&answer) };
         assert_eq!(scale(&late).wishes.len(), 1, "it came to nothing");
+    }
+
+    fn answer(job: u64, since: Monotonic) -> Answer {
+        let FreeRunner { scope, labels, .. } = free(Some(job));
+        Answer { scope, labels, job: Some(job), is_alive: true, busy_at: None, since }
+    }
+
+    #[test]
+    fn another_members_runner_whose_job_went_to_ours_takes_the_one_that_is_left() {
+        let (pool, jobs) = (pool(), [job(1), job(2)]);
+        // its job 9 is not waiting any more in a look of after it was started
+        let mut scaling = Scaling { answers: vec![answer(9, at(1))], now: at(9), ..scaling(&pool, &jobs, 3) };
+        for waiting in &mut scaling.waiting {
+            waiting.asked_at = at(2);
+        }
+        assert_eq!(scale(&scaling).wishes.len(), 1, "one takes one");
+        // the look is older: job 9 may wait as well
+        scaling.answers = vec![answer(9, at(2))];
+        assert_eq!(scale(&scaling).wishes.len(), 2);
+        // its own job goes first, whatever order they wait in
+        scaling.answers = vec![answer(2, at(1))];
+        let scaled = scale(&scaling);
+        let cause = RunnerCause::Job { repository: jobs[0].repository.clone(), run: jobs[0].run, job: 1 };
+        assert_eq!(scaled.wishes, [Wish { scope: "octo/one".into(), cause }]);
+        let elsewhere = Answer { scope: "octo/two".into(), ..answer(9, at(1)) };
+        scaling.answers = vec![elsewhere];
+        assert_eq!(scale(&scaling).wishes.len(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every task may be cut off after any of its steps: what it did is found again in the lists, and what it did not is done by another one.
 //! So the order of steps matters: into the log before anything exists, out of GitHub before out of the engine, and "removed" last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use wfengine_docker::{EngineError, EngineInfo, RegistryCredentials};
 use wfengine_github::rest::{JitWanted, RunnerDeleted, RunnerScope};
 use wfengine_github::{ApiError, Client};
 use wfengine_storage_format::{
-    EventId, RunnerEnd, RunnerExited, RunnerIntended, RunnerJob, RunnerRemoved, RunnerStarted,
+    EventId, PeerId, RunnerEnd, RunnerExited, RunnerIntended, RunnerJob, RunnerRemoved, RunnerStarted,
 };
 use wfengine_store::AskError;
 
@@ -24,6 +25,8 @@ use crate::port::{Containers, Host};
 const LOG_BYTES_MAX: usize = 1024 * 1024;
 /// Members that begin at the same moment see each other's intents after this long.
 const SETTLE: Duration = Duration::from_millis(500);
+/// What a runner prints when it has got a job, and when it has done it: of a long output only the end is there.
+const JOB_LINES: [&[u8]; 2] = [b"Running job: ", b" completed with result: "];
 /// Characters of a reason in the log.
 const REASON_MAX: usize = 1_000;
 
@@ -82,6 +85,15 @@ impl From<AskError> for Fault {
     }
 }
 
+/// Authors of live runners that live themselves. The scheduler is asked while no view is held: it looks at them too.
+pub(crate) fn alive<H: Host>(host: &H) -> BTreeSet<PeerId> {
+    let authors: BTreeSet<PeerId> = {
+        let views = host.watcher().views();
+        views.runners().live().map(|runner| runner.author).collect()
+    };
+    authors.into_iter().filter(|author| host.is_alive(author)).collect()
+}
+
 /// What came of a task.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Done {
@@ -89,8 +101,10 @@ pub(crate) enum Done {
     Started(String),
     /// It will not start, and the log says so.
     NotStarted(Fault),
-    /// The log says that it started: an earlier process got that far.
-    Adopted,
+    /// An image was pulled, or why not.
+    Pulled(Option<Fault>),
+    /// It goes on as it is.
+    Unchanged,
     /// It has ended, and the log says so. Whether it was a failure.
     Concluded(Option<Fault>),
     /// GitHub keeps it: it has just got a job.
@@ -203,16 +217,27 @@ impl<H: Host, C: Containers> Shop<H, C> {
         if most == 0 {
             return Ok(());
         }
+        let earlier: BTreeSet<EventId> = {
+            let views = self.host.watcher().views();
+            views.runners().live().map(|runner| runner.intent).filter(|known| *known != intent).collect()
+        };
         self.host.sleep(SETTLE).await;
+        let alive = alive(&*self.host);
         let before = {
             let views = self.host.watcher().views();
-            let lives = |peer| self.host.is_alive(peer);
+            let lives = |peer| alive.contains(peer);
             let of_pool = views.runners().live().filter(|runner| {
                 runner.intended.pool == self.pool.name
                     && lives(&runner.author)
                     && runner.phase() < Phase::Exited
             });
-            of_pool.filter(|runner| runner.phase() == Phase::Started || runner.intent < intent).count()
+            of_pool
+                .filter(|runner| {
+                    runner.phase() == Phase::Started
+                        || earlier.contains(&runner.intent)
+                        || runner.intent < intent
+                })
+                .count()
         };
         if before < most as usize {
             return Ok(());
@@ -243,7 +268,7 @@ impl<H: Host, C: Containers> Shop<H, C> {
             self.host.ask(Command::StartRunner(started)).await?;
             Ok::<(), Fault>(())
         };
-        adopted.await.map_or_else(Done::Again, |()| Done::Adopted)
+        adopted.await.map_or_else(Done::Again, |()| Done::Unchanged)
     }
 
     /// What an earlier process did not bring to its start is given up.
@@ -265,37 +290,60 @@ impl<H: Host, C: Containers> Shop<H, C> {
         ran: Option<RunnerJob>,
         fault: Option<Fault>,
     ) -> Done {
-        let log = self.keep_log(name).await;
-        let exited = RunnerExited { intent, end, log, ran };
+        let (log, _) = self.keep_log(name).await;
+        self.write_end(RunnerExited { intent, end, log, ran }, fault).await
+    }
+
+    /// As [`Self::conclude`], for one that ended with 0 and was not seen to have a job: what it printed tells whether it had one.
+    pub(crate) async fn conclude_unseen(&self, intent: EventId, name: &str) -> Done {
+        let (log, had_a_job) = self.keep_log(name).await;
+        if had_a_job {
+            let end = RunnerEnd::Done { exit_code: 0 };
+            return self.write_end(RunnerExited { intent, end, log, ran: None }, None).await;
+        }
+        let what = "ended without having had a job".to_owned();
+        let fault = Fault {
+            reason: "runner".to_owned(),
+            what: format!("Container failed to start: {name} {what}"),
+            remedy: format!("see what it printed: wfengine runner logs {name}"),
+        };
+        self.write_end(RunnerExited { intent, end: RunnerEnd::Failed { what }, log, ran: None }, Some(fault))
+            .await
+    }
+
+    async fn write_end(&self, exited: RunnerExited, fault: Option<Fault>) -> Done {
         match self.host.ask(Command::ExitRunner(exited)).await {
             Ok(_) => Done::Concluded(fault),
             Err(error) => Done::Again(error.into()),
         }
     }
 
-    /// Its output without what it registered with. A log that cannot be had is none.
-    async fn keep_log(&self, name: &str) -> Option<wfengine_storage_format::BlobId> {
+    /// Its output without what it registered with, and whether it tells of a job. A log that cannot be had is none.
+    async fn keep_log(&self, name: &str) -> (Option<wfengine_storage_format::BlobId>, bool) {
         let printed = match self.engine.logs_tail(name, LOG_BYTES_MAX).await {
             Ok(printed) if !printed.is_empty() => printed,
-            Ok(_) => return None,
+            Ok(_) => return (None, false),
             Err(error) => {
                 tracing::debug!(%error, name, "what a runner printed is not kept");
-                return None;
+                return (None, false);
             }
         };
         let environment = match self.engine.environment(name).await {
             Ok(environment) => environment,
             Err(error) => {
                 tracing::debug!(%error, name, "what a runner printed is not kept: what in it is secret is not known");
-                return None;
+                return (None, false);
             }
         };
+        // as the runner's own program says it
+        let has = |line: &&[u8]| printed.windows(line.len()).any(|window| window == *line);
+        let had_a_job = JOB_LINES.iter().any(has);
         let bytes = without(&secrets(environment), printed);
         let kept = self.host.blobs().put(&bytes);
         if let Err(error) = &kept {
             tracing::warn!(%error, name, "what a runner printed is not kept");
         }
-        kept.ok()
+        (kept.ok(), had_a_job)
     }
 
     /// Out of GitHub first. If it has just got a job it stays; else its container ends.
@@ -338,7 +386,8 @@ impl<H: Host, C: Containers> Shop<H, C> {
         } else {
             RunnerEnd::Stopped { why: why.to_owned() }
         };
-        let fault = is_fault.then(|| Fault {
+        // what a job did to its runner is no reason for others to wait
+        let fault = (is_fault && ran.is_none()).then(|| Fault {
             reason: "runner".to_owned(),
             what: why.to_owned(),
             remedy: format!("see what it printed: wfengine runner logs {name}"),
@@ -389,8 +438,53 @@ impl<H: Host, C: Containers> Shop<H, C> {
         Ok(())
     }
 
+    /// Ends a container whose registration no list shows any more, if GitHub says of it alone that it is gone.
+    pub(crate) async fn end_unregistered(
+        &self,
+        intent: EventId,
+        intended: &RunnerIntended,
+        id: u64,
+        why: &str,
+        ran: Option<RunnerJob>,
+    ) -> Done {
+        let registered = match Self::scope(&intended.scope) {
+            Ok(scope) if id == 0 => self.client.runner_named(&scope, &intended.name).await,
+            Ok(scope) => self.client.runner(&scope, id).await,
+            Err(fault) => return Done::Again(fault),
+        };
+        match registered {
+            // a list may miss one between two pages
+            Ok(Some(_)) => Done::Kept,
+            Ok(None) | Err(ApiError::NotFound { .. }) => {
+                self.end(intent, &intended.name, why, true, Duration::from_secs(1), ran).await
+            }
+            Err(error) => Done::Again(error.into()),
+        }
+    }
+
+    /// Ends a runner that may have a job, which GitHub knows by its name.
+    pub(crate) async fn drain_named(&self, intent: EventId, intended: &RunnerIntended, why: &str) -> Done {
+        let registered = match Self::scope(&intended.scope) {
+            Ok(scope) => self.client.runner_named(&scope, &intended.name).await.map_err(Fault::from),
+            Err(fault) => Err(fault),
+        };
+        match registered {
+            Ok(Some(runner)) => self.drain(intent, intended, runner.id, why, false).await,
+            Ok(None) => self.end(intent, &intended.name, why, false, STOP_GRACE, None).await,
+            Err(fault) => Done::Again(fault),
+        }
+    }
+
     /// Deletes a registration that no container stands behind.
-    pub(crate) async fn delete_ghost(&self, scope: &str, id: u64) -> Result<RunnerDeleted, Fault> {
-        Ok(self.client.delete_runner(&Self::scope(scope)?, id).await?)
+    pub(crate) async fn delete_ghost(&self, scope: &str, id: u64) -> Result<(), Fault> {
+        let scope = Self::scope(scope)?;
+        // the list that it stood in may be old
+        let is_there = |runner: wfengine_github::models::Runner| {
+            runner.busy || runner.status == Some(wfengine_github::models::RunnerStatus::Online)
+        };
+        if !self.client.runner(&scope, id).await?.is_some_and(is_there) {
+            self.client.delete_runner(&scope, id).await?;
+        }
+        Ok(())
     }
 }

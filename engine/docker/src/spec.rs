@@ -140,6 +140,8 @@ pub struct ContainerSpec {
     pub no_new_privileges: bool,
     /// More security options as the engine reads them, such as `seccomp=unconfined`.
     pub security_opts: Vec<String>,
+    /// The kernel's files that are hidden or read-only in other containers are not: what makes namespaces of its own needs them.
+    pub opens_system_paths: bool,
     /// Its network.
     pub network: Network,
     /// `name:address`, or `name:host-gateway` for the host.
@@ -176,6 +178,7 @@ impl ContainerSpec {
             cap_add: Vec::new(),
             no_new_privileges: true,
             security_opts: Vec::new(),
+            opens_system_paths: false,
             network: Network::None,
             extra_hosts: Vec::new(),
             mounts: Vec::new(),
@@ -242,6 +245,9 @@ impl ContainerSpec {
             cap_drop: self.cap_drop_all.then(|| vec!["ALL".to_owned()]),
             cap_add: (!self.cap_add.is_empty()).then(|| self.cap_add.clone()),
             security_opt: Some(self.security_opt()),
+            // an empty list is none of the engine's own; to leave it out is all of them
+            masked_paths: self.opens_system_paths.then(Vec::new),
+            readonly_paths: self.opens_system_paths.then(Vec::new),
             network_mode: Some(match &self.network {
                 Network::None => "none".to_owned(),
                 Network::Host => "host".to_owned(),
@@ -328,6 +334,13 @@ mod tests {
         );
         assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
         assert_eq!(host.mounts, Some(vec![]));
+        assert_eq!((host.masked_paths, host.readonly_paths), (None, None));
+    }
+
+    #[test]
+    fn system_paths_are_opened_by_empty_lists() {
+        let open = ContainerSpec { opens_system_paths: true, ..ContainerSpec::hardened("a") }.host_config();
+        assert_eq!((open.masked_paths, open.readonly_paths), (Some(vec![]), Some(vec![])));
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl Node {
             turns = if now == last { turns + 1 } else { 0 };
             assert!(turns < TURNS_MAX, "BUG: steps go on and on without waiting");
             last = now;
+            if std::env::var_os("DBG").is_some() { eprintln!("{now:?} turns {turns} round {:?} step {:?} nb {:?} w{} next {:?} own {}", self.round_at, self.step_at, self.not_before, self.wanted.len(), self.lasting.yard.next(), self.live_runners()); }
             let has_looked = self.look().await;
             let has_died = self.lasting.yard.has_died();
             let is_woken = self.is_woken();

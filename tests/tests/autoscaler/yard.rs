@@ -17,7 +17,7 @@ use wfengine_docker::{
     NetworkSpec, RegistryCredentials, Status,
 };
 use wfengine_tests::harness::chance::Chance;
-use wfengine_tests::standin::{Bucket, JobId, Progress, RunnerId, Standin, WantedJob, WantedRun};
+use wfengine_tests::standin::{Bucket, JobId, RunnerId, Standin, WantedJob, WantedRun};
 use wfengine_tests::virtual_time::{Agenda, Time};
 
 use crate::cuts::Cuts;
@@ -594,9 +594,4 @@ impl Containers for Yard {
     async fn size_bytes(&self, _: &str) -> Answer<Option<u64>> {
         self.with(|_, _| Ok(Some(1 << 20))).await
     }
-}
-
-/// Whether a job is over.
-pub(crate) fn is_over(github: &Standin, job: JobId) -> bool {
-    github.job(job).progress == Progress::Completed
 }

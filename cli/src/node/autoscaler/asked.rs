@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork};
+use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork, Watched, fitting};
 use wfengine_autoscaler::{Fault, Looker, Pool, SharedBoard, TroubleShown, container, firewall, look};
 use wfengine_core::command::Command;
 use wfengine_docker::{Engine, EngineError, EngineInfo, RegistryCredentials, Secret as EngineSecret};
@@ -39,7 +39,11 @@ pub(super) struct Ready {
 }
 
 /// The way to the GitHub that a pool is for.
-async fn client(node: &Arc<Node>, wishes: &RunnerWishes, variables: &Environment) -> Result<(Client, Vec<String>), Failure> {
+async fn client(
+    node: &Arc<Node>,
+    wishes: &RunnerWishes,
+    variables: &Environment,
+) -> Result<(Client, Vec<String>), Failure> {
     let host = NodeHost::new(node, variables)?;
     let github = Wishes { github: wishes.github.clone(), ..Wishes::default() };
     let connected = connect(node, &github, variables, &host).await;
@@ -52,7 +56,11 @@ async fn client(node: &Arc<Node>, wishes: &RunnerWishes, variables: &Environment
 
 /// Looks whether a pool can begin: the credential is taken, the engine answers and keeps what the pool promises, runners can be kept away
 /// from the host.
-pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &Environment) -> Result<Ready, Failure> {
+pub(super) async fn ready(
+    node: &Arc<Node>,
+    wishes: &RunnerWishes,
+    variables: &Environment,
+) -> Result<Ready, Failure> {
     let (client, mut notes) = client(node, wishes, variables).await?;
     // it costs nothing
     match client.rate_limit().await {
@@ -65,8 +73,12 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
     let engine = engine(wishes, variables)?;
     let not_accessible = |error: EngineError| not_accessible(&engine, &error);
     let info = engine.info().await.map_err(not_accessible)?;
-    let unenforced: Vec<String> =
-        info.unenforced().into_iter().filter(|limit| !limit.is_tolerable()).map(|limit| format!("{limit:?}").to_lowercase()).collect();
+    let unenforced: Vec<String> = info
+        .unenforced()
+        .into_iter()
+        .filter(|limit| !limit.is_tolerable())
+        .map(|limit| format!("{limit:?}").to_lowercase())
+        .collect();
     if !unenforced.is_empty() && !wishes.insecure {
         return Err(Failure::refused(format!(
             "the engine at {} does not enforce limits of {}: a job could take the whole host\nwhat helps: an engine with cgroups v2, or --insecure",
@@ -79,6 +91,15 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
         return Err(Failure::bad_input(
             "--registration token: GitHub's own image takes a just-in-time configuration; tokens are for images that register by themselves, --image-contract third-party",
         ));
+    }
+    let plain = wishes.as_pool();
+    if fitting(info.memory_bytes, plain.reserve_memory_bytes, container::memory_of(&plain.policy)) == 0 {
+        return Err(Failure::refused(format!(
+            "not one runner fits: each takes {} MiB of memory, the engine's host has {} MiB, of which {} MiB are kept back\nwhat helps: a smaller --memory or --reserve-memory",
+            container::memory_of(&plain.policy) >> 20,
+            info.memory_bytes >> 20,
+            plain.reserve_memory_bytes >> 20,
+        )));
     }
     let pool = Arc::new(Pool { engine_socket, ..wishes.as_pool() });
     if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
@@ -95,11 +116,18 @@ pub(super) async fn ready(node: &Arc<Node>, wishes: &RunnerWishes, variables: &E
     match engine.image(&pool.policy.image).await {
         Ok(_) => {}
         Err(EngineError::ImageMissing { image }) if pool.policy.pull != Pull::Never => {
-            notes.push(format!("the image {image} is not there yet: it is pulled before the first runner starts"));
+            notes.push(format!(
+                "the image {image} is not there yet: it is pulled before the first runner starts"
+            ));
         }
         Err(error @ EngineError::ImageMissing { .. }) => {
             let image = pool.policy.image.clone();
-            return Err(Condition::ContainerFailed { image, container: String::new(), detail: error.to_string() }.into());
+            return Err(Condition::ContainerFailed {
+                image,
+                container: String::new(),
+                detail: error.to_string(),
+            }
+            .into());
         }
         Err(error) => return Err(not_accessible(error)),
     }
@@ -115,7 +143,8 @@ fn not_accessible(engine: &Engine, error: &EngineError) -> Failure {
     let socket = engine.endpoint().to_string();
     let said = error.to_string();
     // the error says where, and so does the condition
-    let detail = said.rsplit_once(&format!("{socket}: ")).map_or(said.as_str(), |(_, detail)| detail).to_owned();
+    let detail =
+        said.rsplit_once(&format!("{socket}: ")).map_or(said.as_str(), |(_, detail)| detail).to_owned();
     Condition::DockerNotAccessible { socket, detail }.into()
 }
 
@@ -154,7 +183,9 @@ fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryC
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     let parts = decoded.as_deref().and_then(|text| text.split_once(':'));
     let Some((username, password)) = parts else {
-        return Err(wrong(&format!("it holds no password for {registry}, perhaps because a helper keeps it")));
+        return Err(wrong(&format!(
+            "it holds no password for {registry}, perhaps because a helper keeps it"
+        )));
     };
     Ok(RegistryCredentials {
         server: server.clone(),
@@ -165,18 +196,18 @@ fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryC
 
 /// What members are told of a pool. No path of this host is part of it.
 fn said(node: &Node, wishes: &RunnerWishes, pool: &Pool, source: &str) -> PoolChanged {
-    let policy = Pool { engine_socket: None, ..pool.clone() };
     PoolChanged {
         pool: wishes.pool.clone(),
         is_on: wishes.on,
         source: source.to_owned(),
-        scopes: wishes.scopes().into_iter().take(64).collect(),
+        // all that is seen is said by naming nothing
+        scopes: if pool.watched == [Watched::All] { Vec::new() } else { wishes.scopes() },
         labels: pool.labels.clone(),
         runners_max: pool.runners_max,
         cluster_max: pool.cluster_max,
         idle_min: wishes.min_idle.at(node.clock.wall().0 / 1_000),
         interval_ms: pool.interval_ms,
-        policy_json: serde_json::to_string(&policy).unwrap_or_default(),
+        policy_json: serde_json::to_string(&pool.policy).unwrap_or_default(),
     }
 }
 
@@ -186,6 +217,9 @@ pub(crate) async fn start(
     wishes: RunnerWishes,
     variables: &Environment,
 ) -> Result<StartedView, Failure> {
+    let mut notes = Vec::new();
+    let wishes = resumed(node, wishes, &mut notes);
+    same_openings(node, &wishes)?;
     let ready = ready(node, &wishes, variables).await?;
     let source = ready.client.settings().host().to_owned();
     node.ask(Command::ChangePool(said(node, &wishes, &ready.pool, &source))).await?;
@@ -204,8 +238,42 @@ pub(crate) async fn start(
         running,
         message: format!("pool {} starts runners for {} {when}", wishes.pool, wishes.scopes().join(", ")),
         pools: own.chain(others).map(|pool| PoolView::of(pool, now_s)).collect(),
-        notes: ready.notes,
+        notes: notes.into_iter().chain(ready.notes).collect(),
     })
+}
+
+/// A pool that was stopped and is started by its name alone goes on as it was.
+fn resumed(node: &Node, wishes: RunnerWishes, notes: &mut Vec<String>) -> RunnerWishes {
+    let plain = RunnerWishes { on: true, pool: wishes.pool.clone(), ..RunnerWishes::default() };
+    let kept = node.settings().autoscaler.get(&wishes.pool).cloned();
+    match kept.filter(|kept| wishes == plain && RunnerWishes { on: true, ..kept.clone() } != plain) {
+        Some(kept) => {
+            notes.push(format!(
+                "pool {} goes on as it was started last; any option makes it anew from those that are given",
+                kept.pool
+            ));
+            RunnerWishes { on: true, ..kept }
+        }
+        None => wishes,
+    }
+}
+
+/// The firewall's rules are the same for all runners of a host: pools that open other things do not go together.
+fn same_openings(node: &Arc<Node>, wishes: &RunnerWishes) -> Result<(), Failure> {
+    let others = pools(node).into_iter().filter(|other| other.on && other.pool != wishes.pool);
+    let mut own = others.filter(|other| {
+        other.network.mode == RunnerNetwork::Own && wishes.network.mode == RunnerNetwork::Own
+    });
+    let differs = |other: &RunnerWishes| {
+        other.network.host_ports != wishes.network.host_ports || other.network.egress != wishes.network.egress
+    };
+    match own.find(differs) {
+        Some(other) => Err(Failure::refused(format!(
+            "pool {} opens other ports or networks: the rules are one for all runners of a host\nwhat helps: the same --allow-host-port and --egress for both, or another host",
+            other.pool
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Turns pools off. Runners that have a job end with it.
@@ -220,11 +288,17 @@ pub(crate) async fn stop(node: &Arc<Node>, pool: Option<String>) -> Result<Stopp
         });
     }
     let mut stopped = Vec::new();
-    for wishes in known.into_iter().filter(|wishes| wishes.on && pool.as_ref().is_none_or(|name| *name == wishes.pool)) {
+    for wishes in
+        known.into_iter().filter(|wishes| wishes.on && pool.as_ref().is_none_or(|name| *name == wishes.pool))
+    {
         let off = RunnerWishes { on: false, ..wishes };
         let source = {
             let views = node.watcher().views();
-            views.runners().pool(&node.peer_id(), &off.pool).map(|known| known.said.source.clone()).unwrap_or_default()
+            views
+                .runners()
+                .pool(&node.peer_id(), &off.pool)
+                .map(|known| known.said.source.clone())
+                .unwrap_or_default()
         };
         node.ask(Command::ChangePool(said(node, &off, &off.as_pool(), &source))).await?;
         stopped.push(off.pool.clone());
@@ -235,9 +309,10 @@ pub(crate) async fn stop(node: &Arc<Node>, pool: Option<String>) -> Result<Stopp
     let draining: Vec<String> = {
         let views = node.watcher().views();
         let own = node.peer_id();
-        let left = views.runners().live_of(&own).filter(|runner| {
-            runner.exited.is_none() && stopped.contains(&runner.intended.pool)
-        });
+        let left = views
+            .runners()
+            .live_of(&own)
+            .filter(|runner| runner.exited.is_none() && stopped.contains(&runner.intended.pool));
         left.map(|runner| runner.intended.name.clone()).collect()
     };
     let message = match stopped.len() {
@@ -245,6 +320,16 @@ pub(crate) async fn stop(node: &Arc<Node>, pool: Option<String>) -> Result<Stopp
         _ => format!("pool {} starts no more runners", stopped.join(", ")),
     };
     let running = pools(node).iter().any(|wishes| wishes.on);
+    let has_runners = node.watcher().views().runners().live_of(&node.peer_id()).next().is_some();
+    // a node that serves takes the rules away with its last runner; here nobody else would
+    if !stopped.is_empty()
+        && !running
+        && !has_runners
+        && node.mode == Mode::Command
+        && let Err(error) = firewall::open(&node.peer_id().to_string()).await
+    {
+        tracing::debug!(%error, "firewall rules are left");
+    }
     Ok(StoppedView { success: true, running, message, pools: stopped, draining, notes: Vec::new() })
 }
 
@@ -260,16 +345,18 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
     let wished = pools(node);
     let views = node.watcher().views();
     let own = node.peer_id();
-    let since = wished.iter().filter(|wishes| wishes.on).filter_map(|wishes| {
-        views.runners().pool(&own, &wishes.pool).map(|known| known.since_ms)
-    });
+    let since = wished
+        .iter()
+        .filter(|wishes| wishes.on)
+        .filter_map(|wishes| views.runners().pool(&own, &wishes.pool).map(|known| known.since_ms));
     let start_time = since.min().map(|ms| dates::rfc3339(ms / 1_000));
     let is_on = wished.iter().any(|wishes| wishes.on);
     let provisioned = views.runners().all_counts().filter(|(peer, ..)| **peer == own);
     let provisioned_runners = provisioned.map(|(_, _, counts)| counts.provisioned).sum();
     let mut pools_shown = Vec::new();
     for wishes in &wished {
-        let status = shown_now.pools.iter().find(|pool| pool.name == wishes.pool).cloned().unwrap_or_default();
+        let status =
+            shown_now.pools.iter().find(|pool| pool.name == wishes.pool).cloned().unwrap_or_default();
         let elsewhere = views.runners().live().filter(|runner| {
             runner.author != own && runner.intended.pool == wishes.pool && runner.exited.is_none()
         });
@@ -295,7 +382,11 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
         });
     }
     let runners = views.runners().live().map(|runner| {
-        let state = shown_now.pools.iter().flat_map(|pool| &pool.runners).find(|shown| shown.name == runner.intended.name);
+        let state = shown_now
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.runners)
+            .find(|shown| shown.name == runner.intended.name);
         let started = runner.started.as_ref();
         RunnerView {
             name: runner.intended.name.clone(),
@@ -306,11 +397,17 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
             runner: state.map(|shown| shown.runner).filter(|id| *id != 0),
             busy: state.is_some_and(|shown| shown.state == "busy"),
             cause: match &runner.intended.cause {
-                wfengine_storage_format::RunnerCause::Job { repository, run, job } => format!("{repository} {run}/{job}"),
+                wfengine_storage_format::RunnerCause::Job { repository, run, job } => {
+                    format!("{repository} {run}/{job}")
+                }
                 wfengine_storage_format::RunnerCause::Idle => "idle".to_owned(),
                 wfengine_storage_format::RunnerCause::Asked => "asked".to_owned(),
             },
-            job: runner.exited.as_ref().and_then(|(_, _, exited)| exited.ran.as_ref()).map(|ran| format!("{} {}/{}", ran.repository, ran.run, ran.job)),
+            job: runner
+                .exited
+                .as_ref()
+                .and_then(|(_, _, exited)| exited.ran.as_ref())
+                .map(|ran| format!("{} {}/{}", ran.repository, ran.run, ran.job)),
             labels: runner.intended.labels.clone(),
             peer: views.peer_name(&runner.author),
             image: started.map(|(_, _, started)| started.image.clone()).unwrap_or_default(),
@@ -323,7 +420,8 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
     for pool in &shown_now.pools {
         troubles.extend(pool.troubles.iter().map(|trouble| trouble_view(&pool.name, trouble, wall_ms)));
         if pool.without_room > 0 && pool.active >= pool.runners_max {
-            let condition = Condition::AtCapacity { active: pool.active.into(), max: pool.runners_max.into() };
+            let condition =
+                Condition::AtCapacity { active: pool.active.into(), max: pool.runners_max.into() };
             troubles.push(RunnerTroubleView {
                 what: condition.what(),
                 remedy: condition.remedy(),
@@ -363,9 +461,10 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
 }
 
 fn trouble_view(pool: &str, trouble: &TroubleShown, wall_ms: u64) -> RunnerTroubleView {
-    let reason = trouble.reason.split('/').nth(1).unwrap_or_default().to_owned();
-    let fault = Fault { reason, what: trouble.what.clone(), remedy: trouble.remedy.clone() };
-    let (what, remedy) = shown::condition(&fault, "the repository");
+    let (kind, reason) = trouble.reason.rsplit_once('/').unwrap_or_default();
+    let fault =
+        Fault { reason: reason.to_owned(), what: trouble.what.clone(), remedy: trouble.remedy.clone() };
+    let (what, remedy) = shown::condition(&fault, kind.strip_prefix("scope/").unwrap_or("the repository"));
     let at = |ms: u64| dates::rfc3339(ms / 1_000);
     RunnerTroubleView {
         what,
@@ -402,27 +501,36 @@ pub(crate) async fn queues(node: &Arc<Node>, variables: &Environment) -> Result<
         let clock = node.clock;
         let looked = looker.round(|| (clock.monotonic(), clock.wall().0)).await;
         if looked.is_unauthorised {
-            let detail = looked.problems.first().map(|(_, why)| why.clone()).unwrap_or_default();
+            let detail = looked.problems.first().map(|(_, why)| why.what.clone()).unwrap_or_default();
             return Err(Condition::NotAuthenticated { detail }.into());
         }
         let board = std::mem::take(&mut *look::held(&board));
         let since_s = (clock.wall().0 / 1_000).saturating_sub(u64::from(wishes.since_days.max(1)) * 86_400);
         for (name, seen) in &board.repositories {
-            let view = queues.entry(name.clone()).or_insert_with(|| QueueView { repo: name.clone(), ..QueueView::default() });
+            let view = queues
+                .entry(name.clone())
+                .or_insert_with(|| QueueView { repo: name.clone(), ..QueueView::default() });
             (view.running, view.pending) = (seen.running_runs.into(), seen.queued_runs.into());
             view.failed = failed_runs(&client, name, since_s).await;
             view.total_workflows = view.running + view.pending + view.failed;
-            view.served_jobs += number(board.jobs.values().filter(|seen| seen.job.repository == *name).count());
+            view.served_jobs +=
+                number(board.jobs.values().filter(|seen| seen.job.repository == *name).count());
             for (job, why) in board.refused.values().filter(|(job, _)| job.repository == *name) {
                 *view.unserved.entry(format!("{}: {}", job.labels.join(", "), why.why())).or_default() += 1;
             }
             view.queued_jobs = view.served_jobs + view.unserved.values().sum::<u64>();
             view.problem = seen.trouble.clone();
         }
+        if let Some(limited) = looked.limited_for.filter(|_| queues.is_empty()) {
+            return Err(Failure::unreachable(format!(
+                "GitHub's limit is spent: nothing can be asked for {} s more",
+                limited.as_secs()
+            )));
+        }
         if queues.is_empty()
             && let Some((what, why)) = looked.problems.first()
         {
-            return Err(Failure::unreachable(format!("{what}: {why}")));
+            return Err(Failure::unreachable(format!("{what}: {}", why.what)));
         }
     }
     Ok(queues.into_values().collect())
@@ -456,7 +564,8 @@ pub(crate) async fn containers(node: &Arc<Node>) -> Result<Vec<RunnerContainerVi
         for state in listed {
             let label = |name: &str| state.labels.get(name).cloned().unwrap_or_default();
             let name = label(container::LABEL_RUNNER);
-            let shown = shown_now.pools.iter().flat_map(|pool| &pool.runners).find(|shown| shown.name == name);
+            let shown =
+                shown_now.pools.iter().flat_map(|pool| &pool.runners).find(|shown| shown.name == name);
             found.push(RunnerContainerView {
                 container_id: state.id.chars().take(12).collect(),
                 repo: label(container::LABEL_SCOPE),
@@ -517,7 +626,11 @@ fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
 }
 
 /// Ends a runner.
-pub(crate) async fn stop_container(node: &Arc<Node>, container: &str, force: bool) -> Result<String, Failure> {
+pub(crate) async fn stop_container(
+    node: &Arc<Node>,
+    container: &str,
+    force: bool,
+) -> Result<String, Failure> {
     let name = runner_named(node, container)?;
     let (answer, answered) = oneshot::channel();
     if !order(node, Order::Stop { name, force, answer }) {
@@ -540,7 +653,9 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
                 {
                     let brought = network.fetch_blob(*blob).await;
                     brought.map_err(|error| {
-                        Failure::unreachable(format!("no member that is reached has what {name} printed: {error}"))
+                        Failure::unreachable(format!(
+                            "no member that is reached has what {name} printed: {error}"
+                        ))
                     })?;
                 }
                 send_lines(&items, &node.blobs.read(blob)?).await;
@@ -552,7 +667,10 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
     }
     if runner.author != node.peer_id() {
         let views = node.watcher().views();
-        let message = format!("{name} runs on {}: ask there, or wait until it has ended", views.peer_name(&runner.author));
+        let message = format!(
+            "{name} runs on {}: ask there, or wait until it has ended",
+            views.peer_name(&runner.author)
+        );
         return Err(Failure::new(Exit::Failure, message));
     }
     let wishes = node.settings().autoscaler.get(&runner.intended.pool).cloned().unwrap_or_default();

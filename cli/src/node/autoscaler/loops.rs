@@ -17,6 +17,8 @@ const POKES_TOGETHER: Duration = Duration::from_millis(200);
 const LOOKS_APART: Duration = Duration::from_secs(1);
 /// After a look that failed, at the least.
 const AFTER_TROUBLE: Duration = Duration::from_secs(10);
+/// A credential that GitHub does not take is shown again after so long, then twice as long, up to the second: somebody has to act.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// Before an engine that ended its stream of events is asked for another.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
@@ -33,14 +35,16 @@ pub(super) async fn look(
     let mut round_at = clock.monotonic();
     let mut not_before = clock.monotonic();
     let mut wanted: BTreeSet<String> = BTreeSet::new();
+    let mut refused = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep(until(round_at)) => {
                 wanted.clear();
                 let seen = looker.round(now).await;
                 round_at = clock.monotonic() + interval;
-                if let Some(limited) = seen.limited_for {
-                    (round_at, not_before) = (clock.monotonic() + limited, clock.monotonic() + limited);
+                if let Some(pause) = pause(&seen, &mut refused) {
+                    not_before = clock.monotonic() + pause;
+                    round_at = if seen.limited_for.is_some() { not_before } else { round_at.max(not_before) };
                 } else if !seen.problems.is_empty() {
                     not_before = clock.monotonic() + AFTER_TROUBLE.min(interval);
                 }
@@ -62,8 +66,9 @@ pub(super) async fn look(
                 let names = std::mem::take(&mut wanted);
                 let seen = looker.round_of(&names, now).await;
                 not_before = clock.monotonic() + LOOKS_APART;
-                if let Some(limited) = seen.limited_for {
-                    (round_at, not_before) = (clock.monotonic() + limited, clock.monotonic() + limited);
+                if let Some(pause) = pause(&seen, &mut refused) {
+                    not_before = clock.monotonic() + pause;
+                    round_at = if seen.limited_for.is_some() { not_before } else { round_at.max(not_before) };
                 } else if !seen.problems.is_empty() {
                     not_before = clock.monotonic() + AFTER_TROUBLE;
                 }
@@ -73,6 +78,17 @@ pub(super) async fn look(
             }
         }
     }
+}
+
+/// How long nothing is asked after a look, if it says so. `refused`: how often in a row the credential was not taken.
+fn pause(seen: &Looked, refused: &mut u32) -> Option<Duration> {
+    if !seen.is_unauthorised {
+        *refused = 0;
+        return seen.limited_for;
+    }
+    let wait = REFUSED.0.saturating_mul(1 << (*refused).min(10)).min(REFUSED.1);
+    *refused = refused.saturating_add(1);
+    Some(wait)
 }
 
 /// Says when something happened to a container of this peer's.

@@ -48,7 +48,7 @@ struct Running {
     pokes: mpsc::UnboundedSender<BTreeSet<String>>,
     looked: mpsc::UnboundedReceiver<Looked>,
     loops: [JoinHandle<()>; 2],
-    problems: Vec<(String, String)>,
+    problems: Vec<(String, Fault)>,
     limited_until: Option<Monotonic>,
 }
 
@@ -127,7 +127,9 @@ impl Service {
             }
         };
         if tokio::time::timeout(TASKS_END, ending).await.is_err() {
-            tracing::warn!("a runner was being started or removed when this node stopped: the next start goes on with it");
+            tracing::warn!(
+                "a runner was being started or removed when this node stopped: the next start goes on with it"
+            );
         }
     }
 
@@ -148,6 +150,8 @@ impl Service {
         self.running.retain(|_, running| !running.scaler.is_over());
         if before > 0
             && self.running.is_empty()
+            && self.waiting.is_empty()
+            && !self.has_runners(None)
             && let Err(error) = firewall::open(&self.node.peer_id().to_string()).await
         {
             tracing::debug!(%error, "firewall rules are left");
@@ -169,16 +173,11 @@ impl Service {
                         running.scaler.turn_off();
                     }
                 }
-                (Some(false), true) => {
-                    // what it was doing is done first; the new one finds everything else in the lists
-                    if let Some(mut before) = self.running.remove(&wishes.pool) {
-                        before.scaler.settle().await;
-                    }
-                    self.try_to_begin(wishes).await;
-                }
+                // the one that goes on does so until this one can begin
+                (Some(false), true) => self.try_to_begin(wishes).await,
                 (None, true) => self.try_to_begin(wishes).await,
                 (None, false) => {
-                    if self.has_runners(&wishes.pool) {
+                    if self.has_runners(Some(&wishes.pool)) {
                         self.try_to_begin(wishes).await;
                     }
                 }
@@ -186,10 +185,11 @@ impl Service {
         }
     }
 
-    fn has_runners(&self, pool: &str) -> bool {
+    /// Whether something of this node's runners is left: of a pool, or of any.
+    fn has_runners(&self, pool: Option<&str>) -> bool {
         let own = self.node.peer_id();
         let views = self.node.watcher().views();
-        views.runners().live_of(&own).any(|runner| runner.intended.pool == pool)
+        views.runners().live_of(&own).any(|runner| pool.is_none_or(|pool| runner.intended.pool == pool))
     }
 
     async fn try_to_begin(&mut self, wishes: RunnerWishes) {
@@ -197,8 +197,17 @@ impl Service {
         if self.waiting.get(&name).is_some_and(|waiting| self.now() < waiting.next_try) {
             return;
         }
-        match ready(&self.node, &wishes, &self.variables).await {
+        // settings can be written by hand
+        let ready = match wishes.check() {
+            Ok(()) => ready(&self.node, &wishes, &self.variables).await,
+            Err(failure) => Err(failure),
+        };
+        match ready {
             Ok(ready) => {
+                // what the one before was doing is done first; the new one finds everything else in the lists
+                if let Some(mut before) = self.running.remove(&name) {
+                    before.scaler.settle().await;
+                }
                 self.waiting.remove(&name);
                 for note in &ready.notes {
                     self.node.autoscaling.lines.detail(note.as_str());
@@ -217,7 +226,8 @@ impl Service {
                     self.node.autoscaling.lines.say(format!("pool {name} cannot begin: {failure}"));
                 }
                 let wait = BEGIN_AGAIN.0.saturating_mul(1 << times.min(10)).min(BEGIN_AGAIN.1);
-                let waiting = Waiting { failure, since, times: times.saturating_add(1), next_try: now + wait };
+                let waiting =
+                    Waiting { failure, since, times: times.saturating_add(1), next_try: now + wait };
                 self.waiting.insert(name, waiting);
             }
         }
@@ -304,7 +314,7 @@ impl Service {
                 running.limited_until = looked.limited_for.map(|limited| now + limited);
                 for (what, why) in &looked.problems {
                     if !running.problems.iter().any(|known| known == &(what.clone(), why.clone())) {
-                        self.node.autoscaling.lines.say(format!("pool {name}: {what}: {why}"));
+                        self.node.autoscaling.lines.say(format!("pool {name}: {what}: {}", why.what));
                     }
                 }
                 running.problems = looked.problems;
@@ -341,7 +351,8 @@ impl Service {
             let Some(running) = self.running.get_mut(&name) else { continue };
             let own_room = if running.wishes.no_p2p { u32::MAX } else { room };
             let before = running.scaler.wants().active;
-            let stepped = running.scaler.step(own_room.min(running.scaler.memory_room(memory))).await;
+            let host = running.scaler.memory_room(memory).min(running.scaler.cpu_room(before));
+            let stepped = running.scaler.step(own_room.min(host)).await;
             let started = running.scaler.wants().active.saturating_sub(before);
             if !running.wishes.no_p2p {
                 room = room.saturating_sub(started);
@@ -410,8 +421,11 @@ impl Service {
             }
             Order::Provision { repositories, answer } => self.provision(repositories, answer).await,
             Order::Stop { name, force, answer } => {
-                let asked: Vec<_> =
-                    self.running.values_mut().map(|running| running.scaler.stop_runner(&name, force)).collect();
+                let asked: Vec<_> = self
+                    .running
+                    .values_mut()
+                    .map(|running| running.scaler.stop_runner(&name, force))
+                    .collect();
                 tokio::spawn(async move {
                     let mut stopped = Err(Fault {
                         reason: "unknown".to_owned(),
@@ -432,8 +446,10 @@ impl Service {
             Order::Rotate { outdated, answer } => {
                 let mut view = RotatedView { success: true, ..RotatedView::default() };
                 for (pool, running) in &mut self.running {
-                    let why = if outdated { "its image is another than the pool's" } else { "it was asked for" };
-                    view.runners.extend(running.scaler.rotate(outdated).into_iter().map(|name| RotatedRunnerView {
+                    let why =
+                        if outdated { "its image is another than the pool's" } else { "it was asked for" };
+                    let names = running.scaler.rotate(outdated).await;
+                    view.runners.extend(names.into_iter().map(|name| RotatedRunnerView {
                         name,
                         pool: pool.clone(),
                         what: "draining".to_owned(),
@@ -442,7 +458,9 @@ impl Service {
                 }
                 view.message = match view.runners.len() {
                     0 => "no runner has to be replaced".to_owned(),
-                    many => format!("{many} runners go as soon as they have no job; others take their place when jobs wait"),
+                    many => format!(
+                        "{many} runners go as soon as they have no job; others take their place when jobs wait"
+                    ),
                 };
                 let _ = answer.send(view);
             }
@@ -536,11 +554,18 @@ impl Service {
                     next_try: Some(shown::future(wall_ms, now, until)),
                 });
             }
-            all.troubles.extend(running.problems.iter().map(|(what, why)| RunnerTroubleView {
-                what: format!("{what}: {why}"),
-                about: name.clone(),
-                times: 1,
-                ..RunnerTroubleView::default()
+            all.troubles.extend(running.problems.iter().map(|(what, why)| {
+                let (what, remedy) = match why.reason.as_str() {
+                    "github-unauthorised" => shown::condition(why, what),
+                    _ => (format!("{what}: {}", why.what), why.remedy.clone()),
+                };
+                RunnerTroubleView {
+                    what,
+                    remedy,
+                    about: name.clone(),
+                    times: 1,
+                    ..RunnerTroubleView::default()
+                }
             }));
             all.budgets.extend(shown::budgets(running.scaler.client()));
             all.engine.insert("socket".to_owned(), running.scaler.engine().endpoint().to_string().into());

@@ -1,6 +1,6 @@
 //! Starts what is missing: which jobs are this node's business, whether there is room, and whether anything can be started at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use wfengine_core::command::Command;
@@ -9,13 +9,14 @@ use wfengine_core::views::runners::Runner;
 use wfengine_storage_format::{RunnerCause, RunnerIntended};
 
 use super::seeing::Sight;
-use super::{Asked, Autoscaler, FIREWALL_EVERY, Stepped, TASKS_MAX};
+use super::{Asked, Autoscaler, FIREWALL_EVERY, Stepped, TASKS_MAX, of_scope};
+use crate::demand::Refusal;
 use crate::firewall;
 use crate::look::held;
-use crate::pool::{Pull, RunnerNetwork};
+use crate::pool::{DockerAccess, Pull, RunnerNetwork};
 use crate::port::{Containers, Host};
 use crate::scale::{Answer, Scaling, Waiting, Wish, scale};
-use crate::work::{Done, Fault};
+use crate::work::{Done, Fault, alive};
 
 impl<H: Host, C: Containers> Autoscaler<H, C> {
     /// Starts what is missing.
@@ -30,16 +31,25 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         let (active, most) = (self.wants().active, self.shop.pool.runners_max);
         let room = room.min(most.saturating_sub(active)).min(self.cluster_room());
         let jobs = held(&self.board).jobs.clone();
+        self.backoff.forget(now);
+        let mut floors = self.floors();
+        floors.retain(|scope, _| self.backoff.held_until(&of_scope(scope), now).is_none());
         let scaled = {
-            let waiting = jobs.values().map(|seen| self.waiting(seen)).collect::<Vec<_>>();
-            let mut waiting = waiting;
+            let mut waiting = Vec::new();
+            for seen in jobs.values() {
+                let scope = self.shop.pool.scope_of(&seen.job.repository).to_string();
+                match self.backoff.held_until(&of_scope(&scope), now) {
+                    None => waiting.push(self.waiting(seen)),
+                    Some(until) => stepped.next = stepped.next.min(until),
+                }
+            }
             waiting.sort_by_key(|waiting| (waiting.job.created_s, waiting.job.job));
             let scaling = Scaling {
                 pool: &self.shop.pool,
                 waiting: if self.is_on { waiting } else { Vec::new() },
                 free: self.free(runners, sight, now),
                 answers: self.others_answers(),
-                floors: self.floors(),
+                floors,
                 room,
                 turn: self.turn,
                 now,
@@ -49,7 +59,6 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         if let Some(next) = scaled.next {
             stepped.next = stepped.next.min(next);
         }
-        self.last_spare = scaled.spare.values().sum();
         self.last_without_room = scaled.without_room;
         let at_capacity = (scaled.without_room > 0 && active >= most).then_some((active, most));
         if at_capacity.is_some() && self.was_at_capacity != at_capacity {
@@ -57,13 +66,19 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         }
         self.was_at_capacity = at_capacity;
         let mut wishes = scaled.wishes;
+        let refused = self.scopes_with_strangers();
+        wishes.retain(|wish| !refused.contains(&wish.scope));
+        // after a failure one is tried before all of them are
+        if self.backoff.troubles().any(|(reason, _)| reason.starts_with("start/")) {
+            wishes.truncate(1);
+        }
         let left = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(wishes.len());
-        let mut asked: Vec<Asked> = Vec::new();
+        let mut asked: VecDeque<Asked> = VecDeque::new();
         let waiting_asked = std::mem::take(&mut self.asked);
         for one in waiting_asked {
             if asked.len() < left {
                 wishes.push(Wish { scope: one.scope.clone(), cause: RunnerCause::Asked });
-                asked.push(one);
+                asked.push_back(one);
             } else {
                 let what = format!("At capacity: {active}/{most} runners active");
                 let remedy = "raise --max-runners, or stop runners that are not needed".to_owned();
@@ -84,24 +99,33 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         }
         for wish in wishes {
             if self.tasks.len() >= TASKS_MAX {
-                stepped.next = now;
-                self.asked.append(&mut asked);
+                // the end of a task calls for the next step
+                self.asked.extend(asked);
                 return;
             }
-            let answer = (wish.cause == RunnerCause::Asked).then(|| asked.pop()).flatten();
+            let answer = (wish.cause == RunnerCause::Asked).then(|| asked.pop_front()).flatten();
             self.begin(wish, answer, stepped).await;
         }
+    }
+
+    /// Scopes where a job of a fork waits that may not run here. GitHub gives a runner any job that it matches, so none is started there.
+    fn scopes_with_strangers(&self) -> BTreeSet<String> {
+        let board = held(&self.board);
+        let strangers = board.refused.values().filter(|(_, why)| matches!(why, Refusal::Fork(_)));
+        strangers.map(|(job, _)| self.shop.pool.scope_of(&job.repository).to_string()).collect()
     }
 
     fn waiting<'a>(&self, seen: &'a crate::board::JobSeen) -> Waiting<'a> {
         let pool = &self.shop.pool;
         let scope = pool.scope_of(&seen.job.repository).to_string();
+        let source = self.shop.client.settings().host();
         let among: Vec<wfengine_storage_format::PeerId> = {
             let views = self.shop.host.watcher().views();
             let serves = |other: &&wfengine_core::views::runners::Pool| {
                 other.said.is_on
                     && other.said.runners_max > 0
                     && crate::pool::offers(&other.said.labels, &seen.job.labels)
+                    && other.said.source == source
                     && covers(&other.said.scopes, &seen.job.repository)
             };
             let members: BTreeSet<_> =
@@ -111,6 +135,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         Waiting {
             job: &seen.job,
             since: seen.since,
+            asked_at: seen.asked_at,
             place: self.shop.host.place_for(&seen.job.job.to_string(), &among),
             is_stale: self.changed.get(&scope).is_some_and(|at| seen.asked_at <= *at),
         }
@@ -118,20 +143,30 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
 
     fn others_answers(&self) -> Vec<Answer> {
         let own = self.shop.host.peer();
+        let alive = alive(&*self.shop.host);
+        let now = self.shop.host.now();
         let board = held(&self.board);
         let views = self.shop.host.watcher().views();
         let others = views.runners().live().filter(|runner| runner.author != own && runner.exited.is_none());
         let answer = |runner: &Runner| {
-            let RunnerCause::Job { job, .. } = runner.intended.cause else { return None };
             let registered = board.registration(&runner.intended.scope, &runner.intended.name).flatten();
+            let job = match &runner.intended.cause {
+                RunnerCause::Job { job, .. } => Some(*job),
+                // it waits there for whatever comes
+                _ if registered.is_some_and(|seen| seen.is_online && !seen.is_busy) => None,
+                _ => return None,
+            };
             Some(Answer {
+                scope: runner.intended.scope.clone(),
+                labels: runner.intended.labels.clone(),
                 job,
-                is_alive: self.shop.host.is_alive(&runner.author),
-                is_busy: registered.is_some_and(|seen| seen.is_busy),
-                since: self
-                    .others
-                    .get(&runner.intent)
-                    .map_or_else(|| self.shop.host.now(), |(_, since)| *since),
+                is_alive: alive.contains(&runner.author),
+                busy_at: board
+                    .registered
+                    .get(&runner.intended.scope)
+                    .filter(|_| self.not_free.contains(&runner.intent))
+                    .map(|registered| registered.asked_at),
+                since: self.others.get(&runner.intent).map_or(now, |(_, since)| *since),
             })
         };
         others.filter_map(answer).collect()
@@ -143,11 +178,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         if pool.cluster_max == 0 {
             return u32::MAX;
         }
+        let alive = alive(&*self.shop.host);
         let views = self.shop.host.watcher().views();
         let there = views.runners().live().filter(|runner| {
-            runner.intended.pool == pool.name
-                && runner.exited.is_none()
-                && self.shop.host.is_alive(&runner.author)
+            runner.intended.pool == pool.name && runner.exited.is_none() && alive.contains(&runner.author)
         });
         pool.cluster_max.saturating_sub(u32::try_from(there.count()).unwrap_or(u32::MAX))
     }
@@ -167,14 +201,14 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             self.fail("start", &fault);
             return Err(fault);
         }
-        let found = self.find_image(now).await;
+        let found = self.find_images().await;
         if let Err(fault) = &found {
             self.fail("start", fault);
         }
         found
     }
 
-    async fn close_the_host(&mut self, now: Monotonic) -> Result<(), Fault> {
+    pub(super) async fn close_the_host(&mut self, now: Monotonic) -> Result<(), Fault> {
         let policy = &self.shop.pool.policy;
         if policy.network != RunnerNetwork::Own || policy.allows_host {
             return Ok(());
@@ -192,16 +226,32 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         Ok(())
     }
 
-    async fn find_image(&mut self, now: Monotonic) -> Result<(), Fault> {
-        let shop = Arc::clone(&self.shop);
-        let policy = &shop.pool.policy;
-        let image = match self.shop.engine.image(&policy.image).await {
+    /// The images that a runner is made from: the pool's, and that of the engine beside it.
+    async fn find_images(&mut self) -> Result<(), Fault> {
+        let policy = &self.shop.pool.policy;
+        let mut images = vec![(policy.image.clone(), policy.user.clone())];
+        if policy.docker == DockerAccess::RootlessSidecar {
+            images.push((policy.sidecar_image.clone(), None));
+        }
+        for (reference, user) in images {
+            self.find_image(&reference, user).await?;
+        }
+        for healed in ["pulling", "engine-image-missing", "image-architecture", "image-root"] {
+            self.backoff.heal(&format!("start/{healed}"));
+        }
+        Ok(())
+    }
+
+    async fn find_image(&mut self, reference: &str, user: Option<String>) -> Result<(), Fault> {
+        let image = match self.shop.engine.image(reference).await {
             Ok(image) => image,
-            Err(wfengine_docker::EngineError::ImageMissing { .. }) if policy.pull != Pull::Never => {
-                self.pull();
+            Err(wfengine_docker::EngineError::ImageMissing { .. })
+                if self.shop.pool.policy.pull != Pull::Never =>
+            {
+                self.pull(reference);
                 return Err(Fault {
                     reason: "pulling".to_owned(),
-                    what: format!("the image {} is being pulled", policy.image),
+                    what: format!("the image {reference} is being pulled"),
                     remedy: "wait".to_owned(),
                 });
             }
@@ -211,37 +261,36 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             return Err(Fault {
                 reason: "image-architecture".to_owned(),
                 what: format!(
-                    "the image {} is for {}, this engine for {}",
-                    policy.image, image.architecture, self.shop.info.architecture
+                    "the image {reference} is for {}, this engine for {}",
+                    image.architecture, self.shop.info.architecture
                 ),
-                remedy: "name an image for this architecture with --image".to_owned(),
+                remedy: "name an image for this architecture".to_owned(),
             });
         }
-        let user = policy.user.clone().or(image.user).unwrap_or_default();
-        let is_root = matches!(user.split(':').next().unwrap_or_default(), "" | "0" | "root");
-        if is_root {
+        let user = user.or(image.user).unwrap_or_default();
+        if matches!(user.split(':').next().unwrap_or_default(), "" | "0" | "root") {
+            let remedy = match self.shop.pool.policy.is_third_party() {
+                true => "name the user of its runner: --user runner",
+                false => "name a user with --user, or another image",
+            };
             return Err(Fault {
                 reason: "image-root".to_owned(),
-                what: format!("the image {} runs as root", policy.image),
-                remedy: "name a user with --user, or another image".to_owned(),
+                what: format!("the image {reference} runs as root"),
+                remedy: remedy.to_owned(),
             });
-        }
-        self.image = Some((image.id, now));
-        for healed in ["pulling", "engine-image-missing", "image-architecture", "image-root"] {
-            self.backoff.heal(&format!("start/{healed}"));
         }
         Ok(())
     }
 
-    fn pull(&mut self) {
+    fn pull(&mut self, reference: &str) {
         if self.is_pulling {
             return;
         }
         self.is_pulling = true;
-        let shop = Arc::clone(&self.shop);
+        let (shop, reference) = (Arc::clone(&self.shop), reference.to_owned());
         self.set_going(None, async move {
-            let pulled = shop.engine.pull(&shop.pool.policy.image, shop.credentials.as_ref()).await;
-            pulled.map_or_else(|error| Done::Again(error.into()), |_| Done::Adopted)
+            let pulled = shop.engine.pull(&reference, shop.credentials.as_ref()).await;
+            Done::Pulled(pulled.err().map(Fault::from))
         });
     }
 
@@ -282,7 +331,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
 fn covers(scopes: &[String], repository: &str) -> bool {
     let owner = repository.split('/').next().unwrap_or_default();
     scopes.is_empty()
-        || scopes.iter().any(|scope| {
-            scope == "all" || scope.eq_ignore_ascii_case(repository) || scope.eq_ignore_ascii_case(owner)
-        })
+        || scopes
+            .iter()
+            .any(|scope| scope.eq_ignore_ascii_case(repository) || scope.eq_ignore_ascii_case(owner))
 }

@@ -79,11 +79,11 @@ impl<'a> Sight<'a> {
                 }),
             },
         };
-        let began = track.map_or(now, Track::began);
+        let started = track.and_then(Track::started).unwrap_or(now);
         let registration = match self.registered.get(&runner.intended.scope) {
             Some(registered) => match registered.by_name.get(&runner.intended.name) {
                 Some(seen) => Seen::There(*seen),
-                None if registered.asked_at > began => Seen::Absent,
+                None if registered.asked_at > started => Seen::Absent,
                 None => Seen::Unknown,
             },
             None => Seen::Unknown,

@@ -1,6 +1,6 @@
 //! One step for each runner that there is, and for what is left of those that were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use wfengine_core::views::runners::Runner;
 use wfengine_storage_format::{RunnerCause, RunnerEnd, RunnerJob};
 
 use super::seeing::Sight;
-use super::{Autoscaler, GHOST_AFTER, ORPHANED_AFTER, SIZES_AGAIN, SIZES_EVERY, TASKS_MAX};
+use super::{Autoscaler, GHOST_AFTER, ORPHANED_AFTER, PARTS_EVERY, SIZES_AGAIN, SIZES_EVERY, TASKS_MAX};
+use crate::container::{LABEL_INTENT, LABEL_MANAGED, LABEL_PEER, LABEL_POOL};
 use crate::look::held;
 use crate::port::{Containers, Host};
 use crate::reconcile::{ContainerSeen, Seen, Step, Track, Why, decide};
 use crate::scale::{FreeRunner, Scaling, Waiting, scale};
-use crate::work::{Done, Fault};
+use crate::work::{Done, Fault, alive};
 
 impl<H: Host, C: Containers> Autoscaler<H, C> {
     /// One step for each own runner.
@@ -41,7 +42,9 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             if was_free && !track.is_free(&seen) && self.not_free.insert(runner.intent) {
                 // it has taken a job: what was asked for before may still show that job as waiting
                 let at = match seen.container {
-                    Seen::There(ContainerSeen::Running) => sight.asked_at(&runner.intended.scope).unwrap_or(now),
+                    Seen::There(ContainerSeen::Running) => {
+                        sight.asked_at(&runner.intended.scope).unwrap_or(now)
+                    }
                     _ => now,
                 };
                 self.note_change(&runner.intended.scope, at);
@@ -55,7 +58,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             let is_unwanted = !self.is_on || self.replaced.contains(&runner.intent);
             let left = spare.entry(runner.intended.scope.clone()).or_default();
             let is_spare = is_unwanted || *left > 0;
-            let step = decide(&track, &seen, &self.timing(is_unwanted), is_spare, now);
+            let step = match decide(&track, &seen, &self.timing(is_unwanted), is_spare, now) {
+                Step::Drain(_) if is_unwanted => Step::Drain(Why::Unwanted),
+                step => step,
+            };
             if step == Step::Drain(Why::Idle) && !is_unwanted {
                 *left -= 1;
             }
@@ -72,8 +78,13 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     ) -> BTreeMap<String, u32> {
         let free = self.free(runners, sight, now);
         let jobs = held(&self.board).jobs.clone();
-        let waiting =
-            jobs.values().map(|seen| Waiting { job: &seen.job, since: seen.since, place: 0, is_stale: true });
+        let waiting = jobs.values().map(|seen| Waiting {
+            job: &seen.job,
+            since: seen.since,
+            asked_at: seen.asked_at,
+            place: 0,
+            is_stale: true,
+        });
         let scaling = Scaling {
             pool: &self.shop.pool,
             waiting: waiting.collect(),
@@ -123,6 +134,11 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 self.spawn(intent, async move { shop.adopt(intent, &intended, &id, &image).await });
             }
             Step::GiveUp => self.spawn(intent, async move { shop.give_up(intent).await }),
+            Step::Conclude { exit_code: Some(0), out_of_memory: false }
+                if !track.was_busy() && ran.is_none() =>
+            {
+                self.spawn(intent, async move { shop.conclude_unseen(intent, &intended.name).await });
+            }
             Step::Conclude { exit_code, out_of_memory } => {
                 let (end, fault) =
                     verdict(&intended.name, exit_code, out_of_memory, track.was_busy() || ran.is_some());
@@ -142,6 +158,12 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                     async move { shop.drain(intent, &intended, id, text, why.is_fault()).await },
                 );
             }
+            Step::Kill(why @ Why::Unregistered) => {
+                let id = runner.started.as_ref().map_or(0, |(_, _, started)| started.runner);
+                self.spawn(intent, async move {
+                    shop.end_unregistered(intent, &intended, id, why.text(), ran).await
+                });
+            }
             Step::Kill(why) => {
                 tracing::warn!(runner = intended.name, "is ended: {}", why.text());
                 self.spawn(intent, async move {
@@ -156,13 +178,35 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     }
 
     /// What the engine has of this node and this pool, and no event speaks of, is removed: the log it was in is gone, or older.
-    pub(super) async fn remove_strangers(&mut self, sight: &Sight<'_>, runners: &[Runner]) {
-        for name in sight.strangers(runners) {
-            tracing::warn!(container = name, "no event speaks of it: it is removed");
+    pub(super) async fn remove_strangers(&mut self, sight: &Sight<'_>, runners: &[Runner], now: Monotonic) {
+        let mut names = sight.strangers(runners);
+        names.extend(self.strange_parts(now).await);
+        for name in names {
+            tracing::warn!(runner = name, "the engine has it and no event speaks of it: it is removed");
             if let Err(fault) = self.shop.remove_container_parts(&name).await {
                 self.fail("clean", &fault);
             }
         }
+    }
+
+    /// Names of networks and volumes that no event speaks of, whether they have a container or not. Now and then.
+    async fn strange_parts(&mut self, now: Monotonic) -> BTreeSet<String> {
+        if self.parts_at.is_some_and(|at| now - at < PARTS_EVERY) {
+            return BTreeSet::new();
+        }
+        self.parts_at = Some(now);
+        let peer = self.shop.host.peer().to_string();
+        let labels =
+            [(LABEL_MANAGED, "1"), (LABEL_PEER, peer.as_str()), (LABEL_POOL, self.shop.pool.name.as_str())];
+        // an engine that cannot tell now is asked again
+        let mut parts = self.shop.engine.networks(&labels).await.unwrap_or_default();
+        parts.extend(self.shop.engine.volumes(&labels).await.unwrap_or_default());
+        // an intent is in the log before its parts are made, so what was listed is known by now
+        let known: BTreeSet<String> = self.own().iter().map(|runner| runner.intent.to_string()).collect();
+        let is_strange = |made: &wfengine_docker::Made| {
+            made.labels.get(LABEL_INTENT).is_none_or(|intent| !known.contains(intent))
+        };
+        parts.into_iter().filter(is_strange).map(|made| made.name).collect()
     }
 
     /// Registrations of this cluster's runners that nobody stands behind.
@@ -177,7 +221,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             });
             all.collect()
         };
-        let own = self.shop.host.peer();
+        let (own, alive) = (self.shop.host.peer(), alive(&*self.shop.host));
         let mut strange = BTreeMap::new();
         for (scope, name, id, is_online, is_busy) in registered {
             if runners.iter().any(|runner| runner.intended.name == name) || is_online || is_busy {
@@ -187,7 +231,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 let views = self.shop.host.watcher().views();
                 match views.runners().live().find(|runner| runner.intended.name == name) {
                     Some(runner) if runner.author == own => continue,
-                    Some(runner) if self.shop.host.is_alive(&runner.author) => continue,
+                    Some(runner) if alive.contains(&runner.author) => continue,
                     Some(_) => ORPHANED_AFTER,
                     None => GHOST_AFTER,
                 }
@@ -203,7 +247,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                 tracing::warn!(runner = name, scope, "nobody stands behind this registration: it is deleted");
                 self.set_going(None, async move {
                     match shop.delete_ghost(&scope, id).await {
-                        Ok(_) => Done::Adopted,
+                        Ok(()) => Done::Unchanged,
                         Err(fault) => Done::Again(fault),
                     }
                 });
@@ -227,9 +271,10 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             }
             let (shop, ran) = (Arc::clone(&self.shop), self.ran.get(&intent).cloned());
             self.spawn(intent, async move {
+                // what cannot be measured is said where the pool begins
                 let size = shop.engine.size_bytes(&name).await.ok().flatten().unwrap_or(0);
                 if size <= most {
-                    return Done::Adopted;
+                    return Done::Unchanged;
                 }
                 let why = format!("its workspace grew to {} MiB, {} MiB are allowed", size >> 20, most >> 20);
                 tracing::warn!(runner = name, "is ended: {why}");

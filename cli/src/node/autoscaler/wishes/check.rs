@@ -134,6 +134,27 @@ impl RunnerWishes {
         if host_ports.contains(&0) {
             return Err(wrong("--allow-host-port", "0", "1 to 65535"));
         }
+        if let Some(v6) = egress.iter().find(|egress| egress.address.is_ipv6()) {
+            return Err(wrong(
+                "--egress",
+                &v6.to_string(),
+                "an IPv4 network: runners have no other addresses",
+            ));
+        }
+        if *host_access && !egress.is_empty() {
+            return Err(wrong(
+                "--egress",
+                "with --allow-host-access",
+                "one of the two: this host would be a way around",
+            ));
+        }
+        if matches!(mode, RunnerNetwork::Named(_)) && self.container.docker == DockerAccess::RootlessSidecar {
+            return Err(wrong(
+                "--docker rootless-sidecar",
+                &format!("with --network {}", network_word(mode)),
+                "--network own: whoever is in that network could use the engine",
+            ));
+        }
         if *mode == RunnerNetwork::Own {
             return Ok(());
         }

@@ -52,7 +52,10 @@ impl RunnerWishes {
             shares_with_p2p: !self.no_p2p,
             reserve_memory_bytes: self.reserve_memory_bytes,
             reserve_cpus_milli: self.reserve_cpus_milli,
-            engine_socket: self.docker_host.as_deref().map(|url| url.trim_start_matches("unix://").to_owned()),
+            engine_socket: self
+                .docker_host
+                .as_deref()
+                .map(|url| url.trim_start_matches("unix://").to_owned()),
             github_url: self.runner_url.clone(),
             policy,
         }

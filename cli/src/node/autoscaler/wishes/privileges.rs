@@ -109,6 +109,10 @@ pub(super) fn given_away(wishes: &RunnerWishes) -> Vec<String> {
         opened(wishes).into_iter().map(|(option, what)| format!("{option}: {what}")).collect();
     let others = [
         (
+            matches!(wishes.network.mode, RunnerNetwork::Named(_)),
+            "--network NAME: jobs reach whatever is in that network, this host's services at its gateway, and the addresses at which clouds hand out credentials",
+        ),
+        (
             wishes.network.host_access,
             "--allow-host-access: jobs reach every service of this host that listens on more than its loopback address",
         ),
