@@ -241,6 +241,27 @@ impl Drop for Lab {
                 let _ = self.engine.remove_volume(&volume.name).await;
             }
         });
+        remove_chains(&self.port());
+    }
+}
+
+/// Removes the firewall's chains of nodes that let their runners reach this port: a node that ended with its pool on left them.
+fn remove_chains(port: &str) {
+    let iptables = |words: &[&str]| Command::new("iptables").args(["-w", "10"]).args(words).output();
+    let Ok(listed) = iptables(&["-S"]) else { return };
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let opens = format!(" --dport {port} ");
+    let of_port = listed.lines().filter(|rule| rule.starts_with("-A WFE") && rule.contains(&opens));
+    let tags: BTreeSet<&str> =
+        of_port.filter_map(|rule| rule.split_whitespace().nth(1)?.strip_suffix("-IN")).collect();
+    for tag in tags {
+        for (hook, chain) in [("INPUT", format!("{tag}-IN")), ("DOCKER-USER", format!("{tag}-OUT"))] {
+            let interface = format!("{}+", tag.to_lowercase());
+            let jump = ["-D", hook, "-i", interface.as_str(), "-j", chain.as_str()];
+            while iptables(&jump).is_ok_and(|removed| removed.status.success()) {}
+            let _ = iptables(&["-F", &chain]);
+            let _ = iptables(&["-X", &chain]);
+        }
     }
 }
 

@@ -140,7 +140,11 @@ impl Intent {
 pub fn intents(house: &House) -> Vec<Intent> {
     let detail = |event: &Json, name: &str| event["details"][name].as_str().map(str::to_owned);
     let ends = house.json(&["replay", "--kind", "RunnerExited"]);
-    let end = |event: &Json| ends.iter().find(|end| end["details"]["intent"] == event["id"]).map(|end| text(end, "says").to_owned());
+    let end = |event: &Json| {
+        ends.iter()
+            .find(|end| end["details"]["intent"] == event["id"])
+            .map(|end| text(end, "says").to_owned())
+    };
     let of = |event: &Json| Intent {
         end: end(event),
         author: text(event, "author_name").to_owned(),
@@ -175,14 +179,18 @@ pub fn every_job_had_one_runner(lab: &Lab, house: &House) {
     let story = || intents(house).iter().map(|intent| format!("{intent:?}")).collect::<Vec<_>>().join("\n");
     assert_eq!(registered(lab), jobs, "registered; {}\n{}", story(), happened(lab));
     assert_eq!(lab.watched.lock().unwrap().started, jobs, "started; {}", story());
-    let intents = until("every runner is known", || {
-        let mut all = intents(house);
-        let is_whole = all.iter().all(|intent| intent.end.is_some());
-        all.retain(|intent| !intent.came_to_nothing());
-        (is_whole && all.len() >= jobs).then_some(all)
+    let all = until("every runner is known", || {
+        let all = intents(house);
+        (all.len() >= jobs && all.iter().all(|intent| intent.end.is_some())).then_some(all)
     });
-    let causes: BTreeSet<&str> = intents.iter().filter_map(|intent| intent.job.as_deref()).collect();
-    assert_eq!((causes.len(), intents.len()), (jobs, jobs), "{}", story());
+    let (nothing, runners): (Vec<&Intent>, Vec<&Intent>) =
+        all.iter().partition(|intent| intent.came_to_nothing());
+    assert_eq!(runners.len(), jobs, "{}", story());
+    // a runner takes whatever job is next, so after a failed start the next one may be for a job that has had its intent
+    if nothing.is_empty() {
+        let causes: BTreeSet<&str> = runners.iter().filter_map(|intent| intent.job.as_deref()).collect();
+        assert_eq!(causes.len(), jobs, "{}", story());
+    }
 }
 
 /// What happened to jobs and runners, for a test that failed.

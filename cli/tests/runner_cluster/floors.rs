@@ -15,7 +15,7 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     let house = House::new();
     let node = lab.start(&house, &["--min-idle", "2", "--repo", "octo/one"]);
     let before = until_waiting(&lab, 2);
-    let job = lab.standin.queue_jobs("octo/one", "build do-slow-15", &LABELS, 1)[0];
+    let job = lab.standin.queue_jobs("octo/one", "build do-slow-60", &LABELS, 1)[0];
     let begun = until_job(&lab, job, "has begun", |job| job.progress != Progress::Queued);
     assert!(before.contains(&begun.runner_name.clone().unwrap()), "{begun:?}");
     assert!(begun.waited.unwrap() < Duration::from_secs(1), "{begun:?}");
@@ -23,6 +23,7 @@ fn a_waiting_runner_takes_a_job_at_once_is_replaced_and_leaves_github_first() {
     let after = until_waiting(&lab, 2);
     assert_eq!(after.intersection(&before).count(), 1, "{before:?} {after:?}");
     assert_eq!(lab.standin.job(job).progress, Progress::InProgress);
+    lab.standin.cancel_job(job);
     until_all_jobs_ended(&lab);
     let status = until("the one that worked is gone", || {
         Some(lab.status(&house)).filter(|status| status["active_runners"] == 2)

@@ -75,7 +75,10 @@ fn a_member_at_capacity_leaves_its_jobs_to_the_next_in_turn() {
     lab.until_nothing_is_left();
     every_job_had_one_runner(&lab, &two.a);
     let intents = intents(&two.a);
-    assert!(by_author(&intents).get("a").is_none_or(|count| *count <= 1) && by_author(&intents)["b"] >= 3, "{intents:?}");
+    assert!(
+        by_author(&intents).get("a").is_none_or(|count| *count <= 1) && by_author(&intents)["b"] >= 3,
+        "{intents:?}"
+    );
     let status = until_late("the log says that all are gone", || {
         Some(lab.status(&two.a)).filter(|status| status["runners"] == serde_json::json!([]))
     });

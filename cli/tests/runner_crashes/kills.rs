@@ -129,5 +129,7 @@ fn killed_at(point: &Point, moment: Moment) {
     let expected = if point.life == Life::Idle { 2 } else { 1 };
     assert_eq!(bench.started(), expected, "containers started, {which}");
     let story = bench.story(node);
-    assert_eq!(intents(&story), point.intents[at], "{which}: {story}");
+    // a busy engine may refuse a start, which is tried again by another runner
+    let refused = story.lines().filter(|line| line.contains("never started: the engine")).count();
+    assert_eq!(intents(&story) - refused, point.intents[at], "{which}: {story}");
 }

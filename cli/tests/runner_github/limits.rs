@@ -18,7 +18,7 @@ fn a_spent_budget_and_a_told_wait_are_kept_and_the_job_is_done_after_them() {
     until_looks(&lab, &house, 1);
     // the hour of the budget is nearly over, and so is the budget
     let first = lab.standin.requests()[0].at;
-    lab.standin.clock().set(first + HOUR - 8);
+    lab.standin.clock().set(first + HOUR - 20);
     lab.standin.exhaust(Bucket::Core, &lab.token);
     let job = queue(&lab, "octo/one", "build");
     let trouble = until_trouble(&lab, &house, "GitHub's limit is spent");
@@ -29,12 +29,12 @@ fn a_spent_budget_and_a_told_wait_are_kept_and_the_job_is_done_after_them() {
     until_no_trouble(&lab, &house);
     lab.is_content();
 
-    lab.standin.secondary_limit_for(4, true);
+    lab.standin.secondary_limit_for(15, true);
     let told = lab.standin.clock().now();
     let job = queue(&lab, "octo/one", "build");
     until_trouble(&lab, &house, "GitHub's limit is spent");
     let job = until_done(&lab, job);
-    assert!(job.started_at.unwrap() >= told + 4, "{job:?}");
+    assert!(job.started_at.unwrap() >= told + 14, "{job:?}");
     lab.until_nothing_is_left();
     until_no_trouble(&lab, &house);
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 use wfengine_docker::NetworkSpec;
+use wfengine_tests::runner_image::RUNNER_HOME;
 
 use crate::engine_api::EngineApi;
 use crate::house::House;
@@ -114,7 +115,8 @@ fn policy(lab: &Lab, name: &str) -> Json {
         added.sort_by_key(ToString::to_string);
     }
     let whole = json!({ "HostConfig": host, "Config": config, "Mounted": mounted.collect::<Vec<_>>(), "Networks": networks });
-    let text = without_empty(whole).unwrap().to_string().replace(name, "NAME");
+    let text =
+        without_empty(whole).unwrap().to_string().replace(name, "NAME").replace(RUNNER_HOME, "RUNNER_HOME");
     serde_json::from_str(&text).unwrap()
 }
 
@@ -225,10 +227,10 @@ fn each_option_changes_what_it_names_and_nothing_else() {
             "/HostConfig/NetworkMode": ["NAME", network.1],
             "/HostConfig/Mounts": [
                 golden()["HostConfig"]["Mounts"],
-                [{ "Source": "NAME", "Target": "/home/runner/elsewhere", "Type": "volume" }],
+                [{ "Source": "NAME", "Target": "RUNNER_HOME/elsewhere", "Type": "volume" }],
             ],
             "/Mounted": [golden()["Mounted"], [{
-                "Destination": "/home/runner/elsewhere", "Driver": "local", "Name": "NAME", "RW": true, "Type": "volume",
+                "Destination": "RUNNER_HOME/elsewhere", "Driver": "local", "Name": "NAME", "RW": true, "Type": "volume",
             }]],
             "/Networks/NAME/Driver": ["bridge", null],
             "/Networks/NAME/Scope": ["local", null],

@@ -83,8 +83,13 @@ fn a_job_is_nobody_and_reaches_nobody_but_what_was_opened() {
     }
     // the configuration is in the environment of the first process alone, and good for nothing any more
     let names: Vec<&str> = inspected(&job, "environment").split(',').collect();
-    let usual =
-        ["ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "HOME", "HOSTNAME", "PATH", "RUNNER_MANUALLY_TRAP_SIG"];
+    let usual = [
+        "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE",
+        "HOME",
+        "HOSTNAME",
+        "PATH",
+        "RUNNER_MANUALLY_TRAP_SIG",
+    ];
     assert!(names.iter().all(|name| usual.contains(name)), "{names:?}");
 
     let seen = scanned(&job);

@@ -3,9 +3,11 @@
 //! Nothing here waits: a step lists containers, looks at the log and at the board, and says when it wants to be asked again. Tasks run
 //! beside it, at most one for each runner, and what came of them is taken in at the next step.
 
+mod asked;
 mod growing;
 mod seeing;
 mod status;
+mod taking;
 mod tending;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,49 +218,6 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         self.is_on = false;
     }
 
-    /// A runner that somebody asked for. It counts like any other; answered with its name and its container once that runs.
-    pub fn provision(&mut self, scope: String) -> oneshot::Receiver<Result<(String, String), Fault>> {
-        let (answer, answered) = oneshot::channel();
-        let is_private = held(&self.board).repositories.get(&scope).map(|seen| seen.is_private);
-        if scope.contains('/') && !self.shop.pool.takes(&scope, is_private.unwrap_or(false)) {
-            let refusal = crate::demand::Refusal::Public;
-            let what = match is_private {
-                Some(_) => format!("{scope}: {}", refusal.why()),
-                None => format!("{scope} is none of the repositories that the pool looks at"),
-            };
-            let remedy = match is_private {
-                Some(_) => refusal.remedy(),
-                None => "name it with --repo or its owner with --owner when the pool is started",
-            };
-            let fault = Fault { reason: "refused".to_owned(), what, remedy: remedy.to_owned() };
-            let _ = answer.send(Err(fault));
-            return answered;
-        }
-        self.asked.push(Asked { scope, answer });
-        answered
-    }
-
-    /// Runners that have no job are replaced; those with one end with it. Only those of another image or policy than the pool has now, if
-    /// `outdated`: one of which that is not known is left.
-    pub async fn rotate(&mut self, outdated: bool) -> Vec<String> {
-        let policy = &self.shop.pool.policy;
-        let image = self.shop.engine.image(&policy.image).await.ok().map(|image| image.id);
-        let digest = policy.digest();
-        let mut names = Vec::new();
-        for runner in self.own().into_iter().filter(|runner| runner.exited.is_none()) {
-            let container = self.last_containers.iter().find(|state| state.name == runner.intended.name);
-            let is_old = container.is_some_and(|state| {
-                let made_by = state.labels.get(crate::container::LABEL_POLICY);
-                image.as_ref().is_some_and(|image| *image != state.image) || made_by != Some(&digest)
-            });
-            if !outdated || is_old {
-                names.push(runner.intended.name.clone());
-                self.replaced.insert(runner.intent);
-            }
-        }
-        names
-    }
-
     /// Own runners of this pool that are not removed.
     fn own(&self) -> Vec<Runner> {
         let peer = self.shop.host.peer();
@@ -276,114 +235,6 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
     pub async fn settle(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
             self.take(done);
-        }
-    }
-
-    fn take(&mut self, done: Result<(Option<EventId>, Done), tokio::task::JoinError>) {
-        let now = self.shop.host.now();
-        let (intent, done) = match done {
-            Ok(done) => done,
-            Err(error) => {
-                self.fail(
-                    "task",
-                    &Fault {
-                        reason: "bug".into(),
-                        what: format!("BUG: {error}"),
-                        remedy: "report it".into(),
-                    },
-                );
-                return;
-            }
-        };
-        let Some(intent) = intent else {
-            match done {
-                Done::Pulled(fault) => {
-                    self.is_pulling = false;
-                    self.backoff.heal("start/pulling");
-                    if let Some(fault) = fault {
-                        self.fail("start", &fault);
-                    }
-                }
-                Done::Again(fault) => self.fail("clean", &fault),
-                _ => {}
-            }
-            return;
-        };
-        self.under_way.remove(&intent);
-        let runner =
-            self.shop.host.watcher().views().runners().get(&intent).map(|runner| runner.into_owned());
-        let scope = runner.as_ref().map(|runner| runner.intended.scope.clone()).unwrap_or_default();
-        if let Some((name, answer)) = self.stopping.remove(&intent) {
-            let _ = answer.send(match &done {
-                Done::Kept => Err(Fault {
-                    reason: "busy".to_owned(),
-                    what: format!("{name} has a job"),
-                    remedy: "wait for it, or end it with --force".to_owned(),
-                }),
-                Done::Again(fault) => Err(fault.clone()),
-                _ => Ok(format!("{name} is stopped")),
-            });
-        }
-        match done {
-            Done::Started(container) => {
-                if let Some((name, answer)) = self.answers.remove(&intent) {
-                    let _ = answer.send(Ok((name, container)));
-                }
-                // only how it ends tells whether the image works
-                self.backoff.heal_tried("start/", "start/runner", now);
-                self.backoff.heal_all(&of_scope(&scope));
-                held(&self.board).wanted_scopes.insert(scope);
-            }
-            Done::NotStarted(fault) => {
-                if let Some((_, answer)) = self.answers.remove(&intent) {
-                    let _ = answer.send(Err(fault.clone()));
-                }
-                // one repository that refuses holds no other one up
-                let is_of_scope = OF_SCOPE.contains(&fault.reason.as_str());
-                let kind = if is_of_scope { of_scope(&scope) } else { "start/".to_owned() };
-                self.fail(kind.trim_end_matches('/'), &fault);
-                self.note_change(&scope, now);
-            }
-            Done::Concluded(fault) => {
-                match fault {
-                    Some(fault) => self.fail("start", &fault),
-                    None => {
-                        self.backoff.heal("start/runner");
-                    }
-                }
-                self.note_change(&scope, now);
-            }
-            Done::Kept => {
-                self.tracks.entry(intent).or_insert_with(|| Track::new(now)).keep(now);
-                held(&self.board).wanted_scopes.insert(scope);
-            }
-            Done::Unchanged | Done::Pulled(_) => {}
-            Done::Removed => {
-                self.tracks.remove(&intent);
-                self.not_free.remove(&intent);
-                self.ran.remove(&intent);
-                self.again.remove(&intent);
-                self.replaced.remove(&intent);
-                self.backoff.heal_all("clean/");
-            }
-            Done::Again(fault) => {
-                self.fail("clean", &fault);
-                let next_try = self.backoff.next_try(&format!("clean/{}", fault.reason));
-                self.again.insert(intent, next_try.unwrap_or(now + AGAIN_AFTER));
-            }
-        }
-    }
-
-    /// Nothing that was asked for before this moment tells which jobs of a scope still wait.
-    fn note_change(&mut self, scope: &str, at: Monotonic) {
-        let changed = self.changed.entry(scope.to_owned()).or_insert(at);
-        *changed = (*changed).max(at);
-    }
-
-    fn fail(&mut self, kind: &str, fault: &Fault) {
-        let reason = format!("{kind}/{}", fault.reason);
-        if self.backoff.fail(&reason, &fault.what, &fault.remedy, self.shop.host.now()) {
-            tracing::warn!(pool = self.shop.pool.name, "{}; {}", fault.what, fault.remedy);
         }
     }
 
@@ -575,44 +426,5 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         for (intent, scope) in live {
             self.others.entry(intent).or_insert((scope, now));
         }
-    }
-
-    /// Ends a runner because somebody says so. One that has a job is ended only with `force`. Answered when it has ended.
-    pub fn stop_runner(&mut self, name: &str, force: bool) -> oneshot::Receiver<Result<String, Fault>> {
-        let (answer, answered) = oneshot::channel();
-        let refuse = |reason: &str, what: String, remedy: &str| {
-            Err(Fault { reason: reason.to_owned(), what, remedy: remedy.to_owned() })
-        };
-        let runners = self.own();
-        let Some(runner) = runners.iter().find(|runner| runner.intended.name == name) else {
-            let what = format!("{name} is no runner of this host");
-            let _ = answer.send(refuse("unknown", what, "see wfengine runner list-containers"));
-            return answered;
-        };
-        let intent = runner.intent;
-        if runner.exited.is_some() {
-            let _ = answer.send(Ok(format!("{name} has ended already")));
-            return answered;
-        }
-        if self.under_way.contains(&intent) {
-            let what = format!("something is being done with {name} at this moment");
-            let _ = answer.send(refuse("under-way", what, "ask again in a moment"));
-            return answered;
-        }
-        let registered = held(&self.board).registration(&runner.intended.scope, name).flatten();
-        let started = runner.started.as_ref().map(|(_, _, started)| started.runner);
-        let id = registered.map(|seen| seen.id).or(started).filter(|id| *id != 0);
-        self.stopping.insert(intent, (name.to_owned(), answer));
-        let (shop, intended, name) = (Arc::clone(&self.shop), runner.intended.clone(), name.to_owned());
-        let ran = self.ran.get(&intent).cloned();
-        self.spawn(intent, async move {
-            let why = "somebody stopped it";
-            match id {
-                Some(id) if !force => shop.drain(intent, &intended, id, why, false).await,
-                None if !force => shop.drain_named(intent, &intended, why).await,
-                _ => shop.end(intent, &name, why, false, crate::container::STOP_GRACE, ran).await,
-            }
-        });
-        answered
     }
 }

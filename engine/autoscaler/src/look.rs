@@ -129,10 +129,21 @@ impl Looker {
         looked
     }
 
-    /// Looks at some repositories only, and at the runners of scopes that are asked for.
+    /// Looks at some repositories only, and at the runners there.
     pub async fn round_of(&mut self, names: &BTreeSet<String>, now: impl Fn() -> (Monotonic, u64)) -> Looked {
         let mut looked = Looked::default();
+        // runners elsewhere are listed with the next round
+        let scopes: BTreeSet<String> = names.iter().map(|name| self.pool.scope_of(name).to_string()).collect();
+        let others = {
+            let mut board = held(&self.board);
+            let wanted = std::mem::take(&mut board.wanted_scopes);
+            let is_asked = |scope: &String| scopes.iter().any(|asked| asked.eq_ignore_ascii_case(scope));
+            let (asked, others): (BTreeSet<_>, BTreeSet<_>) = wanted.into_iter().partition(is_asked);
+            board.wanted_scopes = asked;
+            others
+        };
         self.list_runners(false, &now, &mut looked).await;
+        held(&self.board).wanted_scopes.extend(others);
         for name in names {
             let known =
                 held(&self.board).repositories.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned();

@@ -28,8 +28,8 @@ fn name(number: u64) -> String {
 fn plan(world: &World) {
     let mut chance = Chance::new(4, "day");
     let mut left = JOBS;
-    let mut bursts: Vec<(u64, usize)> = vec![(9 * 3_600, 150), (15 * 3_600 + 77, 150)];
-    left -= 300;
+    let mut bursts: Vec<(u64, usize)> = vec![(9 * 3_600, 100), (15 * 3_600 + 77, 100)];
+    left -= 200;
     while left > 0 {
         let size = (chance.between(1, 31) as usize).min(left);
         bursts.push((chance.between(60, DAY_S - 1_200), size));
@@ -38,7 +38,7 @@ fn plan(world: &World) {
     for (at_s, mut size) in bursts {
         let first = chance.between(0, REPOSITORIES);
         while size > 0 {
-            let jobs = (chance.between(1, 9) as usize).min(size);
+            let jobs = (chance.between(1, 17) as usize).min(size);
             size -= jobs;
             let seconds = (0..jobs).map(|_| chance.between(20, 400)).collect();
             let repository = name((first + chance.between(0, 3)) % REPOSITORIES);
@@ -87,7 +87,7 @@ async fn a_day_of_1600_jobs_without_a_request_during_a_limit() {
         world.repository(&name(number));
     }
     plan(&world);
-    let mut node = world.node(pool(RUNNERS_MAX, INTERVAL_S));
+    let mut node = world.node(pool(RUNNERS_MAX, INTERVAL_S)).await;
     let began = Instant::now();
     node.live_until(Duration::from_secs(DAY_S + 2 * 3_600)).await;
     let took = began.elapsed();

@@ -39,7 +39,7 @@ async fn two_hundred_quiet_repositories_cost_nothing_but_confirmations() {
     for number in 0..REPOSITORIES {
         world.repository(&name(number));
     }
-    let mut node = world.node(pool(10, 120));
+    let mut node = world.node(pool(10, 120)).await;
     let cold = asked_in_round(&world, &mut node).await;
     assert_eq!(cold.len(), LISTING + 3 * REPOSITORIES, "with the runners of each once");
     world.time.pass(std::time::Duration::from_secs(120));
@@ -64,7 +64,7 @@ async fn repositories_without_a_push_are_looked_at_every_tenth_round_and_those_a
     let two_days = std::time::Duration::from_secs(2 * 86_400);
     world.time.pass(two_days);
     world.github.push(&pushed, "main", &[("a.txt", Some(b"b"))], "a change");
-    let mut node = world.node(pool(10, 120));
+    let mut node = world.node(pool(10, 120)).await;
     let mut rounds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for round in 0..21 {
         for (repository, asked) in of_runs(&asked_in_round(&world, &mut node).await) {
@@ -87,9 +87,11 @@ async fn a_hint_costs_the_requests_of_its_repository_alone() {
     for number in 0..20 {
         world.repository(&name(number));
     }
-    let mut node = world.node(pool(10, 120));
+    let mut node = world.node(pool(10, 120)).await;
     asked_in_round(&world, &mut node).await;
     world.queue(&name(7), &[30, 30]);
+    // runners of others are there, and are asked for when everything is
+    held(node.scaler.board()).wanted_scopes.insert(name(3));
     world.time.pass(std::time::Duration::from_secs(1));
     let first = world.github.requests().len();
     node.looker.round_of(&BTreeSet::from([name(7)]), || node.member.both()).await;
@@ -98,6 +100,7 @@ async fn a_hint_costs_the_requests_of_its_repository_alone() {
     assert!(paths.iter().all(|path| path.starts_with("/repos/octo/r007/")), "{paths:?}");
     assert_eq!(paths.len(), 4, "two lists of runs, the jobs of one, and its workflow: {paths:?}");
     assert_eq!(held(node.scaler.board()).jobs.len(), 2);
+    assert_eq!(held(node.scaler.board()).wanted_scopes, BTreeSet::from([name(3)]));
     // a name that nobody knows, and one in other letters than GitHub's; the workflow is known by now
     let first = world.github.requests().len();
     let names = BTreeSet::from(["octo/nobody".to_owned(), "OCTO/R007".to_owned()]);

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use wfengine_autoscaler::{Autoscaler, Host, Looked, Looker, Pool, SharedBoard, look, name_prefix};
+use wfengine_core::command::Command;
 use wfengine_core::time::{Monotonic, WallMs};
 use wfengine_github::credential::TokenOrigin;
 use wfengine_github::{Client, Credential, MemoryCache, Secret, Settings};
-use wfengine_storage_format::Signer;
+use wfengine_storage_format::{PoolChanged, Signer};
 use wfengine_tests::ledger::Ledger;
 use wfengine_tests::virtual_time::{HostClock, Time};
 
@@ -69,12 +70,12 @@ fn time_of(at: Monotonic) -> Duration {
 }
 
 impl Node {
-    pub(crate) fn found(world: &World, pool: Pool) -> Self {
-        Self::found_on(world, pool, "x64")
+    pub(crate) async fn found(world: &World, pool: Pool) -> Self {
+        Self::found_on(world, pool, "x64").await
     }
 
     /// On an engine of this architecture.
-    pub(crate) fn found_on(world: &World, pool: Pool, architecture: &str) -> Self {
+    pub(crate) async fn found_on(world: &World, pool: Pool, architecture: &str) -> Self {
         let lasting = Lasting {
             folder: world.folder(),
             signer: Signer::from_seed(&[7; 32]),
@@ -89,7 +90,22 @@ impl Node {
         };
         let now = WallMs(world.time.wall_ms());
         Ledger::found(&lasting.folder, &lasting.signer, vec!["linux".to_owned()], now).expect("a cluster");
-        Self::start(lasting)
+        let node = Self::start(lasting);
+        let pool = &node.lasting.pool;
+        let said = PoolChanged {
+            pool: pool.name.clone(),
+            is_on: true,
+            source: node.client.settings().host().to_owned(),
+            scopes: Vec::new(),
+            labels: pool.labels.clone(),
+            runners_max: pool.runners_max,
+            cluster_max: pool.cluster_max,
+            idle_min: 0,
+            interval_ms: pool.interval_ms,
+            policy_json: String::new(),
+        };
+        node.member.ledger.ask(Command::ChangePool(said), now.0).await.expect("written");
+        node
     }
 
     fn start(lasting: Lasting) -> Self {
@@ -145,8 +161,9 @@ impl Node {
         while Arc::strong_count(&member) > 1 {
             tokio::task::yield_now().await;
         }
-        let before = member.ledger.store.watcher().view_digest();
+        // what was asked for last is written before the log is closed, whether anybody waits for it or not
         member.ledger.store.close().expect("closed");
+        let before = member.ledger.store.watcher().view_digest();
         drop(member);
         lasting.cuts.revive();
         let begun = Self::start(lasting);

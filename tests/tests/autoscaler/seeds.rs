@@ -130,7 +130,7 @@ async fn live_through(seed: u64) -> (usize, u32) {
         world.repository(name);
     }
     let mut chance = Chance::new(seed, "history");
-    let mut node = world.node(small_pool());
+    let mut node = world.node(small_pool()).await;
     let mut restarts = 0;
     for step in 0..STEPS {
         disturb(&world, &mut chance);
@@ -167,6 +167,7 @@ async fn live_through_all(seeds: std::ops::Range<u64>) {
     for seed in seeds.clone().filter(|seed| only.is_none_or(|only| only == *seed)) {
         let (of_seed, restarts_of_seed) = live_through(seed).await;
         (jobs, restarts) = (jobs + of_seed, restarts + restarts_of_seed);
+        if std::env::var_os("DBG").is_some() { eprintln!("seed {seed} {of_seed} {restarts_of_seed} {:?}", began.elapsed()); }
     }
     println!("seeds {seeds:?}: {jobs} jobs, {restarts} restarts; {:?}", began.elapsed());
 }

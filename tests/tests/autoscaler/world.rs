@@ -56,8 +56,8 @@ impl World {
     }
 
     /// A node of its own.
-    pub(crate) fn node(&self, pool: Pool) -> Node {
-        Node::found(self, pool)
+    pub(crate) async fn node(&self, pool: Pool) -> Node {
+        Node::found(self, pool).await
     }
 
     /// A run is queued now, whose jobs take so many seconds.

@@ -4,195 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork, Watched, fitting};
+use wfengine_autoscaler::pool::{RunnerNetwork, Watched};
 use wfengine_autoscaler::{Fault, Looker, Pool, SharedBoard, TroubleShown, container, firewall, look};
 use wfengine_core::command::Command;
-use wfengine_docker::{Engine, EngineError, EngineInfo, RegistryCredentials, Secret as EngineSecret};
+use wfengine_docker::Engine;
 use wfengine_github::rest::RunsWanted;
-use wfengine_github::{ApiError, Client, dates};
+use wfengine_github::{Client, dates};
 use wfengine_storage_format::{PoolChanged, RunnerEnd};
 
 use super::conditions::Condition;
+use super::ready::{client, not_accessible, ready};
 use super::{Node, Order, RunnerWishes, engine, held, order, pools, prefix, shown};
-use crate::control::Items;
 use crate::error::{Exit, Failure};
 use crate::handlers::answers::runners::{
     PoolStatusView, PoolView, ProvisionView, QueueView, RefusedJobView, RotatedView, RunnerContainerView,
-    RunnerLogLine, RunnerStatusView, RunnerTroubleView, RunnerView, StartedView, StoppedView,
+    RunnerStatusView, RunnerTroubleView, RunnerView, StartedView, StoppedView,
 };
 use crate::node::Mode;
-use crate::node::discovery::{Environment, NodeHost, Wishes, connect};
-
-/// Bytes of a runner's output that are shown of one that still runs.
-const LOG_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a file of registry credentials.
-const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;
-
-/// Everything that a pool needs to begin.
-pub(super) struct Ready {
-    pub(super) client: Client,
-    pub(super) engine: Engine,
-    pub(super) info: EngineInfo,
-    pub(super) pool: Arc<Pool>,
-    pub(super) credentials: Option<RegistryCredentials>,
-    pub(super) notes: Vec<String>,
-}
-
-/// The way to the GitHub that a pool is for.
-async fn client(
-    node: &Arc<Node>,
-    wishes: &RunnerWishes,
-    variables: &Environment,
-) -> Result<(Client, Vec<String>), Failure> {
-    let host = NodeHost::new(node, variables)?;
-    let github = Wishes { github: wishes.github.clone(), ..Wishes::default() };
-    let connected = connect(node, &github, variables, &host).await;
-    let (connection, notes) = connected.map_err(|failure| match failure.exit {
-        Exit::Refused => Condition::NotAuthenticated { detail: failure.message }.into(),
-        _ => failure,
-    })?;
-    Ok((connection.client, notes))
-}
-
-/// Looks whether a pool can begin: the credential is taken, the engine answers and keeps what the pool promises, runners can be kept away
-/// from the host.
-pub(super) async fn ready(
-    node: &Arc<Node>,
-    wishes: &RunnerWishes,
-    variables: &Environment,
-) -> Result<Ready, Failure> {
-    let (client, mut notes) = client(node, wishes, variables).await?;
-    // it costs nothing
-    match client.rate_limit().await {
-        Err(error @ ApiError::Unauthorised { .. }) => {
-            return Err(Condition::NotAuthenticated { detail: error.to_string() }.into());
-        }
-        // an own server without limits, one that cannot be reached now: the looks will tell
-        _ => {}
-    }
-    let engine = engine(wishes, variables)?;
-    let not_accessible = |error: EngineError| not_accessible(&engine, &error);
-    let info = engine.info().await.map_err(not_accessible)?;
-    let unenforced: Vec<String> = info
-        .unenforced()
-        .into_iter()
-        .filter(|limit| !limit.is_tolerable())
-        .map(|limit| format!("{limit:?}").to_lowercase())
-        .collect();
-    if !unenforced.is_empty() && !wishes.insecure {
-        return Err(Failure::refused(format!(
-            "the engine at {} does not enforce limits of {}: a job could take the whole host\nwhat helps: an engine with cgroups v2, or --insecure",
-            engine.endpoint(),
-            unenforced.join(", ")
-        )));
-    }
-    let engine_socket = Some(engine.endpoint().path().display().to_string());
-    if wishes.registration == Registration::Token && !wishes.as_pool().policy.is_third_party() {
-        return Err(Failure::bad_input(
-            "--registration token: GitHub's own image takes a just-in-time configuration; tokens are for images that register by themselves, --image-contract third-party",
-        ));
-    }
-    let plain = wishes.as_pool();
-    if fitting(info.memory_bytes, plain.reserve_memory_bytes, container::memory_of(&plain.policy)) == 0 {
-        return Err(Failure::refused(format!(
-            "not one runner fits: each takes {} MiB of memory, the engine's host has {} MiB, of which {} MiB are kept back\nwhat helps: a smaller --memory or --reserve-memory",
-            container::memory_of(&plain.policy) >> 20,
-            info.memory_bytes >> 20,
-            plain.reserve_memory_bytes >> 20,
-        )));
-    }
-    let pool = Arc::new(Pool { engine_socket, ..wishes.as_pool() });
-    if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
-        firewall::check()
-            .await
-            .map_err(|error| Failure::refused(format!("{error}\nwhat helps: {}", error.remedy())))?;
-    }
-    if pool.policy.registration() == Registration::Token {
-        notes.push(
-            "runners of this image register with a token, which is weaker than a just-in-time configuration: for an hour whoever reads it in the container can register others"
-                .to_owned(),
-        );
-    }
-    match engine.image(&pool.policy.image).await {
-        Ok(_) => {}
-        Err(EngineError::ImageMissing { image }) if pool.policy.pull != Pull::Never => {
-            notes.push(format!(
-                "the image {image} is not there yet: it is pulled before the first runner starts"
-            ));
-        }
-        Err(error @ EngineError::ImageMissing { .. }) => {
-            let image = pool.policy.image.clone();
-            return Err(Condition::ContainerFailed {
-                image,
-                container: String::new(),
-                detail: error.to_string(),
-            }
-            .into());
-        }
-        Err(error) => return Err(not_accessible(error)),
-    }
-    let credentials = match wishes.container.registry_credentials.as_deref() {
-        Some(path) => Some(registry_credentials(path, &pool.policy.image)?),
-        None => None,
-    };
-    Ok(Ready { client, engine, info, pool, credentials, notes })
-}
-
-/// The engine does not answer.
-fn not_accessible(engine: &Engine, error: &EngineError) -> Failure {
-    let socket = engine.endpoint().to_string();
-    let said = error.to_string();
-    // the error says where, and so does the condition
-    let detail =
-        said.rsplit_once(&format!("{socket}: ")).map_or(said.as_str(), |(_, detail)| detail).to_owned();
-    Condition::DockerNotAccessible { socket, detail }.into()
-}
-
-/// What Docker's own configuration says of the registry of an image.
-fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryCredentials, Failure> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        #[serde(default)]
-        auths: BTreeMap<String, Entry>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        auth: String,
-    }
-    // what is in it is not repeated
-    let wrong = |why: &str| {
-        Failure::bad_input(format!(
-            "{}: {why}; expected Docker's config.json, such as `docker login` writes it: {{\"auths\": {{\"ghcr.io\": {{\"auth\": \"…\"}}}}}}",
-            path.display()
-        ))
-    };
-    let len = std::fs::metadata(path).map_err(|error| Failure::io("read", path, &error))?.len();
-    if len > CREDENTIALS_BYTES_MAX {
-        return Err(wrong("it is too long"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
-    let file: File = serde_json::from_str(&text).map_err(|_| wrong("it cannot be read"))?;
-    let first = image.split('/').next().unwrap_or_default();
-    let registry = if first.contains(['.', ':']) { first } else { "https://index.docker.io/v1/" };
-    let entry = file.auths.iter().find(|(server, _)| {
-        server.as_str() == registry || server.trim_start_matches("https://").trim_end_matches('/') == registry
-    });
-    let Some((server, entry)) = entry else { return Err(wrong(&format!("it says nothing of {registry}"))) };
-    let decoded = data_encoding::BASE64.decode(entry.auth.as_bytes()).ok();
-    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let parts = decoded.as_deref().and_then(|text| text.split_once(':'));
-    let Some((username, password)) = parts else {
-        return Err(wrong(&format!(
-            "it holds no password for {registry}, perhaps because a helper keeps it"
-        )));
-    };
-    Ok(RegistryCredentials {
-        server: server.clone(),
-        username: username.to_owned(),
-        password: EngineSecret::new(password),
-    })
-}
+use crate::node::discovery::Environment;
 
 /// What members are told of a pool. No path of this host is part of it.
 fn said(node: &Node, wishes: &RunnerWishes, pool: &Pool, source: &str) -> PoolChanged {
@@ -476,7 +305,7 @@ fn trouble_view(pool: &str, trouble: &TroubleShown, wall_ms: u64) -> RunnerTroub
     }
 }
 
-fn end(end: &RunnerEnd) -> String {
+pub(super) fn end(end: &RunnerEnd) -> String {
     match end {
         RunnerEnd::Done { exit_code } => format!("done ({exit_code})"),
         RunnerEnd::Failed { what } => format!("failed: {what}"),
@@ -584,7 +413,7 @@ pub(crate) async fn containers(node: &Arc<Node>) -> Result<Vec<RunnerContainerVi
     Ok(found)
 }
 
-fn nobody() -> Failure {
+pub(super) fn nobody() -> Failure {
     Failure::refused("no node serves here, and runners are its business: `wfengine runner start`")
 }
 
@@ -602,7 +431,7 @@ pub(crate) async fn provision(
 }
 
 /// The runner that a text names: by its own name, or by the beginning of its container's id.
-fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
+pub(super) fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
     let views = node.watcher().views();
     if views.runners().by_name(text).is_some() {
         return Ok(text.to_owned());
@@ -638,79 +467,6 @@ pub(crate) async fn stop_container(
     }
     let stopped = answered.await.map_err(|_| nobody())?;
     stopped.map_err(|fault| Failure::refused(format!("{}\nwhat helps: {}", fault.what, fault.remedy)))
-}
-
-/// What a runner printed: from its container while that is there, from what was kept after it.
-pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Items) -> Result<(), Failure> {
-    let name = runner_named(node, name)?;
-    let runner = node.watcher().views().runners().by_name(&name).map(|runner| runner.into_owned());
-    let Some(runner) = runner else { return Err(nobody()) };
-    if let Some((_, _, exited)) = &runner.exited {
-        match &exited.log {
-            Some(blob) => {
-                if !node.blobs.has(blob)
-                    && let Some(network) = node.network()
-                {
-                    let brought = network.fetch_blob(*blob).await;
-                    brought.map_err(|error| {
-                        Failure::unreachable(format!(
-                            "no member that is reached has what {name} printed: {error}"
-                        ))
-                    })?;
-                }
-                send_lines(&items, &node.blobs.read(blob)?).await;
-            }
-            None => note(&items, "it printed nothing, or nothing that was kept").await,
-        }
-        note(&items, &end(&exited.end)).await;
-        return Ok(());
-    }
-    if runner.author != node.peer_id() {
-        let views = node.watcher().views();
-        let message = format!(
-            "{name} runs on {}: ask there, or wait until it has ended",
-            views.peer_name(&runner.author)
-        );
-        return Err(Failure::new(Exit::Failure, message));
-    }
-    let wishes = node.settings().autoscaler.get(&runner.intended.pool).cloned().unwrap_or_default();
-    let engine = engine(&wishes, &crate::node::discovery::environment())?;
-    let said = |error: EngineError| Failure::new(Exit::Failure, format!("{error}; {}", error.remedy()));
-    let secrets = container::secrets(engine.environment(&name).await.map_err(said)?);
-    if !follow {
-        let printed = engine.logs_tail(&name, LOG_BYTES_MAX).await.map_err(said)?;
-        send_lines(&items, &container::without(&secrets, printed)).await;
-        return Ok(());
-    }
-    let mut pieces = engine.follow_logs(&name).await.map_err(said)?;
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        rest.extend(piece.map_err(said)?);
-        if let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') {
-            let whole: Vec<u8> = rest.drain(..=at).collect();
-            send_lines(&items, &container::without(&secrets, whole)).await;
-        }
-        if items.is_closed() {
-            return Ok(());
-        }
-    }
-    send_lines(&items, &container::without(&secrets, rest)).await;
-    Ok(())
-}
-
-async fn send_lines(items: &Items, bytes: &[u8]) {
-    for line in String::from_utf8_lossy(bytes).lines() {
-        let line = RunnerLogLine { stream: "out".to_owned(), text: line.to_owned() };
-        // whoever listened may have left
-        if items.send(serde_json::to_value(&line).unwrap_or_default()).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn note(items: &Items, text: &str) {
-    let line = RunnerLogLine { stream: "note".to_owned(), text: text.to_owned() };
-    let _ = items.send(serde_json::to_value(&line).unwrap_or_default()).await;
 }
 
 /// Replaces runners.
