@@ -2,7 +2,12 @@
 //! the registration; the runner itself. Against a real Docker Engine, with a service that stands in for GitHub.
 //!
 //! Invariants: every job was done once, whatever happened; nothing is left, at the engine and at GitHub; the log proves itself.
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing"
+)]
 #![allow(unreachable_pub, dead_code, reason = "modules of a test")]
 
 mod bench;

@@ -88,7 +88,7 @@ fn docker_is_not_accessible() {
         give_away(house_of_nobody.desk().parent().unwrap());
         command.uid(NOBODY).gid(NOBODY);
     } else {
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o0)).unwrap();
     }
     let said = Live::start(command).end().ends(4);
     said.complains(&["Docker is not accessible", "closed.sock", "permission", "usermod -aG docker"]);

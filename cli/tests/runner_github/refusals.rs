@@ -1,4 +1,4 @@
-//! What GitHub refuses for good or for now: who is not known, what is not there, what is not allowed, what is taken.
+//! What GitHub refuses for good or for a while: who is not known, what is not there, what is not allowed, what is taken.
 
 use wfengine_tests::standin::{ErrorCase, Fault, FaultRule, RunnerChange};
 

@@ -77,8 +77,33 @@ pub struct Wants {
 
 struct Asked {
     scope: String,
-    answer: oneshot::Sender<Result<(String, String), Fault>>,
+    answer: Provisioned,
 }
+
+/// What a pool works with.
+pub struct Parts<H, C> {
+    /// The node.
+    pub host: Arc<H>,
+    /// The engine.
+    pub engine: C,
+    /// Speaks to the GitHub.
+    pub client: Client,
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// What the engine is like.
+    pub info: EngineInfo,
+    /// For the registry of its images.
+    pub credentials: Option<RegistryCredentials>,
+}
+
+impl<H, C> std::fmt::Debug for Parts<H, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("pool", &self.pool.name).finish_non_exhaustive()
+    }
+}
+
+/// Told when a runner that was asked for runs: its name and its container.
+type Provisioned = oneshot::Sender<Result<(String, String), Fault>>;
 
 /// One pool at work.
 pub struct Autoscaler<H, C> {
@@ -102,7 +127,7 @@ pub struct Autoscaler<H, C> {
     /// Registrations that no event speaks of, and since when.
     strange: BTreeMap<(String, String), Monotonic>,
     asked: Vec<Asked>,
-    answers: BTreeMap<EventId, (String, oneshot::Sender<Result<(String, String), Fault>>)>,
+    answers: BTreeMap<EventId, (String, Provisioned)>,
     stopping: BTreeMap<EventId, (String, oneshot::Sender<Result<String, Fault>>)>,
     /// What runners were seen to run.
     ran: BTreeMap<EventId, RunnerJob>,
@@ -140,16 +165,8 @@ pub fn name_prefix(cluster: &str) -> String {
 
 impl<H: Host, C: Containers> Autoscaler<H, C> {
     /// A pool that is on. What earlier processes left is found at the first step.
-    pub fn new(
-        host: Arc<H>,
-        engine: C,
-        client: Client,
-        pool: Arc<Pool>,
-        info: EngineInfo,
-        credentials: Option<RegistryCredentials>,
-        board: SharedBoard,
-        prefix: String,
-    ) -> Self {
+    pub fn new(parts: Parts<H, C>, board: SharedBoard, prefix: String) -> Self {
+        let Parts { host, engine, client, pool, info, credentials } = parts;
         let openings = Openings {
             host_ports: pool.policy.host_ports.clone(),
             egress: pool.policy.egress.iter().cloned().collect(),

@@ -80,7 +80,7 @@ mod tests {
     fn the_rule_that_began_last_counts() {
         let rules = [rule(None, 0), rule(Some("0 8 * * 1-5"), 2), rule(Some("0 18 * * 1-5"), 1)];
         // Monday 2026-06-01 in Berlin is two hours ahead of UTC
-        let monday = 1780_272_000 - 2 * 3_600;
+        let monday = 1_780_272_000 - 2 * 3_600;
         let at = |hour: u64| idle_min(&rules, monday + hour * 3_600);
         assert_eq!((at(9), at(17), at(19), at(24 + 7), at(24 + 9)), (2, 2, 1, 1, 2));
         // the weekend goes on as Friday evening ended

@@ -133,7 +133,8 @@ impl Looker {
     pub async fn round_of(&mut self, names: &BTreeSet<String>, now: impl Fn() -> (Monotonic, u64)) -> Looked {
         let mut looked = Looked::default();
         // runners elsewhere are listed with the next round
-        let scopes: BTreeSet<String> = names.iter().map(|name| self.pool.scope_of(name).to_string()).collect();
+        let scopes: BTreeSet<String> =
+            names.iter().map(|name| self.pool.scope_of(name).to_string()).collect();
         let others = {
             let mut board = held(&self.board);
             let wanted = std::mem::take(&mut board.wanted_scopes);

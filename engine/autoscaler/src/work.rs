@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use wfengine_core::command::Command;
 use wfengine_core::views::runners::Phase;
-use wfengine_docker::{EngineError, EngineInfo, RegistryCredentials};
+use wfengine_docker::{EngineError, EngineInfo, NetworkSpec, RegistryCredentials};
 use wfengine_github::rest::{JitWanted, RunnerDeleted, RunnerScope};
 use wfengine_github::{ApiError, Client};
 use wfengine_storage_format::{
@@ -27,6 +27,8 @@ const LOG_BYTES_MAX: usize = 1024 * 1024;
 const SETTLE: Duration = Duration::from_millis(500);
 /// What a runner prints when it has got a job, and when it has done it: of a long output only the end is there.
 const JOB_LINES: [&[u8]; 2] = [b"Running job: ", b" completed with result: "];
+/// How often a network is made again that the engine lost while it made it.
+const NETWORK_TRIES: u32 = 3;
 /// Characters of a reason in the log.
 const REASON_MAX: usize = 1_000;
 
@@ -171,7 +173,7 @@ impl<H: Host, C: Containers> Shop<H, C> {
         };
         // what costs nothing comes before what GitHub counts
         if let Some(network) = making.network() {
-            self.engine.create_network(&network).await?;
+            self.make_network(&network).await?;
         }
         self.engine.create_volume(&intended.name, &making.labels()).await?;
         let beside = match making.sidecar() {
@@ -209,6 +211,21 @@ impl<H: Host, C: Containers> Shop<H, C> {
         let started = RunnerStarted { intent, runner, container: container.clone(), image: image.id.clone() };
         self.host.ask(Command::StartRunner(started)).await?;
         Ok(container)
+    }
+
+    /// An engine that makes and removes several networks at a time says now and then that the one it is just making is not there.
+    async fn make_network(&self, network: &NetworkSpec) -> Result<(), EngineError> {
+        let mut tries = 0;
+        loop {
+            match self.engine.create_network(network).await {
+                Err(EngineError::NoSuch { .. }) if tries < NETWORK_TRIES => {
+                    tries += 1;
+                    // what there may be of it would hold the name
+                    self.engine.remove_network(&network.name).await?;
+                }
+                made => return made.map(|_| ()),
+            }
+        }
     }
 
     /// Where all hosts together have a bound, those that began at the same moment sort out who goes on.

@@ -22,7 +22,11 @@ fn rule(cron: &str, runners: u32) -> IdleRule {
 /// How all runners that ever were have ended.
 fn ends(node: &Node) -> Vec<RunnerEnd> {
     let views = node.member.watcher().views();
-    views.runners().all().filter_map(|runner| runner.exited.as_ref().map(|(_, _, exited)| exited.end.clone())).collect()
+    views
+        .runners()
+        .all()
+        .filter_map(|runner| runner.exited.as_ref().map(|(_, _, exited)| exited.end.clone()))
+        .collect()
 }
 
 fn running(world: &World) -> usize {
@@ -109,7 +113,9 @@ async fn a_job_that_takes_too_long_and_a_runner_that_never_connects_are_ended_on
     node.live_for(130).await;
     assert_eq!(world.open_jobs(), 0, "another runner did it: {:#?}", node.scaler.status());
     node.live_for(60).await;
-    let never = ends(&node).into_iter().filter(|end| matches!(end, RunnerEnd::Failed { what } if what.contains("never connected")));
+    let never = ends(&node)
+        .into_iter()
+        .filter(|end| matches!(end, RunnerEnd::Failed { what } if what.contains("never connected")));
     assert_eq!(never.count(), 1, "{:?}", ends(&node));
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use wfengine_autoscaler::{Autoscaler, Host, Looked, Looker, Pool, SharedBoard, look, name_prefix};
+use wfengine_autoscaler::{Autoscaler, Host, Looked, Looker, Parts, Pool, SharedBoard, look, name_prefix};
 use wfengine_core::command::Command;
 use wfengine_core::time::{Monotonic, WallMs};
 use wfengine_github::credential::TokenOrigin;
@@ -113,8 +113,8 @@ impl Node {
         let settings = Settings::new(&lasting.api).expect("an address");
         let credential = Credential::Token(Secret::new(lasting.token.as_str()), TokenOrigin::Given);
         let clock = Arc::new(HostClock::of(&lasting.time, 0));
-        let client =
-            Client::new(settings, &credential, clock, Arc::clone(&lasting.answers) as _, 1).expect("a client");
+        let client = Client::new(settings, &credential, clock, Arc::clone(&lasting.answers) as _, 1)
+            .expect("a client");
         let board = SharedBoard::default();
         let prefix = name_prefix(&member.ledger.store.watcher().cluster().to_string());
         let looker = Looker::new(
@@ -124,16 +124,15 @@ impl Node {
             &prefix,
             Arc::clone(&board),
         );
-        let mut scaler = Autoscaler::new(
-            Arc::clone(&member),
-            lasting.yard.clone(),
-            client.clone(),
-            Arc::clone(&lasting.pool),
-            Yard::engine_info("x64"),
-            None,
-            board,
-            prefix,
-        );
+        let parts = Parts {
+            host: Arc::clone(&member),
+            engine: lasting.yard.clone(),
+            client: client.clone(),
+            pool: Arc::clone(&lasting.pool),
+            info: Yard::engine_info("x64"),
+            credentials: None,
+        };
+        let mut scaler = Autoscaler::new(parts, board, prefix);
         let wake = Arc::new(Notify::new());
         scaler.set_wake(Arc::clone(&wake));
         let now = lasting.time.passed();
@@ -263,7 +262,6 @@ impl Node {
             turns = if now == last { turns + 1 } else { 0 };
             assert!(turns < TURNS_MAX, "BUG: steps go on and on without waiting");
             last = now;
-            if std::env::var_os("DBG").is_some() { eprintln!("{now:?} turns {turns} round {:?} step {:?} nb {:?} w{} next {:?} own {}", self.round_at, self.step_at, self.not_before, self.wanted.len(), self.lasting.yard.next(), self.live_runners()); }
             let has_looked = self.look().await;
             let has_died = self.lasting.yard.has_died();
             let is_woken = self.is_woken();

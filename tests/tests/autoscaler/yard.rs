@@ -344,7 +344,8 @@ impl Inner {
             container.job = Some(job);
             state.idle.retain(|idle| *idle != name);
             let known = self.github.job(job);
-            let seconds = known.name.split("for ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+            let seconds =
+                known.name.split("for ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
             let length = Duration::from_secs(seconds.unwrap_or(10));
             let conduct = container.conduct;
             let thing = match conduct {

@@ -94,7 +94,11 @@ fn same_openings(node: &Arc<Node>, wishes: &RunnerWishes) -> Result<(), Failure>
         other.network.mode == RunnerNetwork::Own && wishes.network.mode == RunnerNetwork::Own
     });
     let differs = |other: &RunnerWishes| {
-        other.network.host_ports != wishes.network.host_ports || other.network.egress != wishes.network.egress
+        let opened = |wishes: &RunnerWishes| {
+            let network = &wishes.network;
+            (network.host_ports.clone(), network.egress.clone(), network.host_access)
+        };
+        opened(other) != opened(wishes)
     };
     match own.find(differs) {
         Some(other) => Err(Failure::refused(format!(

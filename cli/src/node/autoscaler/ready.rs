@@ -51,12 +51,9 @@ pub(super) async fn ready(
 ) -> Result<Ready, Failure> {
     let (client, mut notes) = client(node, wishes, variables).await?;
     // it costs nothing
-    match client.rate_limit().await {
-        Err(error @ ApiError::Unauthorised { .. }) => {
-            return Err(Condition::NotAuthenticated { detail: error.to_string() }.into());
-        }
-        // an own server without limits, one that cannot be reached now: the looks will tell
-        _ => {}
+    // an own server without limits and one that cannot be reached now are no refusal: the looks will tell
+    if let Err(error @ ApiError::Unauthorised { .. }) = client.rate_limit().await {
+        return Err(Condition::NotAuthenticated { detail: error.to_string() }.into());
     }
     let engine = engine(wishes, variables)?;
     let not_accessible = |error: EngineError| not_accessible(&engine, &error);

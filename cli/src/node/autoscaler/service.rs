@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use wfengine_autoscaler::firewall::{self, Openings};
 use wfengine_autoscaler::pool::RunnerNetwork;
-use wfengine_autoscaler::{Autoscaler, Fault, Looked, Looker, SharedBoard, look};
+use wfengine_autoscaler::{Autoscaler, Fault, Looked, Looker, Parts, SharedBoard, look};
 use wfengine_core::time::Monotonic;
 use wfengine_docker::Engine;
 use wfengine_storage_format::Body;
@@ -262,16 +262,15 @@ impl Service {
         let peer = self.node.peer_id().to_string();
         let listening = tokio::spawn(loops::listen(ready.engine.clone(), peer, Arc::clone(&self.woken)));
         let host = Arc::new(RunnerHost(Arc::clone(&self.node)));
-        let mut scaler = Autoscaler::new(
+        let parts = Parts {
             host,
-            ready.engine,
-            ready.client,
-            ready.pool,
-            ready.info,
-            ready.credentials,
-            board,
-            prefix,
-        );
+            engine: ready.engine,
+            client: ready.client,
+            pool: ready.pool,
+            info: ready.info,
+            credentials: ready.credentials,
+        };
+        let mut scaler = Autoscaler::new(parts, board, prefix);
         scaler.set_wake(Arc::clone(&self.woken));
         if !wishes.on {
             scaler.turn_off();

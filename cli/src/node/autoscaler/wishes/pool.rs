@@ -32,7 +32,6 @@ impl RunnerWishes {
             allows_privilege_gain: container.allow_privilege_gain,
             work_dir: container.work_dir.clone(),
             registration: self.registration,
-            ..Policy::default()
         };
         Pool {
             name: self.pool.clone(),

@@ -114,7 +114,7 @@ pub(super) fn given_away(wishes: &RunnerWishes) -> Vec<String> {
         ),
         (
             wishes.network.host_access,
-            "--allow-host-access: jobs reach every service of this host that listens on more than its loopback address",
+            "--allow-host-access: jobs reach every service of this host that listens on more than its loopback address, and the addresses at which clouds hand out credentials",
         ),
         (
             wishes.container.allow_privilege_gain,
