@@ -105,6 +105,12 @@ impl<H, C> std::fmt::Debug for Parts<H, C> {
 /// Told when a runner that was asked for runs: its name and its container.
 type Provisioned = oneshot::Sender<Result<(String, String), Fault>>;
 
+struct StopAsked {
+    name: String,
+    force: bool,
+    answer: oneshot::Sender<Result<String, Fault>>,
+}
+
 /// One pool at work.
 pub struct Autoscaler<H, C> {
     shop: Arc<Shop<H, C>>,
@@ -128,6 +134,7 @@ pub struct Autoscaler<H, C> {
     strange: BTreeMap<(String, String), Monotonic>,
     asked: Vec<Asked>,
     answers: BTreeMap<EventId, (String, Provisioned)>,
+    stops: Vec<StopAsked>,
     stopping: BTreeMap<EventId, (String, oneshot::Sender<Result<String, Fault>>)>,
     /// What runners were seen to run.
     ran: BTreeMap<EventId, RunnerJob>,
@@ -188,6 +195,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
             strange: BTreeMap::new(),
             asked: Vec::new(),
             answers: BTreeMap::new(),
+            stops: Vec::new(),
             stopping: BTreeMap::new(),
             ran: BTreeMap::new(),
             replaced: BTreeSet::new(),
@@ -346,6 +354,7 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         while let Some(done) = self.tasks.try_join_next() {
             self.take(done);
         }
+        self.stop_runners();
         let mut stepped = Stepped { next: self.shop.host.now() + STEP_EVERY, ..Stepped::default() };
         let listed = self.list_containers().await;
         let now = self.shop.host.now();

@@ -24,6 +24,8 @@ use crate::yard::Yard;
 const POKES_TOGETHER: Duration = Duration::from_millis(200);
 const LOOKS_APART: Duration = Duration::from_secs(1);
 const AFTER_TROUBLE: Duration = Duration::from_secs(10);
+/// What a question and its answer take at the least: nothing is asked at the moment of another one.
+const ASKING_TAKES: Duration = Duration::from_millis(5);
 /// Turns without any time passing: more of them is a bug.
 const TURNS_MAX: u32 = 2_000;
 
@@ -194,8 +196,11 @@ impl Node {
     }
 
     async fn look(&mut self) -> bool {
-        let member = Arc::clone(&self.member);
-        let now = || member.both();
+        let (member, time) = (Arc::clone(&self.member), Arc::clone(&self.lasting.time));
+        let now = || {
+            time.pass(ASKING_TAKES);
+            member.both()
+        };
         if self.round_at <= self.now() {
             self.wanted.clear();
             let looked = self.looker.round(now).await;

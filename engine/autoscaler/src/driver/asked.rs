@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Asked, Autoscaler};
+use super::{Asked, Autoscaler, StopAsked};
 use crate::look::held;
 use crate::port::{Containers, Host};
 use crate::work::Fault;
@@ -53,42 +53,50 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
         names
     }
 
-    /// Ends a runner because somebody says so. One that has a job is ended only with `force`. Answered when it has ended.
+    /// Ends a runner because somebody says so, once nothing else is being done with it. One that has a job is ended only with `force`.
+    /// Answered when it has ended.
     pub fn stop_runner(&mut self, name: &str, force: bool) -> oneshot::Receiver<Result<String, Fault>> {
         let (answer, answered) = oneshot::channel();
-        let refuse = |reason: &str, what: String, remedy: &str| {
-            Err(Fault { reason: reason.to_owned(), what, remedy: remedy.to_owned() })
-        };
-        let runners = self.own();
-        let Some(runner) = runners.iter().find(|runner| runner.intended.name == name) else {
-            let what = format!("{name} is no runner of this host");
-            let _ = answer.send(refuse("unknown", what, "see wfengine runner list-containers"));
-            return answered;
-        };
-        let intent = runner.intent;
-        if runner.exited.is_some() {
-            let _ = answer.send(Ok(format!("{name} has ended already")));
-            return answered;
-        }
-        if self.under_way.contains(&intent) {
-            let what = format!("something is being done with {name} at this moment");
-            let _ = answer.send(refuse("under-way", what, "ask again in a moment"));
-            return answered;
-        }
-        let registered = held(&self.board).registration(&runner.intended.scope, name).flatten();
-        let started = runner.started.as_ref().map(|(_, _, started)| started.runner);
-        let id = registered.map(|seen| seen.id).or(started).filter(|id| *id != 0);
-        self.stopping.insert(intent, (name.to_owned(), answer));
-        let (shop, intended, name) = (Arc::clone(&self.shop), runner.intended.clone(), name.to_owned());
-        let ran = self.ran.get(&intent).cloned();
-        self.spawn(intent, async move {
-            let why = "somebody stopped it";
-            match id {
-                Some(id) if !force => shop.drain(intent, &intended, id, why, false).await,
-                None if !force => shop.drain_named(intent, &intended, why).await,
-                _ => shop.end(intent, &name, why, false, crate::container::STOP_GRACE, ran).await,
-            }
-        });
+        self.stops.push(StopAsked { name: name.to_owned(), force, answer });
+        self.stop_runners();
         answered
+    }
+
+    /// Does what was asked and can be done now.
+    pub(super) fn stop_runners(&mut self) {
+        for StopAsked { name, force, answer } in std::mem::take(&mut self.stops) {
+            let runners = self.own();
+            let Some(runner) = runners.iter().find(|runner| runner.intended.name == name) else {
+                let _ = answer.send(Err(Fault {
+                    reason: "unknown".to_owned(),
+                    what: format!("{name} is no runner of this host"),
+                    remedy: "see wfengine runner list-containers".to_owned(),
+                }));
+                continue;
+            };
+            let intent = runner.intent;
+            if runner.exited.is_some() {
+                let _ = answer.send(Ok(format!("{name} has ended already")));
+                continue;
+            }
+            if self.under_way.contains(&intent) {
+                self.stops.push(StopAsked { name, force, answer });
+                continue;
+            }
+            let registered = held(&self.board).registration(&runner.intended.scope, &name).flatten();
+            let started = runner.started.as_ref().map(|(_, _, started)| started.runner);
+            let id = registered.map(|seen| seen.id).or(started).filter(|id| *id != 0);
+            self.stopping.insert(intent, (name.clone(), answer));
+            let (shop, intended) = (Arc::clone(&self.shop), runner.intended.clone());
+            let ran = self.ran.get(&intent).cloned();
+            self.spawn(intent, async move {
+                let why = "somebody stopped it";
+                match id {
+                    Some(id) if !force => shop.drain(intent, &intended, id, why, false).await,
+                    None if !force => shop.drain_named(intent, &intended, why).await,
+                    _ => shop.end(intent, &name, why, false, crate::container::STOP_GRACE, ran).await,
+                }
+            });
+        }
     }
 }
