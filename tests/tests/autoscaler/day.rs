@@ -23,8 +23,9 @@ fn name(number: u64) -> String {
     format!("octo/r{number:02}")
 }
 
-/// Bursts over the day. Two of them are far more than there are runners.
-fn plan(world: &World) {
+/// Bursts over the day. Two of them are far more than there are runners. From when to when everybody is refused: a runner that is being
+/// started then waits for the end, and no look tells of it.
+fn plan(world: &World) -> Vec<(Duration, Duration)> {
     let mut chance = Chance::new(4, "day");
     let mut left = JOBS;
     let mut bursts: Vec<(u64, usize)> = vec![(9 * 3_600, 100), (15 * 3_600 + 77, 100)];
@@ -47,11 +48,15 @@ fn plan(world: &World) {
     for hour in [3, 11, 20] {
         world.yard.plan(Duration::from_secs(hour * 3_600 + 100), Thing::Exhaust);
     }
+    let mut refused = Vec::new();
     for (hour, seconds, says_how_long) in
         [(1, 60, true), (6, 90, false), (9, 60, true), (13, 45, true), (18, 200, false)]
     {
-        world.yard.plan(Duration::from_secs(hour * 3_600 + 130), Thing::Secondary(seconds, says_how_long));
+        let from = Duration::from_secs(hour * 3_600 + 130);
+        world.yard.plan(from, Thing::Secondary(seconds, says_how_long));
+        refused.push((from, from + Duration::from_secs(seconds + 1)));
     }
+    refused
 }
 
 fn length_s(job: &JobInfo) -> f64 {
@@ -95,7 +100,7 @@ async fn a_day_of_1600_jobs_without_a_request_during_a_limit() {
     for number in 0..REPOSITORIES {
         world.repository(&name(number));
     }
-    plan(&world);
+    let mut limits = plan(&world);
     let mut node = world.node(pool(RUNNERS_MAX, INTERVAL_S)).await;
     let began = Instant::now();
     node.live_until(Duration::from_secs(DAY_S + 2 * 3_600)).await;
@@ -116,12 +121,12 @@ async fn a_day_of_1600_jobs_without_a_request_during_a_limit() {
     assert_eq!(world.github.runners().len(), 0, "registrations");
     assert_eq!(node.live_runners(), 0, "in the log");
 
+    limits.extend(&node.limits);
     // as they were queued, and as they were begun: the first tells who was overtaken, the second whether a runner's place lay idle
     let mut in_order: Vec<&JobInfo> = jobs.iter().collect();
-    let overtaken =
-        lateness(&in_order, began_s, &node.limits).into_iter().map(|late| late.0).fold(0.0, f64::max);
+    let overtaken = lateness(&in_order, began_s, &limits).into_iter().map(|late| late.0).fold(0.0, f64::max);
     in_order.sort_by_key(|job| (job.started_at, job.id));
-    let mut late = lateness(&in_order, began_s, &node.limits);
+    let mut late = lateness(&in_order, began_s, &limits);
     late.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (worst, median) = (late[late.len() - 1], late[late.len() / 2].0);
     let longest = late.iter().map(|late| late.1).fold(0.0, f64::max);
