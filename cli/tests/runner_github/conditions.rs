@@ -1,10 +1,11 @@
 //! The five conditions of the older program's document, each provoked, each read with its remedy.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::process::Command;
+use std::thread;
 
+use rustix::thread::CapabilitySet;
 use wfengine_tests::standin::{ErrorCase, Fault, FaultRule};
 
 use crate::begin::{
@@ -15,8 +16,6 @@ use crate::house::{House, Live, text};
 use crate::lab::{LABELS, Lab};
 
 const JIT: &str = "/repos/octo/one/actions/runners/generate-jitconfig";
-/// Nobody: a user without rights.
-const NOBODY: u32 = 65_534;
 
 #[test]
 fn not_authenticated_with_github_cli() {
@@ -49,14 +48,18 @@ fn not_authenticated_with_github_cli() {
     assert!(lab.status(&house)["pools"].as_array().unwrap().is_empty());
 }
 
-/// Gives a folder and all in it to nobody.
-fn give_away(path: &Path) {
-    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            give_away(&entry.unwrap().path());
+/// Starts a command that may open only what a file's mode lets it open, also if these tests are root's.
+fn without_the_rights_of_root(command: Command) -> Live {
+    // capabilities are of a thread, and what it starts has no more of them
+    let start = || {
+        for capability in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
+            if rustix::process::geteuid().is_root() {
+                rustix::thread::remove_capability_from_bounding_set(capability).unwrap();
+            }
         }
-    }
+        Live::start(command)
+    };
+    thread::scope(|scope| scope.spawn(start).join().unwrap())
 }
 
 #[test]
@@ -76,21 +79,10 @@ fn docker_is_not_accessible() {
 
     let socket = house.path("closed.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
     let closed = format!("unix://{}", socket.display());
-    let house_of_nobody = House::new();
-    let mut command = start_command(&lab, &house_of_nobody, &["--docker-host", &closed]);
-    if rustix::process::geteuid().is_root() {
-        // root may open everything, so somebody else asks, who comes as far as the socket
-        let open =
-            |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        open(house.path("closed.sock").parent().unwrap());
-        give_away(house_of_nobody.desk().parent().unwrap());
-        command.uid(NOBODY).gid(NOBODY);
-    } else {
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o0)).unwrap();
-    }
-    let said = Live::start(command).end().ends(4);
+    let command = start_command(&lab, &house, &["--docker-host", &closed]);
+    let said = without_the_rights_of_root(command).end().ends(4);
     said.complains(&["Docker is not accessible", "closed.sock", "permission", "usermod -aG docker"]);
 }
 

@@ -16,7 +16,7 @@ const DAY_S: u64 = 86_400;
 /// From the end of a job until the next runner in its place has one: the container ends, is seen, what waits is asked for again, the
 /// next container starts and connects.
 const TURNAROUND_S: f64 = 8.0;
-/// Beyond the interval: start and connection of a runner, and the pace of what is asked.
+/// Start and connection of a runner, and the pace of what is asked.
 const SLACK_S: f64 = 20.0;
 
 fn name(number: u64) -> String {
@@ -64,13 +64,13 @@ fn length_s(job: &JobInfo) -> f64 {
 }
 
 /// When each of these jobs could begin at the earliest, in this order: ten runners, each job as soon as one is free, none while a
-/// limit holds.
-fn ideal(jobs: &[&JobInfo], began_s: u64, limits: &[(Duration, Duration)]) -> Vec<f64> {
+/// limit holds, and none before `seen_after_s` have passed since it was queued.
+fn ideal(jobs: &[&JobInfo], began_s: u64, limits: &[(Duration, Duration)], seen_after_s: u64) -> Vec<f64> {
     let mut free = vec![0.0_f64; RUNNERS_MAX as usize];
     let mut starts = Vec::new();
     for job in jobs {
         free.sort_by(f64::total_cmp);
-        let mut start = free[0].max((job.queued_at - began_s) as f64);
+        let mut start = free[0].max((job.queued_at - began_s + seen_after_s) as f64);
         while let Some((_, until)) =
             limits.iter().find(|(from, until)| from.as_secs_f64() <= start && start < until.as_secs_f64())
         {
@@ -83,13 +83,22 @@ fn ideal(jobs: &[&JobInfo], began_s: u64, limits: &[(Duration, Duration)]) -> Ve
 }
 
 /// For each job: how much later it began than it could have, how long it waited, when it was queued.
+///
+/// A job is seen within an interval. Which moment of it decides whether a limit meets its runner, or that of a job before it, so that
+/// the latest of what each of them would have made possible counts.
 fn lateness(jobs: &[&JobInfo], began_s: u64, limits: &[(Duration, Duration)]) -> Vec<(f64, f64, f64)> {
-    let of = |(job, ideal): (&&JobInfo, f64)| {
+    let mut latest = vec![0.0_f64; jobs.len()];
+    for seen_after_s in (0..=INTERVAL_S).step_by(5) {
+        for (latest, start) in latest.iter_mut().zip(ideal(jobs, began_s, limits, seen_after_s)) {
+            *latest = latest.max(start);
+        }
+    }
+    let of = |(job, latest): (&&JobInfo, f64)| {
         let start = (job.started_at.expect("it began") - began_s) as f64;
         let queued = (job.queued_at - began_s) as f64;
-        (start - ideal, start - queued, queued)
+        (start - latest, start - queued, queued)
     };
-    jobs.iter().zip(ideal(jobs, began_s, limits)).map(of).collect()
+    jobs.iter().zip(latest).map(of).collect()
 }
 
 #[tokio::test]
@@ -136,7 +145,7 @@ async fn a_day_of_1600_jobs_without_a_request_during_a_limit() {
     println!(
         "a day: {} jobs, {started} containers (most at once {running_most}, with ended ones {there_most}); {} requests, {} of them 304 \
          ({:.1} %), {mutations} changes, {} refused ({beside} of them \
-         beside a registration that was); longest wait {longest:.0} s, at most {:.0} s more than capacity and limits ask for (median {:.0} s, {:.0} s by the order in which they were queued); {} limits; {took:?}",
+         beside a registration that was); longest wait {longest:.0} s, at most {:.0} s more than interval, capacity and limits ask for (median {:.0} s, {:.0} s by the order in which they were queued); {} limits; {took:?}",
         jobs.len(),
         stats.requests,
         stats.not_modified,
@@ -147,11 +156,6 @@ async fn a_day_of_1600_jobs_without_a_request_during_a_limit() {
         overtaken,
         node.limits.len(),
     );
-    assert!(
-        worst.0 <= INTERVAL_S as f64 + SLACK_S,
-        "queued at {:.0} s: {:.0} s later than it could",
-        worst.2,
-        worst.0
-    );
+    assert!(worst.0 <= SLACK_S, "queued at {:.0} s: {:.0} s later than it could", worst.2, worst.0);
     assert!(stats.limited > 5, "limits were met: {stats:?}");
 }
