@@ -87,9 +87,10 @@ fn status_and_list_containers_tell_of_a_job_that_runs() {
     let job = queue(&lab, "octo/one", "build do-slow-6");
     until_service(&lab, "it has begun", |standin| standin.job(job).started_at.is_some());
     let waiting = queue(&lab, "octo/two", "build");
-    let status = until("the runner is seen at work, the other job waiting", || {
+    let status = until("the runner is seen at work with its job, the other job waiting", || {
         let status = lab.status(&house);
-        let is_busy = status["runners"].as_array().unwrap().iter().any(|runner| runner["busy"] == true);
+        let has_it = |runner: &Json| runner["busy"] == true && !runner["job"].is_null();
+        let is_busy = status["runners"].as_array().unwrap().iter().any(has_it);
         (is_busy && status["queued_workflows"] == 1).then_some(status)
     });
     let (text, containers) = said(&lab, &house, "list-containers");
@@ -120,6 +121,7 @@ fn status_and_list_containers_tell_of_a_job_that_runs() {
         (&runner.name.as_str().into(), &"octo/one".into(), &runner.id.0.into(), &"busy".into()),
         "{status}"
     );
+    assert!(shown["job"].as_str().unwrap().starts_with("octo/one "), "{status}");
     let at_engine = lab.containers().remove(0);
     let listed = containers.as_array().unwrap();
     assert_eq!(listed.len(), 1, "{containers}");
@@ -128,6 +130,7 @@ fn status_and_list_containers_tell_of_a_job_that_runs() {
     assert_eq!((&listed[0]["repo"], &listed[0]["status"]), (&"octo/one".into(), &"running".into()));
     assert!(is_time(&listed[0]["created_at"]), "{containers}");
     assert_eq!((&listed[0]["name"], &listed[0]["busy"]), (&runner.name.as_str().into(), &true.into()));
+    assert_eq!(listed[0]["job"], shown["job"], "{containers}");
     assert_eq!((&listed[0]["runner"], &listed[0]["known"]), (&runner.id.0.into(), &true.into()));
     until_done(&lab, job);
     until_done(&lab, waiting);

@@ -44,6 +44,8 @@ fn a_repository_that_is_made_public_while_jobs_wait_gets_no_more_runners() {
         text(refused, "why").contains("public") && text(refused, "remedy").contains("--allow-"),
         "{refused}"
     );
+    assert!(refused["labels"].as_array().unwrap().contains(&"self-hosted".into()), "{refused}");
+    assert!(text(refused, "url").contains("/octo/one/actions/runs/"), "{refused}");
     lab.until_nothing_is_left();
     until_looks(&lab, &house, 3);
     assert_eq!(registered(&lab).len(), 1, "none was started for them");

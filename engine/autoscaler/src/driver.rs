@@ -32,7 +32,7 @@ use crate::port::{Containers, Host};
 use crate::reconcile::{Timing, Track};
 use crate::work::{Done, Fault, Shop};
 use seeing::Sight;
-pub use status::{PoolStatus, RunnerShown, TroubleShown};
+pub use status::{PoolStatus, RefusedShown, RunnerShown, TroubleShown};
 
 /// Tasks at once: an engine is not asked for more at a time.
 const TASKS_MAX: usize = 8;

@@ -30,7 +30,9 @@ pub mod reconcile;
 pub mod scale;
 mod work;
 
-pub use driver::{Autoscaler, Parts, PoolStatus, RunnerShown, Stepped, TroubleShown, Wants, name_prefix};
+pub use driver::{
+    Autoscaler, Parts, PoolStatus, RefusedShown, RunnerShown, Stepped, TroubleShown, Wants, name_prefix,
+};
 pub use look::{Looked, Looker, SharedBoard};
 pub use pool::{Policy, Pool};
 pub use port::{Containers, Host};

@@ -287,7 +287,7 @@ impl ProvisionedView {
 pub(crate) struct RotatedRunnerView {
     pub(crate) name: String,
     pub(crate) pool: String,
-    /// removed, draining or kept.
+    /// draining: it goes as soon as it has no job.
     pub(crate) what: String,
     pub(crate) why: String,
 }

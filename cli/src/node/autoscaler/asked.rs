@@ -240,7 +240,8 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
                 .exited
                 .as_ref()
                 .and_then(|(_, _, exited)| exited.ran.as_ref())
-                .map(|ran| format!("{} {}/{}", ran.repository, ran.run, ran.job)),
+                .map(|ran| format!("{} {}/{}", ran.repository, ran.run, ran.job))
+                .or_else(|| state.and_then(|shown| shown.job.clone())),
             labels: runner.intended.labels.clone(),
             peer: views.peer_name(&runner.author),
             image: started.map(|(_, _, started)| started.image.clone()).unwrap_or_default(),
@@ -278,12 +279,13 @@ pub(crate) async fn status(node: &Arc<Node>) -> Result<RunnerStatusView, Failure
         pools: pools_shown,
         runners,
         refused: refused
-            .map(|(repo, job, why, remedy)| RefusedJobView {
-                repo: repo.clone(),
-                job: job.to_string(),
-                why: why.clone(),
-                remedy: remedy.clone(),
-                ..RefusedJobView::default()
+            .map(|refused| RefusedJobView {
+                repo: refused.repository.clone(),
+                job: if refused.name.is_empty() { refused.job.to_string() } else { refused.name.clone() },
+                labels: refused.labels.clone(),
+                why: refused.why.clone(),
+                remedy: refused.remedy.clone(),
+                url: Some(refused.url.clone()),
             })
             .collect(),
         troubles,
@@ -408,7 +410,7 @@ pub(crate) async fn containers(node: &Arc<Node>) -> Result<Vec<RunnerContainerVi
                 image: state.image.clone(),
                 runner: shown.map(|shown| shown.runner).filter(|id| *id != 0),
                 busy: shown.is_some_and(|shown| shown.state == "busy"),
-                job: None,
+                job: shown.and_then(|shown| shown.job.clone()),
                 known: views.runners().live().any(|runner| runner.intended.name == name),
                 name: state.name,
             });

@@ -27,6 +27,27 @@ pub struct RunnerShown {
     pub cause: String,
     /// When it was intended, milliseconds since 1970.
     pub since_ms: u64,
+    /// The job that it has, as far as GitHub says: `owner/name run/job`.
+    pub job: Option<String>,
+}
+
+/// A job that the pool could serve and does not.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RefusedShown {
+    /// `owner/name`.
+    pub repository: String,
+    /// GitHub's number.
+    pub job: u64,
+    /// What people call it.
+    pub name: String,
+    /// What it asks for.
+    pub labels: Vec<String>,
+    /// Why not.
+    pub why: String,
+    /// What would allow it.
+    pub remedy: String,
+    /// Where people see it.
+    pub url: String,
 }
 
 /// Something that does not work now.
@@ -81,8 +102,8 @@ pub struct PoolStatus {
     pub provisioned: u64,
     /// Runners of it.
     pub runners: Vec<RunnerShown>,
-    /// Jobs that it could serve and does not: repository, job, why, what would allow it.
-    pub refused: Vec<(String, u64, String, String)>,
+    /// Jobs that it could serve and does not.
+    pub refused: Vec<RefusedShown>,
     /// What does not work.
     pub troubles: Vec<TroubleShown>,
 }
@@ -129,14 +150,24 @@ impl<H: Host, C: Containers> Autoscaler<H, C> {
                         RunnerCause::Asked => "asked".to_owned(),
                     },
                     since_ms: runner.time_ms,
+                    job: board
+                        .taken
+                        .get(&runner.intended.name)
+                        .map(|taken| format!("{} {}/{}", taken.repository, taken.run, taken.job)),
                 }
             })
             .collect();
         let count = |state: &str| number(runners.iter().filter(|runner| runner.state == state).count());
-        let refused = board
-            .refused
-            .values()
-            .map(|(job, why)| (job.repository.clone(), job.job, why.why(), why.remedy().to_owned()));
+        let web = &self.client().settings().web;
+        let refused = board.refused.values().map(|(job, why)| RefusedShown {
+            repository: job.repository.clone(),
+            job: job.job,
+            name: job.name.clone(),
+            labels: job.labels.clone(),
+            why: why.why(),
+            remedy: why.remedy().to_owned(),
+            url: format!("{web}/{}/actions/runs/{}/job/{}", job.repository, job.run, job.job),
+        });
         let troubles = self.backoff.troubles().map(|(reason, trouble)| TroubleShown {
             reason: reason.to_owned(),
             what: trouble.what.clone(),
