@@ -201,7 +201,7 @@ pub(crate) struct RunnerStartArgs {
     /// Certificates of authorities to trust besides the usual ones, PEM
     #[arg(long, value_name = "FILE", help_heading = GITHUB)]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Address under which runners reach the GitHub, if not as this host does, such as https://github.example.org
+    /// Address under which runners reach the GitHub, if not as this host does, such as `https://github.example.org`
     #[arg(long, value_name = "URL", help_heading = GITHUB)]
     pub(crate) runner_url: Option<String>,
     /// The engine's socket, such as unix:///run/user/1000/docker.sock [env: DOCKER_HOST]

@@ -32,7 +32,15 @@ fn refused(lab: &Lab, house: &House, repository: &str) -> Option<Json> {
 fn is_refused(lab: &Lab, house: &House, job: JobId, why: &str, remedy: &str) {
     let repository = lab.standin.job(job).repository;
     let refused = until(&format!("{repository} is refused"), || refused(lab, house, &repository));
-    assert_eq!(text(&refused, "job"), job.0.to_string());
+    assert_eq!(text(&refused, "job"), lab.standin.job(job).name);
+    assert!(
+        text(&refused, "url").ends_with(&format!(
+            "/{repository}/actions/runs/{}/job/{}",
+            lab.standin.job(job).run.0,
+            job.0
+        )),
+        "{refused}"
+    );
     assert!(text(&refused, "why").contains(why), "{refused}");
     assert!(text(&refused, "remedy").contains(remedy), "{refused}");
 }
