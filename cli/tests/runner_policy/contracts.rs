@@ -139,6 +139,8 @@ fn the_hosts_engine_is_given_away_only_by_name_and_that_is_said() {
     let node = lab.start(&house, &["--docker", "socket", "--insecure"]);
     let job = ended(&lab, waiting);
     assert_eq!(inspected(&job, "docker_socket"), "/var/run/docker.sock");
+    // nobody as the job is, it may open it
+    assert_eq!((inspected(&job, "uid"), inspected(&job, "docker_answers")), ("1001", "yes"));
     lab.until_nothing_is_left();
     node.stop()
         .ends(0)

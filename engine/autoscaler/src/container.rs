@@ -241,6 +241,8 @@ impl Making<'_> {
             let source =
                 MountSource::HostPath(self.pool.engine_socket.clone().unwrap_or_else(|| socket.clone()));
             spec.mounts.push(Mount { source, target: socket, read_only: false });
+            // a runner is nobody, and the socket is root's and its group's
+            spec.groups.extend(self.pool.engine_group.map(|group| group.to_string()));
         }
         spec
     }

@@ -165,6 +165,7 @@ pub(crate) mod tests {
             reserve_memory_bytes: 0,
             reserve_cpus_milli: 0,
             engine_socket: None,
+            engine_group: None,
             github_url: None,
             policy: Policy::default(),
         }

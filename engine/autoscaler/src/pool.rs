@@ -249,6 +249,8 @@ pub struct Pool {
     pub reserve_cpus_milli: u32,
     /// Where the engine listens; the usual place if `None`.
     pub engine_socket: Option<String>,
+    /// The group that may open it, for runners that get it.
+    pub engine_group: Option<u32>,
     /// Under which address runners reach the GitHub, where it is another than this host's.
     pub github_url: Option<String>,
     /// How containers are made.

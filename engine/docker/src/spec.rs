@@ -103,6 +103,8 @@ pub struct ContainerSpec {
     pub image: String,
     /// `uid`, `uid:gid` or names; none: the image's.
     pub user: Option<String>,
+    /// Further groups of its processes: numbers, or names that the image knows.
+    pub groups: Vec<String>,
     /// Replaces the image's entry point.
     pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command. Shown in events and inspection: never a secret.
@@ -160,6 +162,7 @@ impl ContainerSpec {
         Self {
             image: image.into(),
             user: None,
+            groups: Vec::new(),
             entrypoint: None,
             command: None,
             env: Vec::new(),
@@ -243,6 +246,7 @@ impl ContainerSpec {
             ipc_mode: Some("private".to_owned()),
             readonly_rootfs: Some(self.read_only_root),
             cap_drop: self.cap_drop_all.then(|| vec!["ALL".to_owned()]),
+            group_add: (!self.groups.is_empty()).then(|| self.groups.clone()),
             cap_add: (!self.cap_add.is_empty()).then(|| self.cap_add.clone()),
             security_opt: Some(self.security_opt()),
             // an empty list is none of the engine's own; to leave it out is all of them

@@ -144,6 +144,7 @@ pub(crate) fn pool(runners_max: u32, interval_s: u64) -> Pool {
         reserve_memory_bytes: 0,
         reserve_cpus_milli: 0,
         engine_socket: None,
+        engine_group: None,
         github_url: None,
         // the firewall is the host's own, and no container is here
         policy: Policy { allows_host: true, image: "runner:1".to_owned(), ..Policy::default() },

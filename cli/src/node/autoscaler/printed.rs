@@ -57,12 +57,20 @@ pub(crate) async fn logs(node: &Arc<Node>, name: &str, follow: bool, items: Item
         return Ok(());
     }
     let mut pieces = engine.follow_logs(&name).await.map_err(said)?;
+    // of a secret that a piece cuts in two, neither part is shown
+    let longest = secrets.iter().map(String::len).max().unwrap_or(0);
     let mut rest: Vec<u8> = Vec::new();
     while let Some(piece) = pieces.next().await {
         rest.extend(piece.map_err(said)?);
         if let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') {
             let whole: Vec<u8> = rest.drain(..=at).collect();
             send_lines(&items, &container::without(&secrets, whole)).await;
+        }
+        // a line without an end is shown in parts
+        if rest.len() > LOG_BYTES_MAX {
+            let mut shown = container::without(&secrets, std::mem::take(&mut rest));
+            rest = shown.split_off(shown.len().saturating_sub(longest));
+            send_lines(&items, &shown).await;
         }
         if items.is_closed() {
             return Ok(());

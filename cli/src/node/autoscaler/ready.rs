@@ -1,6 +1,8 @@
 //! Whether a pool can begin: the way to GitHub and to the engine, and what both have to be like.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork, fitting};
@@ -71,7 +73,9 @@ pub(super) async fn ready(
             unenforced.join(", ")
         )));
     }
-    let engine_socket = Some(engine.endpoint().path().display().to_string());
+    let socket = engine.endpoint().path();
+    let engine_group = std::fs::metadata(socket).ok().map(|socket| socket.gid());
+    let engine_socket = Some(socket.display().to_string());
     if wishes.registration == Registration::Token && !wishes.as_pool().policy.is_third_party() {
         return Err(Failure::bad_input(
             "--registration token: GitHub's own image takes a just-in-time configuration; tokens are for images that register by themselves, --image-contract third-party",
@@ -86,7 +90,7 @@ pub(super) async fn ready(
             plain.reserve_memory_bytes >> 20,
         )));
     }
-    let pool = Arc::new(Pool { engine_socket, ..wishes.as_pool() });
+    let pool = Arc::new(Pool { engine_socket, engine_group, ..wishes.as_pool() });
     if pool.policy.network == RunnerNetwork::Own && !pool.policy.allows_host {
         firewall::check()
             .await
@@ -98,6 +102,7 @@ pub(super) async fn ready(
                 .to_owned(),
         );
     }
+    notes.extend(unmeasured(&info.root_dir));
     match engine.image(&pool.policy.image).await {
         Ok(_) => {}
         Err(EngineError::ImageMissing { image }) if pool.policy.pull != Pull::Never => {
@@ -123,6 +128,16 @@ pub(super) async fn ready(
     Ok(Ready { client, engine, info, pool, credentials, notes })
 }
 
+/// Why workspaces of an engine with this root cannot be measured, if so: its volumes lie where only root may look.
+fn unmeasured(root_dir: &str) -> Option<String> {
+    let volumes = Path::new(root_dir).join("volumes");
+    let error = std::fs::read_dir(&volumes).err()?;
+    Some(format!(
+        "{}: {error}: workspaces cannot be measured, so --workspace-size holds for no runner here; run the node as root, or bound the disk of the engine",
+        volumes.display()
+    ))
+}
+
 /// The engine does not answer.
 pub(super) fn not_accessible(engine: &Engine, error: &EngineError) -> Failure {
     let socket = engine.endpoint().to_string();
@@ -134,7 +149,7 @@ pub(super) fn not_accessible(engine: &Engine, error: &EngineError) -> Failure {
 }
 
 /// What Docker's own configuration says of the registry of an image.
-fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryCredentials, Failure> {
+fn registry_credentials(path: &Path, image: &str) -> Result<RegistryCredentials, Failure> {
     #[derive(serde::Deserialize)]
     struct File {
         #[serde(default)]
@@ -177,4 +192,18 @@ fn registry_credentials(path: &std::path::Path, image: &str) -> Result<RegistryC
         username: username.to_owned(),
         password: EngineSecret::new(password),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_nobody_can_keep_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().to_str().unwrap();
+        assert!(unmeasured(path).unwrap().contains("--workspace-size"));
+        std::fs::create_dir(root.path().join("volumes")).unwrap();
+        assert_eq!(unmeasured(path), None);
+    }
 }

@@ -55,6 +55,8 @@ impl RunnerWishes {
                 .docker_host
                 .as_deref()
                 .map(|url| url.trim_start_matches("unix://").to_owned()),
+            // read from the socket where the pool begins
+            engine_group: None,
             github_url: self.runner_url.clone(),
             policy,
         }
