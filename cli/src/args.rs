@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     Example(ExampleArgs),
     /// A cluster of real nodes on this host, one of which is killed
     Demo(DemoArgs),
+    /// A door for agents: the Model Context Protocol
+    Mcp(McpArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one verb
@@ -297,8 +299,29 @@ pub(crate) struct ServeArgs {
     pub(crate) verbose: bool,
 }
 
-/// How a serving node is on the network.
+/// A serving node's door for programs.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HttpArgs {
+    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) http: String,
+    /// Answer no HTTP
+    #[arg(long)]
+    pub(crate) no_http: bool,
+    /// Answer under this name too, as a proxy or tunnel in front of it is called; repeat for more
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http_host: Vec<String>,
+    /// Let pages of this origin ask; repeat for more
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) http_origin: Vec<String>,
+}
+
+/// The Model Context Protocol.
 #[derive(Args, Debug)]
+pub(crate) struct McpArgs {}
+
+/// How a serving node is on the network.
+#[derive(Args, Debug, Clone)]
 pub(crate) struct NetworkArgs {
     /// UDP address to listen on when serving; the next free port if it is taken
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
@@ -306,6 +329,8 @@ pub(crate) struct NetworkArgs {
     /// Neither announce this node on the local network nor look for members there
     #[arg(long)]
     pub(crate) no_lan: bool,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 /// Members and addresses.

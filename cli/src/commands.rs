@@ -10,6 +10,7 @@ mod join;
 mod local;
 mod log;
 mod logs;
+mod mcp;
 mod peer;
 mod replay;
 mod run;
@@ -23,9 +24,10 @@ mod work;
 
 use std::path::PathBuf;
 
+use wfengine_api::{Exit, Failure};
+
 use crate::args::{Cli, Verb};
 use crate::door::{Door, Others, Serving};
-use crate::error::{Exit, Failure};
 use crate::terminal;
 
 /// How long a command that has ended stays for others before it says so.
@@ -72,6 +74,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Log(verb) => log::log(&globals, verb).await,
         Verb::Example(args) => example::example(&globals, &args),
         Verb::Demo(args) => demo::demo(&globals, args).await,
+        Verb::Mcp(args) => mcp::mcp(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),
         Verb::Man(args) => shell::man(&args),
     }
@@ -98,6 +101,14 @@ where
 {
     let door = Door::open(globals.data_dir.clone(), Others::Served).await?;
     let (door, answer) = ask(door).await;
+    let left = leave(&door).await;
+    let answer = answer?;
+    left?;
+    Ok(answer)
+}
+
+/// Ends a door that others may go through: once theirs have ended.
+async fn leave(door: &Door) -> Result<(), Failure> {
     if let (Some(Serving { stop, mut server }), Some(node)) = (door.take_serving(), door.node()) {
         node.leave();
         let _ = stop.send(());
@@ -115,16 +126,13 @@ where
             () = noted => {}
         }
     }
-    let closed = door.close();
-    let answer = answer?;
-    closed?;
-    Ok(answer)
+    door.close()
 }
 
 /// Asks one question.
 pub(crate) async fn call<T: serde::de::DeserializeOwned>(
     globals: &Globals,
-    request: crate::handlers::Request,
+    request: wfengine_api::Request,
 ) -> Result<T, Failure> {
     through(globals, async |door| {
         let answer = door.call(request).await;

@@ -7,16 +7,18 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use wfengine_api::{Asked, Environment, Exit, Failure, GitFacts, Handlers, Items, Request};
 use wfengine_core::time::Monotonic;
 use wfengine_store::DataDirError;
 use wfengine_store::data_dir::DirLock;
 
 use crate::clock::Clock;
 use crate::control::{Client, NotAsked};
-use crate::error::{Exit, Failure};
-use crate::handlers::{self, Request};
+use crate::handlers;
 use crate::home::Home;
+use crate::node::discovery::environment;
 use crate::node::{Mode, Node};
+use crate::submission::git_facts;
 
 /// How long a command waits for another short command to finish.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
@@ -158,6 +160,49 @@ impl Door {
         serde_json::from_value(answer).map_err(unreadable)
     }
 
+    /// Asks, and puts every item where it is wanted; whoever is asked learns when nobody wants them any more.
+    async fn ask_into(&self, request: Request, items: Items) -> Result<serde_json::Value, Failure> {
+        loop {
+            let way = held(&self.way).clone();
+            let client = match way {
+                Way::Here(node) => return handlers::handle(node, request, items).await,
+                Way::There(client) => client,
+            };
+            let (said, mut to_hand_on) = mpsc::unbounded_channel();
+            let asked = client.offer(&request, |item| {
+                // whoever listened may have left; that ends the question below
+                let _ = said.send(item);
+            });
+            tokio::pin!(asked);
+            let answer = loop {
+                tokio::select! {
+                    biased;
+                    Some(item) = to_hand_on.recv() => {
+                        if items.send(item).await.is_err() {
+                            return Err(nobody_listens());
+                        }
+                    }
+                    () = items.closed() => return Err(nobody_listens()),
+                    answer = &mut asked => break answer,
+                }
+            };
+            while let Ok(item) = to_hand_on.try_recv() {
+                if items.send(item).await.is_err() {
+                    return Err(nobody_listens());
+                }
+            }
+            match answer {
+                Ok(Err(failure)) if failure.not_begun => {
+                    // it answers until its last request has ended
+                    tokio::time::sleep(BUSY_LOOK).await;
+                    self.reopen().await?;
+                }
+                Ok(answer) => return answer,
+                Err(NotAsked) => self.reopen().await?,
+            }
+        }
+    }
+
     /// The node of this process, if it is here.
     pub(crate) fn node(&self) -> Option<Arc<Node>> {
         match &*held(&self.way) {
@@ -170,6 +215,48 @@ impl Door {
     pub(crate) fn close(&self) -> Result<(), Failure> {
         self.node().map_or(Ok(()), |node| node.close())
     }
+}
+
+fn nobody_listens() -> Failure {
+    Failure::unreachable("whoever asked has left")
+}
+
+impl Handlers for Door {
+    fn handle(&self, request: Request, items: Items) -> Asked<'_> {
+        Box::pin(self.ask_into(request, items))
+    }
+    fn now_ms(&self) -> u64 {
+        Clock::start().wall().0
+    }
+    fn environment(&self) -> Environment {
+        environment()
+    }
+    fn checkout_of(&self, file: &str) -> GitFacts {
+        checkout_of(file)
+    }
+}
+
+/// The node of this process, for its doors.
+pub(crate) struct Own(pub(crate) Arc<Node>);
+
+impl Handlers for Own {
+    fn handle(&self, request: Request, items: Items) -> Asked<'_> {
+        Box::pin(handlers::handle(Arc::clone(&self.0), request, items))
+    }
+    fn now_ms(&self) -> u64 {
+        self.0.clock.wall().0
+    }
+    fn environment(&self) -> Environment {
+        environment()
+    }
+    fn checkout_of(&self, file: &str) -> GitFacts {
+        checkout_of(file)
+    }
+}
+
+fn checkout_of(file: &str) -> GitFacts {
+    let path = std::path::absolute(file).unwrap_or_default();
+    path.parent().map(git_facts).unwrap_or_default()
 }
 
 /// Looks who owns the data directory, and takes it if nobody does.

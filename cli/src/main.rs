@@ -6,9 +6,9 @@ mod clock;
 mod commands;
 mod control;
 mod door;
-mod error;
 mod handlers;
 mod home;
+mod http;
 mod node;
 mod submission;
 mod terminal;
@@ -16,8 +16,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-use crate::error::Exit;
+use wfengine_api::Exit;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

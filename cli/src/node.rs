@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
+use wfengine_api::Failure;
 use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::{AUTHOR_SLOTS_DEFAULT, Allow, CommandId, Config, Scheduler};
 use wfengine_core::time::{Now, WallMs};
@@ -32,14 +33,13 @@ use wfengine_store::data_dir::DirLock;
 use wfengine_store::{AskError, Blobs, Purpose, Receipt, Store, Watcher};
 
 use crate::clock::Clock;
-use crate::error::Failure;
 use crate::home::{Home, Settings};
 pub(crate) use execute::tracking_prefix;
 pub(crate) use feed::{Happening, News, What};
 pub(crate) use leases::Lease;
 use network::Network;
 pub(crate) use planning::{blob, rerun};
-pub(crate) use programs::Handed;
+pub(crate) use programs::{Handed, Wanted};
 
 /// What a process does with the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +91,8 @@ pub(crate) struct Node {
     running: Mutex<BTreeMap<EventId, execute::Running>>,
     programs: Mutex<programs::Waiting>,
     network: OnceLock<Arc<dyn Network>>,
+    /// Where programs ask over HTTP.
+    http: OnceLock<String>,
     news: News,
     wake: Notify,
     answers: mpsc::UnboundedSender<CommandAnswer>,
@@ -165,6 +167,7 @@ impl Node {
             running: Mutex::default(),
             programs: Mutex::default(),
             network: OnceLock::new(),
+            http: OnceLock::new(),
             news: News::new(),
             wake: Notify::new(),
             answers,
@@ -199,6 +202,16 @@ impl Node {
     /// The network, if this node is on one.
     pub(crate) fn network(&self) -> Option<&Arc<dyn Network>> {
         self.network.get()
+    }
+    /// Where programs ask over HTTP, if they may.
+    pub(crate) fn http(&self) -> Option<String> {
+        self.http.get().cloned()
+    }
+    /// Programs may ask there from now on.
+    pub(crate) fn set_http(&self, url: String) {
+        if self.http.set(url).is_err() {
+            tracing::error!("BUG: the node has an HTTP door already");
+        }
     }
     /// Goes on the network.
     pub(crate) fn connect_network(&self, network: Arc<dyn Network>) {

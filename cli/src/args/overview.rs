@@ -11,7 +11,7 @@ Run       run FILE           execute a workflow file here and now
           list · show · logs · cancel · rerun · priority · why · owner
 Programs  task VERB          work that your own programs take, do and report
           work -- COMMAND    take tasks in a loop and run a command for each
-          tags · check-tags  words that say where a workflow or task may run
+          tags · check-tags  words that say where work may run · mcp: for agents
 Discover  discover VERB      find tagged workflows in repositories and run them
 Runners   runner VERB        GitHub runners in containers, as jobs are queued
 Cluster   serve              run this host's node (init can name it first)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use wfengine_api::{Exit, Failure};
 use wfengine_core::admitted::Admitted;
 use wfengine_core::replay::{Checking, Expected, Moment, Place, Selection, check_frame, diff};
 use wfengine_core::time::WallMs;
@@ -25,7 +26,6 @@ use crate::audit::{
 };
 use crate::clock::Clock;
 use crate::door::Door;
-use crate::error::{Exit, Failure};
 use crate::submission::duration_ms;
 use crate::terminal;
 use planner::FromBlobs;

@@ -6,6 +6,8 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use wfengine_api::answers::{Progress, RunView};
+use wfengine_api::{Exit, Failure, Request, Wishes};
 use wfengine_executor::environment::visible_of_host;
 
 use super::Globals;
@@ -13,10 +15,8 @@ use super::interrupt::Interrupts;
 use super::logs::Printer;
 use crate::args::{InputArgs, RunArgs};
 use crate::door::Door;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::{Progress, RunView};
-use crate::handlers::{self, Request};
-use crate::submission::{Wishes, git_facts};
+use crate::handlers;
+use crate::submission::git_facts;
 use crate::terminal;
 pub(super) use source::read_source;
 

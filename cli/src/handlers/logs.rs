@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
+use wfengine_api::answers::{Progress, in_file_order};
+use wfengine_api::{Exit, Failure, Items};
 use wfengine_core::views::job::{Job, Status};
 use wfengine_core::views::run::Run;
 use wfengine_executor::log::{LogLine, LogReader, Stream};
 use wfengine_storage_format::{JobId, RunId};
 use wfengine_store::Committed;
 
-use super::answers::{Progress, in_file_order};
 use super::resolve;
 use super::runs::item;
-use crate::control::Items;
-use crate::error::{Exit, Failure};
 use crate::node::{Happening, Mode, Node, What, blob};
 
 /// How often a log that is being written elsewhere is asked for again.

@@ -5,8 +5,9 @@
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use wfengine_api::Failure;
+
 use crate::commands::example;
-use crate::error::Failure;
 
 /// The largest workflow file.
 const BYTES_MAX: u64 = 512 * 1024;
