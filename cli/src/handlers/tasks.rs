@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wfengine_core::command::Command;
 use wfengine_core::scheduler::Execution;
+use wfengine_core::views::job::Status;
 use wfengine_storage_format::{
     Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId,
 };
@@ -68,8 +69,17 @@ pub(super) async fn next(
 pub(super) async fn take(node: &Arc<Node>, id: &str, lease_ms: u64) -> Result<Option<TaskView>, Failure> {
     let only = Some(resolve::target(node, id)?.run);
     let wanted = Wanted { tags: Vec::new(), only, lease: Duration::from_millis(lease_ms), waits: false };
-    let handed = node.next_task(wanted).await;
-    Ok(handed.and_then(|handed| describe(node, handed, lease_ms)))
+    let mut commits = node.watcher().subscribe();
+    let Some(handed) = node.next_task(wanted).await else { return Ok(None) };
+    // whoever takes one task by its name sees it at work
+    let is_waiting = || node.watcher().run(&handed.run).is_some_and(|run| run.status == Status::Assigned);
+    while is_waiting() {
+        tokio::select! {
+            _ = commits.recv() => {}
+            () = node.stopped() => return Err(node.stopped_with("the node stops: ask again once it is back")),
+        }
+    }
+    Ok(describe(node, handed, lease_ms))
 }
 
 fn describe(node: &Node, handed: Handed, lease_ms: u64) -> Option<TaskView> {

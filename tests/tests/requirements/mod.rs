@@ -34,6 +34,10 @@ pub(crate) enum Requirement {
     Node,
     /// `python3`. Gives its path.
     Python,
+    /// Node.js with the official client of the Model Context Protocol. Gives the path of `node`; see [`node_modules`].
+    McpNode,
+    /// Python with the official client of the Model Context Protocol. Gives the path of its `python`.
+    McpPython,
     /// `git`. Gives its path.
     Git,
     /// A Docker Engine that answers. Gives the path of its socket.
@@ -44,10 +48,12 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 7] = [
+const ALL: [Requirement; 9] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
+    Requirement::McpNode,
+    Requirement::McpPython,
     Requirement::Git,
     Requirement::Docker,
     Requirement::Corpus,
@@ -61,6 +67,8 @@ impl Requirement {
             Self::Namespaces => "namespaces",
             Self::Node => "node",
             Self::Python => "python",
+            Self::McpNode => "mcp-node",
+            Self::McpPython => "mcp-python",
             Self::Git => "git",
             Self::Docker => "docker",
             Self::Corpus => "corpus",
@@ -73,6 +81,10 @@ impl Requirement {
             Self::Namespaces => "run as root on Linux with the package iproute2",
             Self::Node => "install nodejs and run `npm install --prefix target/node @automerge/automerge`",
             Self::Python => "install python3",
+            Self::McpNode => {
+                "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/sdk`"
+            }
+            Self::McpPython => "run `python3 -m venv target/python && target/python/bin/pip install mcp`",
             Self::Git => "install git",
             Self::Docker => "install docker.io and iptables and start dockerd (or set DOCKER_HOST)",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
@@ -104,6 +116,18 @@ impl Requirement {
             Self::Python => {
                 let python = program("python3")?;
                 succeeds(Command::new(&python).args(["-c", "import json"])).then_some(python)
+            }
+            Self::McpNode => {
+                let node = program("node")?;
+                let script = "require('@modelcontextprotocol/sdk/client/index.js')";
+                let mut command = Command::new(&node);
+                command.env("NODE_PATH", node_modules()).args(["-e", script]);
+                succeeds(&mut command).then_some(node)
+            }
+            Self::McpPython => {
+                let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+                let python = scratch.parent().unwrap_or(scratch).join("python/bin/python");
+                succeeds(Command::new(&python).args(["-c", "import mcp"])).then_some(python)
             }
             Self::Git => {
                 let git = program("git")?;

@@ -320,7 +320,7 @@ pub struct RotatedRunnerView {
     pub name: String,
     /// Name of its pool.
     pub pool: String,
-    /// removed, draining or kept.
+    /// draining: it goes as soon as it has no job.
     pub what: String,
     /// Why, in words.
     pub why: String,

@@ -66,6 +66,12 @@ pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: N
         }
         return response;
     }
+    // what says itself that it is too large is not waited for
+    let length =
+        text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > super::BODY_BYTES_MAX as u64) {
+        return problem::too_large(super::BODY_BYTES_MAX);
+    }
     let origin = request.headers().get(header::ORIGIN).cloned();
     // a stream is counted where it begins
     let is_stream = request.uri().path().starts_with("/api/v1/live/");

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Object;
 
-/// An object with named fields has no others.
+/// An object with named fields has no others; a number says its bounds instead of the type that it has here.
 #[derive(Clone)]
 struct Closed;
 
@@ -15,6 +15,17 @@ impl Transform for Closed {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else { return };
+        if let Some(Value::String(format)) = object.remove("format") {
+            let max = match format.as_str() {
+                "uint8" => Some(u64::from(u8::MAX)),
+                "uint16" => Some(u64::from(u16::MAX)),
+                "uint32" => Some(u64::from(u32::MAX)),
+                _ => None,
+            };
+            if let Some(max) = max {
+                object.entry("maximum").or_insert_with(|| max.into());
+            }
+        }
         let names_fields = object.get("properties").is_some_and(Value::is_object);
         if names_fields && !object.contains_key("additionalProperties") {
             object.insert("additionalProperties".to_owned(), Value::Bool(false));
