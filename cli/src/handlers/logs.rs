@@ -87,6 +87,11 @@ impl Follower {
         if happening.run != self.run || !logs {
             return;
         }
+        // a job that had begun before anybody listened is told whole, at the end
+        let has_begun = matches!(happening.what, What::Started { .. }) || self.told.contains(&happening.job);
+        if !has_begun {
+            return;
+        }
         let (job, name) = (happening.job.to_string(), job_name(node, &self.run, &happening.job));
         let progress = match &happening.what {
             What::Started { name } => {

@@ -61,6 +61,8 @@ impl Drop for Question<'_> {
 impl Node {
     /// Takes the next task this node may claim; `None` when there is none and the program does not wait.
     pub(crate) async fn next_task(&self, wanted: Wanted) -> Option<Handed> {
+        // what was submitted before is offered, however soon after it this is asked
+        self.all_told().await;
         if self.mode != Mode::Command {
             return self.next_offered(wanted).await;
         }

@@ -208,13 +208,11 @@ pub fn find(name: &str) -> Result<&'static Tool, Failure> {
     }
     let mut failure = Failure::unknown(format!("there is no tool `{name}`"));
     let wanted = name.to_ascii_lowercase();
-    let words: Vec<&str> = wanted.split(['_', '-', '.', ' ']).filter(|word| word.len() > 2).collect();
-    let mut near: Vec<(usize, &str)> = all()
-        .iter()
-        .map(|tool| (words.iter().filter(|word| tool.name.contains(**word)).count(), tool.name))
-        .filter(|(hits, _)| *hits > 0)
-        .collect();
-    near.sort_by_key(|(hits, name)| (std::cmp::Reverse(*hits), *name));
+    let alike =
+        |known: &str| known.bytes().zip(wanted.bytes()).take_while(|(one, other)| one == other).count();
+    let mut near: Vec<(usize, &str)> =
+        all().iter().map(|tool| (alike(tool.name), tool.name)).filter(|(alike, _)| *alike > 2).collect();
+    near.sort_by_key(|(alike, name)| (std::cmp::Reverse(*alike), name.len()));
     failure.candidates = near.into_iter().take(5).map(|(_, name)| name.to_owned()).collect();
     Err(failure)
 }

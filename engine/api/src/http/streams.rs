@@ -49,10 +49,12 @@ enum Piece {
     Failed(Failure),
 }
 
-/// Asks, and sends every piece as `shape` has it, until the answer or until the client is gone.
+/// Asks, and sends every piece as `shape` has it, until the answer or until the client is gone. The answer is that of `last`, asked in
+/// the end, if there is one.
 fn stream<T: Send + 'static>(
     shared: &Shared,
     request: Request,
+    last: Option<Request>,
     shape: fn(Piece) -> T,
 ) -> Result<Outgoing<T>, Response> {
     let permit = Arc::clone(&shared.streams).try_acquire_owned();
@@ -68,7 +70,7 @@ fn stream<T: Send + 'static>(
             // a client that is gone, or as good as that
             matches!(tokio::time::timeout(STALLED, outgoing.send(shape(piece))).await, Ok(Ok(())))
         };
-        let last = loop {
+        let mut answered = loop {
             tokio::select! {
                 biased;
                 Some(item) = to_hand_on.recv() => if !send(Piece::Item(item)).await { return },
@@ -81,7 +83,10 @@ fn stream<T: Send + 'static>(
                 return;
             }
         }
-        send(match last {
+        if let Some(request) = last.filter(|_| answered.is_ok()) {
+            answered = handlers.ask(request).await;
+        }
+        send(match answered {
             Ok(answer) => Piece::Done(answer),
             Err(failure) => Piece::Failed(failure),
         })
@@ -104,8 +109,8 @@ fn as_event(piece: Piece) -> Event {
     Event::default().event(name).data(document.to_string())
 }
 
-fn sse(shared: &Shared, request: Request) -> Response {
-    match stream(shared, request, as_event) {
+fn sse(shared: &Shared, request: Request, last: Option<Request>) -> Response {
+    match stream(shared, request, last, as_event) {
         Ok(outgoing) => Sse::new(outgoing).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response(),
         Err(busy) => busy,
     }
@@ -124,7 +129,7 @@ pub(super) async fn events(State(shared): State<Shared>, RawQuery(query): RawQue
             }
         }
     }
-    sse(&shared, Request::Follow { from })
+    sse(&shared, Request::Follow { from }, None)
 }
 
 /// What happens in a run, until it has ended.
@@ -132,7 +137,7 @@ pub(super) async fn run(State(shared): State<Shared>, Path(id): Path<String>) ->
     // what is not known is said with a status, not in a stream
     let shown: Result<Value, Failure> = shared.handlers.ask(Request::Show { id: id.clone() }).await;
     match shown {
-        Ok(_) => sse(&shared, Request::Wait { id, logs: true }),
+        Ok(_) => sse(&shared, Request::Logs { id: id.clone(), follow: true }, Some(Request::Show { id })),
         Err(failure) => problem::of(&failure),
     }
 }
@@ -158,7 +163,7 @@ pub(super) async fn control(State(shared): State<Shared>, body: Bytes) -> Respon
     if let Some(why) = request.only_here() {
         return problem::of(&Failure::refused(format!("{why}: ask on the host itself")));
     }
-    match stream(&shared, request, as_line) {
+    match stream(&shared, request, None, as_line) {
         Ok(outgoing) => {
             let mut response = Body::from_stream(outgoing).into_response();
             let kind = HeaderValue::from_static("application/x-ndjson");

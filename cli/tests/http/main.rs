@@ -1,0 +1,9 @@
+//! The HTTP door, asked byte by byte: what is let through, what is refused, and that nobody who asks holds anything.
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod attacks;
+#[path = "../house/mod.rs"]
+mod house;
+mod live;
+mod operations;
+mod raw;
