@@ -31,6 +31,12 @@ pub(crate) struct Cli {
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Ask the node at this address instead of this host's
+    #[arg(long, global = true, value_name = "URL", env = "WFENGINE_NODE", help_heading = EVERYWHERE)]
+    pub(crate) node: Option<String>,
+    /// The token of that node
+    #[arg(long, global = true, value_name = "TOKEN", env = "WFENGINE_TOKEN", hide_env_values = true, help_heading = EVERYWHERE)]
+    pub(crate) token: Option<String>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -40,6 +46,15 @@ const SUBMIT_NEXT: &str = "\
 A run begins once a node serves on a host that may run it: `wfengine serve`
 starts one here. Until then the submission is kept. `wfengine run FILE` needs
 no node: it executes the file here and now.";
+
+/// What else there is to know about `as`.
+const AS_NEXT: &str = "\
+A link with that name does the same:
+
+  ln -s \"$(command -v wfengine)\" ~/.local/bin/ipfs-kit
+  ipfs-kit p2p workflow list
+
+`wfengine as ipfs-kit --help` lists that program's verbs.";
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
@@ -112,6 +127,12 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// A door for agents: the Model Context Protocol
     Mcp(McpArgs),
+    /// Take over what an older program kept
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Import(ImportVerb),
+    /// Speak an older program's words: ipfs-accelerate, ipfs-datasets or ipfs-kit
+    #[command(after_help = AS_NEXT)]
+    As(AsArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one verb
@@ -514,6 +535,29 @@ pub(crate) struct DemoArgs {
     /// Leave the nodes' directories behind
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// What older programs kept.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImportVerb {
+    /// The state file of ipfs-kit's coordinator: coordinator_state_PEER.json
+    Kit(KitStateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KitStateArgs {
+    /// The file, at most 16 MiB
+    pub(crate) file: PathBuf,
+    /// Where the workflow files are: those that wait become runs, which nodes execute, instead of tasks for programs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AsArgs {
+    /// The older program's name, then its words
+    #[arg(value_name = "NAME …", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<std::ffi::OsString>,
 }
 
 #[derive(Args, Debug)]

@@ -29,6 +29,7 @@ use wfengine_api::{Exit, Failure};
 use crate::args::{Cli, Verb};
 use crate::door::{Door, Others, Serving};
 use crate::terminal;
+pub(crate) use run::{actor, read_source};
 
 /// How long a command that has ended stays for others before it says so.
 const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
@@ -38,11 +39,31 @@ const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
 pub(crate) struct Globals {
     pub(crate) json: bool,
     pub(crate) data_dir: Option<PathBuf>,
+    /// A node elsewhere, if one is meant.
+    pub(crate) node: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+impl Globals {
+    /// Refuses what has to be done where it is asked.
+    fn only_here(&self, verb: &str) -> Result<(), Failure> {
+        match &self.node {
+            None => Ok(()),
+            Some(node) => Err(Failure::bad_input(format!(
+                "`{verb}` is of the host on which it is typed, and --node {node} names another: leave it out (WFENGINE_NODE as well), or type it there"
+            ))),
+        }
+    }
 }
 
 /// Runs one verb.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let globals = Globals { json: cli.json, data_dir: cli.data_dir };
+    let globals = Globals {
+        json: cli.json,
+        data_dir: cli.data_dir,
+        node: cli.node.filter(|node| !node.is_empty()),
+        token: cli.token,
+    };
     match cli.verb {
         Verb::Run(args) => run::run(&globals, args).await,
         Verb::Submit(args) => submit::submit(&globals, args).await,
@@ -75,6 +96,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Example(args) => example::example(&globals, &args),
         Verb::Demo(args) => demo::demo(&globals, args).await,
         Verb::Mcp(args) => mcp::mcp(&globals, args).await,
+        Verb::Import(verb) => crate::old_names::import(&globals, verb).await,
+        Verb::As(args) => crate::old_names::run(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),
         Verb::Man(args) => shell::man(&args),
     }
@@ -85,7 +108,7 @@ pub(crate) async fn through<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone(), Others::Wait).await?;
+    let door = Door::open(globals, Others::Wait).await?;
     let (door, answer) = ask(door).await;
     let closed = door.close();
     let answer = answer?;
@@ -99,7 +122,7 @@ pub(crate) async fn serving<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone(), Others::Served).await?;
+    let door = Door::open(globals, Others::Served).await?;
     let (door, answer) = ask(door).await;
     let left = leave(&door).await;
     let answer = answer?;

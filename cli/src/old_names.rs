@@ -23,10 +23,9 @@ use serde_json::Value;
 use wfengine_api::tools::{self, Context, Files, Object};
 use wfengine_api::{Exit, Failure, Handlers};
 
-use crate::args::{AsArgs, Cli, Verb};
+use crate::args::{AsArgs, Cli};
 use crate::commands::{self, Globals, actor};
 use crate::door::{Door, Others};
-use crate::terminal;
 pub(crate) use import::import;
 
 /// An older program.
@@ -57,8 +56,8 @@ impl OldName {
 pub(crate) fn called_by(arguments: impl IntoIterator<Item = OsString>) -> Option<Cli> {
     let mut arguments = arguments.into_iter();
     let name = OldName::find(Path::new(&arguments.next()?).file_stem()?)?;
-    let words = [OsString::from(name.text())].into_iter().chain(arguments).collect();
-    Some(Cli { json: false, data_dir: None, verb: Verb::As(AsArgs { words }) })
+    let words = ["wfengine", "as", name.text()].map(OsString::from);
+    Some(Cli::parse_from(words.into_iter().chain(arguments)))
 }
 
 /// `as NAME …`.
@@ -127,7 +126,7 @@ impl Asking {
             Value::Object(arguments) => arguments,
             _ => Object::new(),
         };
-        let door = Arc::new(Door::open(self.globals.data_dir.clone(), Others::Wait).await?);
+        let door = Arc::new(Door::open(&self.globals, Others::Wait).await?);
         let answer = call(&door, name, arguments).await;
         let closed = door.close();
         let answer = answer?;
@@ -140,7 +139,9 @@ impl Asking {
         let own = ["wfengine".to_owned()].into_iter().chain(words.iter().cloned());
         let mut cli = Cli::try_parse_from(own).map_err(|error| Failure::bad_input(error.to_string()))?;
         cli.json |= self.globals.json;
-        cli.data_dir = self.globals.data_dir.clone();
+        cli.data_dir.clone_from(&self.globals.data_dir);
+        cli.node.clone_from(&self.globals.node);
+        cli.token.clone_from(&self.globals.token);
         // our own verbs lead here, so that this one needs a place of its own
         Box::pin(commands::run(cli)).await
     }
@@ -164,14 +165,10 @@ fn given(fields: Value) -> Value {
 /// A text that has to be JSON.
 fn json_of(option: &str, text: Option<&str>) -> Result<Option<Value>, Failure> {
     let read = |text: &str| {
-        serde_json::from_str(text).map_err(|error| Failure::bad_input(format!("{option} is not JSON: {error}")))
+        serde_json::from_str(text)
+            .map_err(|error| Failure::bad_input(format!("{option} is not JSON: {error}")))
     };
     text.map(read).transpose()
-}
-
-/// Where an older program answered otherwise.
-fn differs(text: &str) {
-    terminal::note(text);
 }
 
 #[cfg(test)]
@@ -179,6 +176,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::args::Verb;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()

@@ -37,6 +37,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
         .invite
         .parse()
         .map_err(|error: wfengine_protocol::JoinLineError| Failure::bad_input(error.to_string()))?;
+    globals.only_here("peer join")?;
     let home = Home::open(globals.data_dir.clone())?;
     if args.serve {
         crate::control::check_path(&home.data.control_socket())?;

@@ -13,7 +13,7 @@ use crate::door::{Door, Others};
 
 pub(super) async fn mcp(globals: &Globals, args: McpArgs) -> Result<Exit, Failure> {
     let McpArgs {} = args;
-    let door = Arc::new(Door::open(globals.data_dir.clone(), Others::Served).await?);
+    let door = Arc::new(Door::open(globals, Others::Served).await?);
     let handlers: Arc<dyn Handlers> = Arc::clone(&door) as _;
     let served = wfengine_api::mcp::serve_stdio(handlers).await;
     super::leave(&door).await?;

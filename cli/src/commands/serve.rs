@@ -25,6 +25,7 @@ use crate::submission::duration_ms;
 use crate::terminal;
 
 pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Failure> {
+    globals.only_here("serve")?;
     if args.background {
         return background(globals, &args).await;
     }

@@ -140,7 +140,7 @@ async fn ended(globals: &Globals, request: Request) -> Result<Exit, Failure> {
 }
 
 fn held_by(args: HeldTaskArgs) -> HeldBy {
-    if let Some(token) = args.token.filter(|token| !token.is_empty()) {
+    if let Some(token) = args.fencing_token.filter(|token| !token.is_empty()) {
         return HeldBy { id: args.id, token: Some(token), token_of: None };
     }
     let told = |name| std::env::var(name).ok().filter(|value| !value.is_empty());

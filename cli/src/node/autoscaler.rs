@@ -25,6 +25,7 @@ use wfengine_docker::{Endpoint, Engine};
 
 use super::{Node, held};
 pub(crate) use asked::{containers, provision, queues, rotate, start, status, stop, stop_container};
+pub(crate) use conditions::Condition;
 pub(crate) use lines::{Line, Lines, follow};
 pub(crate) use printed::logs;
 pub(crate) use service::begin;

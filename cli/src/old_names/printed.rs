@@ -250,7 +250,10 @@ pub(super) fn assigned(answer: &Value) -> Vec<String> {
 /// An object, or a list of them, for `--format text`: a line for each plain field, a blank one between two objects.
 pub(super) fn plain_text(value: &Value) -> Vec<String> {
     let of_one = |fields: &serde_json::Map<String, Value>| -> Vec<String> {
-        let is_plain = |value: &Value| !value.is_object() && !matches!(value, Value::Array(items) if items.iter().any(|item| !item.is_string()));
+        let is_plain = |value: &Value| {
+            !value.is_object()
+                && !matches!(value, Value::Array(items) if items.iter().any(|item| !item.is_string()))
+        };
         let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
         let others = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
         let shown = first.chain(others).filter(|(_, value)| is_plain(value));
@@ -287,7 +290,8 @@ mod tests {
             "active_runners": 3, "queued_workflows": 5, "repositories_monitored": 10,
         });
         let text = pretty(&json!([status])).unwrap();
-        let names: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix('"')?.split('"').next()).collect();
+        let names: Vec<&str> =
+            text.lines().filter_map(|line| line.trim().strip_prefix('"')?.split('"').next()).collect();
         assert_eq!(
             names,
             [
@@ -325,9 +329,13 @@ mod tests {
         let none = json!({ "task": null, "message": "No tasks available", "tool": "x" });
         assert_eq!(task_taken(&none), ["No tasks available"]);
         assert_eq!(task_document(&none), json!({ "task": null, "message": "No tasks available" }));
-        let taken = json!({ "task": { "task_id": "t", "tags": ["p2p-only", "code-generation"] }, "message": null });
+        let taken =
+            json!({ "task": { "task_id": "t", "tags": ["p2p-only", "code-generation"] }, "message": null });
         assert_eq!(task_taken(&taken).get(3).unwrap(), "Tags: p2p-only, code-generation");
-        assert_eq!(task_document(&taken), json!({ "task": { "task_id": "t", "tags": ["p2p-only", "code-generation"] } }));
+        assert_eq!(
+            task_document(&taken),
+            json!({ "task": { "task_id": "t", "tags": ["p2p-only", "code-generation"] } })
+        );
         let clock = json!({ "node_id": "a", "vector": { "a": 3 }, "merkle_root": "ff" });
         assert_eq!(vector_clock(&clock), ["Node ID: a", "Merkle Root: ff", "Vector:", "  a: 3"]);
     }
@@ -345,12 +353,16 @@ mod tests {
         assert_eq!(tags_listed(&tags), ["p2p_only: on peers"]);
         let ids = json!({ "assigned_workflows": ["wf1"], "count": 1 });
         assert_eq!(assigned(&ids), ["Assigned Workflows: 1", "  wf1"]);
-        assert_eq!(workflow_taken(&json!({ "workflow": null, "message": "No workflows in queue" })), ["No workflows in queue"]);
+        assert_eq!(
+            workflow_taken(&json!({ "workflow": null, "message": "No workflows in queue" })),
+            ["No workflows in queue"]
+        );
     }
 
     #[test]
     fn text_leaves_out_what_has_parts() {
-        let rows = json!([{ "repo": "o/a", "pending": 2, "unserved": {} }, { "repo": "o/b", "labels": ["x", "y"] }]);
+        let rows =
+            json!([{ "repo": "o/a", "pending": 2, "unserved": {} }, { "repo": "o/b", "labels": ["x", "y"] }]);
         assert_eq!(plain_text(&rows), ["repo: o/a", "pending: 2", "", "repo: o/b", "labels: x, y"]);
         assert_eq!(plain_text(&json!([])), ["none"]);
     }

@@ -7,3 +7,4 @@ mod house;
 mod live;
 mod operations;
 mod raw;
+mod remote;

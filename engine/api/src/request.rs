@@ -419,6 +419,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it only submits.
+    pub fn submits(&self) -> bool {
+        matches!(self, Request::Submit { .. } | Request::TaskSubmit { .. })
+    }
+
     /// Why whoever asks has to be on this host, if so: what is asked for is done with folders and programs of the asker's own.
     pub fn only_here(&self) -> Option<&'static str> {
         match self {

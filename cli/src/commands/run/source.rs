@@ -19,7 +19,7 @@ const OFFERED_MAX: usize = 5;
 const LOOKED_AT_MAX: usize = 2_000;
 
 /// Reads a workflow file, bounded, as UTF-8.
-pub(in crate::commands) fn read_source(file: &Path) -> Result<String, Failure> {
+pub(crate) fn read_source(file: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     // a pipe or a device does not say how long it is
     std::fs::File::open(file).and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(

@@ -31,6 +31,7 @@ pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Ex
     let wishes = RunnerWishes::of(args, mode.as_deref())?;
     wishes.gives_away().iter().for_each(|text| terminal::note(text));
     let request = Request::RunnerStart { wishes: serde_json::json!(wishes), variables: environment() };
+    globals.only_here("runner start")?;
     let home = Home::open(globals.data_dir.clone())?;
     if let Some(client) = Client::connect(&home.data.control_socket()).await {
         let status: StatusView = ask(&client, &Request::Status).await?;

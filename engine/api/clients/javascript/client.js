@@ -2,9 +2,9 @@
 
 // A client of a wfengine node: calls tools by name over HTTP and reads live streams.
 //
-// This file is loaded in three ways: by require (index.cjs), by import in Node or a bundler (index.mjs), and by import in a browser
-// without a bundler, where neither `module` nor `require` exists. It holds no state but an address and a token, and repeats nothing
-// that may have been done.
+// This file is loaded in three ways: by require (index.cjs), by import in Node or a bundler (index.mjs), and by import
+// in a browser without a bundler, where neither `module` nor `require` exists. It holds no state but an address and a
+// token, and repeats nothing that may have been done.
 
 // The variables and files of the host; null in a page.
 const host = typeof module === 'object' && typeof require === 'function' ? require('#host') : null;
@@ -68,7 +68,7 @@ function checkedToken(given, source) {
   const text = typeof given === 'string' ? given.trim() : '';
   // what is not visible ASCII cannot stand in a header, and the refusal of the platform would print it
   if (!/^[\x21-\x7e]{1,4096}$/.test(text)) {
-    throw badInput(`${source}: expected a text of 1 to 4096 visible ASCII characters, as the file http-token holds it`);
+    throw badInput(`${source}: expected 1 to 4096 visible ASCII characters, as in the file http-token of a node`);
   }
   return text;
 }
@@ -346,7 +346,8 @@ class MCP {
       return await fetch(this.#url + path, init);
     } catch (error) {
       const url = new URL(this.#url + path);
-      // nobody was connected to, so nothing was asked; Node 18 tries one address of this name, and a node may have the other
+      // nothing was sent, so that asking again repeats nothing; Node 18 tries only the first address of this name, which
+      // may be that of IPv6
       if (!host || url.hostname !== 'localhost' || codeOf(error) !== 'ECONNREFUSED') throw error;
       url.hostname = '127.0.0.1';
       return fetch(url.href, init);

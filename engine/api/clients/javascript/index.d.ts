@@ -1,5 +1,7 @@
 // Types of the client. Fields are as a node of the same version answers them; later versions may add some.
 
+import * as ToolResults from './tool-results.js';
+
 /** A node, as programs ask it. */
 declare class MCP {
   /** Everything may be left out: a node of this host answers at the default address and keeps its token in a file. */
@@ -9,11 +11,11 @@ declare class MCP {
   readonly url: string;
 
   /** Calls a tool and resolves to its result object. */
-  callTool<Name extends keyof MCP.Results>(
+  callTool<Name extends keyof ToolResults.Results>(
     name: Name,
     args?: MCP.Arguments,
     options?: MCP.CallOptions,
-  ): Promise<MCP.Results[Name]>;
+  ): Promise<ToolResults.Results[Name]>;
   callTool<T = Record<string, unknown>>(name: string, args?: MCP.Arguments, options?: MCP.CallOptions): Promise<T>;
 
   /** The same, under the name that older programs use. */
@@ -47,21 +49,21 @@ declare class MCP {
       background?: boolean;
     },
     options?: MCP.CallOptions,
-  ): Promise<MCP.RunnerStarted>;
-  runnerStopAutoscaler(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<MCP.RunnerStopped>;
-  runnerGetStatus(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<MCP.RunnerStatusAnswer>;
+  ): Promise<ToolResults.RunnerStarted>;
+  runnerStopAutoscaler(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<ToolResults.RunnerStopped>;
+  runnerGetStatus(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<ToolResults.RunnerStatusAnswer>;
   /** `owner` and `repo` of older programs are taken and not sent: the answer is for all. */
   runnerListWorkflows(
     args?: { owner?: string; repo?: string },
     options?: MCP.CallOptions,
-  ): Promise<MCP.RunnerQueues>;
-  runnerProvisionForWorkflow(args: { repo: string }, options?: MCP.CallOptions): Promise<MCP.RunnerProvisioned>;
-  runnerListContainers(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<MCP.RunnerContainers>;
+  ): Promise<ToolResults.RunnerQueues>;
+  runnerProvisionForWorkflow(args: { repo: string }, options?: MCP.CallOptions): Promise<ToolResults.RunnerProvisioned>;
+  runnerListContainers(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<ToolResults.RunnerContainers>;
   /** `container_id` is an older name of `container`. */
   runnerStopContainer(
     args: { container: string } | { container_id: string },
     options?: MCP.CallOptions,
-  ): Promise<MCP.RunnerContainerStopped>;
+  ): Promise<ToolResults.RunnerContainerStopped>;
 
   p2pSubmitTask(
     args: {
@@ -74,30 +76,32 @@ declare class MCP {
       metadata?: Record<string, unknown> | null;
     },
     options?: MCP.CallOptions,
-  ): Promise<MCP.TaskSubmitted>;
+  ): Promise<ToolResults.TaskSubmitted>;
   p2pGetNextTask(
     args?: { lease_ms?: number; tags?: string[] },
     options?: MCP.CallOptions,
-  ): Promise<MCP.TaskTaken>;
+  ): Promise<ToolResults.TaskTaken>;
   p2pMarkTaskComplete(
     args: { task_id: string; fencing_token?: string | null; result?: unknown },
     options?: MCP.CallOptions,
-  ): Promise<MCP.TaskCompleted>;
+  ): Promise<ToolResults.TaskCompleted>;
   /** `state` is an older name of `clock_data`. */
   p2pUpdatePeerState(
-    args: { peer_id: string } & ({ clock_data: MCP.ClockData } | { state: MCP.ClockData }),
+    args: { peer_id: string } & ({ clock_data: ToolResults.ClockData } | { state: ToolResults.ClockData }),
     options?: MCP.CallOptions,
-  ): Promise<MCP.PeerStateUpdated>;
-  p2pSchedulerStatus(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<MCP.SchedulerStatus>;
-  p2pCheckWorkflowTags(args: { tags: string[] }, options?: MCP.CallOptions): Promise<MCP.TagsChecked>;
-  p2pGetMerkleClock(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<MCP.MerkleClock>;
+  ): Promise<ToolResults.PeerStateUpdated>;
+  p2pSchedulerStatus(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<ToolResults.SchedulerStatus>;
+  p2pCheckWorkflowTags(args: { tags: string[] }, options?: MCP.CallOptions): Promise<ToolResults.TagsChecked>;
+  p2pGetMerkleClock(args?: MCP.Nothing, options?: MCP.CallOptions): Promise<ToolResults.MerkleClock>;
 }
 
 declare namespace MCP {
   export { MCP, MCP as default };
+  /** What tools answer. */
+  export import tools = ToolResults;
 
   /** Why a call did not do what was asked. */
-  class WfengineError extends Error {
+  export class WfengineError extends Error {
     constructor(message: string, about?: { status?: number; kind?: string; candidates?: string[] });
     /** The HTTP status; 0 where no answer came, where nothing was sent, and within a stream. */
     status: number;
@@ -107,7 +111,7 @@ declare namespace MCP {
     candidates: string[];
   }
 
-  interface Options {
+  export interface Options {
     /** In Node also WFENGINE_NODE; http://127.0.0.1:8080 otherwise. */
     url?: string | URL;
     /** In Node also WFENGINE_TOKEN, or the file http-token of the node of this host. */
@@ -118,25 +122,25 @@ declare namespace MCP {
     timeoutMs?: number;
   }
 
-  interface StreamOptions {
+  export interface StreamOptions {
     /** Ends it: the reason of the signal is thrown. */
     signal?: AbortSignal;
   }
 
-  interface CallOptions extends StreamOptions {
+  export interface CallOptions extends StreamOptions {
     /** For this call alone. */
     timeoutMs?: number;
   }
 
-  interface EventOptions extends StreamOptions {
+  export interface EventOptions extends StreamOptions {
     /** Place in the log, from 0; from now on unless given. */
     from?: number;
   }
 
-  type Arguments = object | null;
-  type Nothing = Record<string, never> | null;
+  export type Arguments = object | null;
+  export type Nothing = Record<string, never> | null;
 
-  interface Tool {
+  export interface Tool {
     name: string;
     description: string;
     /** JSON Schema 2020-12. */
@@ -147,7 +151,7 @@ declare namespace MCP {
 
   // ---- runs
 
-  interface Workflow {
+  export interface Workflow {
     /** What runs show as the file's path. */
     path: string;
     /** The file's text, at most 512 KiB. */
@@ -162,7 +166,7 @@ declare namespace MCP {
     retries?: number;
   }
 
-  interface RunFilter {
+  export interface RunFilter {
     status?: Status | null;
     /** Only with a job at this peer, by name or id. */
     peer?: string | null;
@@ -173,7 +177,7 @@ declare namespace MCP {
     limit?: number;
   }
 
-  type Status =
+  export type Status =
     | 'pending'
     | 'assigned'
     | 'in_progress'
@@ -183,7 +187,7 @@ declare namespace MCP {
     | 'skipped'
     | 'expired';
 
-  interface Submitted {
+  export interface Submitted {
     run: Run;
     /** It was submitted before with the same content. */
     already_so: boolean;
@@ -191,7 +195,7 @@ declare namespace MCP {
     copies: string[];
   }
 
-  interface Run {
+  export interface Run {
     id: string;
     given_id: string;
     name: string;
@@ -220,7 +224,7 @@ declare namespace MCP {
     jobs: Job[];
   }
 
-  interface Job {
+  export interface Job {
     id: string;
     run: string;
     key: string;
@@ -243,7 +247,7 @@ declare namespace MCP {
     result_superseded: boolean;
   }
 
-  interface Claim {
+  export interface Claim {
     id: string;
     peer: string;
     epoch: number;
@@ -258,7 +262,7 @@ declare namespace MCP {
   }
 
   /** Something that happens in a run. */
-  type Progress =
+  export type Progress =
     | { what: 'note'; text: string }
     | { what: 'submitted'; run: string }
     | { what: 'job_started'; job: string; name: string; peer: string }
@@ -276,7 +280,7 @@ declare namespace MCP {
     | { what: 'job_ended'; job: string; name: string; conclusion: string };
 
   /** A signed event of the log. */
-  interface Event {
+  export interface Event {
     id: string;
     author: string;
     author_name: string;
@@ -300,3 +304,6 @@ declare namespace MCP {
     refs: string[];
     blobs: string[];
   }
+}
+
+export = MCP;

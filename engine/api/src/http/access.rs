@@ -51,21 +51,29 @@ pub struct Gate {
     pub submit_token: Option<Token>,
 }
 
+/// What whoever holds the submitting token is told.
+pub(super) const SUBMITS_ONLY: &str = "this token submits and does nothing else";
+
 /// Paths that need no token: they say nothing of this node.
 const OPEN: [&str; 2] = ["/healthz", "/api/v1/openapi.json"];
 
 /// Lets a request through or says why not.
 pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let gate = &shared.gate;
-    let refused = checked(gate, request.method(), request.uri(), request.headers());
-    if let Err((status, what, detail)) = refused {
-        let mut response = problem::response(status, what, &detail, &[]);
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer realm=\"wfengine\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    let passed = checked(gate, request.method(), request.uri(), request.headers());
+    let passed = match passed {
+        Ok(passed) => passed,
+        Err((status, what, detail)) => {
+            let mut response = problem::response(status, what, &detail, &[]);
+            if status == StatusCode::UNAUTHORIZED {
+                let challenge = HeaderValue::from_static("Bearer realm=\"wfengine\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            return response;
         }
-        return response;
-    }
+    };
+    let mut request = request;
+    request.extensions_mut().insert(passed);
     // what says itself that it is too large is not waited for
     let length =
         text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -127,13 +135,22 @@ fn with_origin(mut response: Response, origin: Option<HeaderValue>) -> Response 
     response
 }
 
+/// What whoever asks may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Passed {
+    /// Everything.
+    Whole,
+    /// Submit.
+    ToSubmit,
+}
+
 type Refused = (StatusCode, &'static str, String);
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Passed, Refused> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = uri
         .authority()
@@ -162,7 +179,7 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
         return Err((StatusCode::FORBIDDEN, "cross_site", detail));
     }
     if OPEN.contains(&uri.path()) || method == Method::OPTIONS {
-        return Ok(());
+        return Ok(Passed::Whole);
     }
     let given = text(headers, header::AUTHORIZATION).and_then(|given| {
         let (scheme, token) = given.split_once(' ')?;
@@ -174,14 +191,13 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
         return Err((StatusCode::UNAUTHORIZED, "unauthorised", detail.to_owned()));
     };
     if gate.token.is(given) {
-        return Ok(());
+        return Ok(Passed::Whole);
     }
     if gate.submit_token.is_some_and(|token| token.is(given)) {
-        if operations::access(method, uri.path()) == Access::Submits {
-            return Ok(());
+        if operations::access(method, uri.path()) != Access::All {
+            return Ok(Passed::ToSubmit);
         }
-        let detail = "this token submits and does nothing else".to_owned();
-        return Err((StatusCode::FORBIDDEN, "refused", detail));
+        return Err((StatusCode::FORBIDDEN, "refused", SUBMITS_ONLY.to_owned()));
     }
     Err((StatusCode::UNAUTHORIZED, "unauthorised", "the token is not this node's".to_owned()))
 }

@@ -25,6 +25,8 @@ pub(super) enum Access {
     All,
     /// Submissions.
     Submits,
+    /// Submissions, as far as what is sent is one.
+    SubmitsIfSent,
 }
 
 /// One operation.
@@ -89,6 +91,9 @@ const SUBMITTING: [&str; 5] =
 /// What a request needs.
 pub(super) fn access(method: &Method, path: &str) -> Access {
     let Some(path) = path.strip_prefix("/api/v1") else { return Access::All };
+    if path == "/control" {
+        return Access::SubmitsIfSent;
+    }
     if let Some(tool) = path.strip_prefix("/tools/") {
         let submits = method == Method::POST && SUBMITTING.contains(&tool);
         return if submits { Access::Submits } else { Access::All };

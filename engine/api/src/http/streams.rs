@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{self, HeaderValue};
@@ -18,6 +19,7 @@ use futures_core::Stream;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::access::{Passed, SUBMITS_ONLY};
 use super::{STREAMS_MAX, Shared, problem};
 use crate::failure::Failure;
 use crate::request::Request;
@@ -152,7 +154,11 @@ fn as_line(piece: Piece) -> Bytes {
 }
 
 /// A request of a command, and its answer line by line.
-pub(super) async fn control(State(shared): State<Shared>, body: Bytes) -> Response {
+pub(super) async fn control(
+    State(shared): State<Shared>,
+    Extension(passed): Extension<Passed>,
+    body: Bytes,
+) -> Response {
     let request: Request = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => {
@@ -160,6 +166,9 @@ pub(super) async fn control(State(shared): State<Shared>, body: Bytes) -> Respon
             return problem::of(&Failure::bad_input(text));
         }
     };
+    if passed == Passed::ToSubmit && !request.submits() {
+        return problem::of(&Failure::refused(SUBMITS_ONLY));
+    }
     if let Some(why) = request.only_here() {
         return problem::of(&Failure::refused(format!("{why}: ask on the host itself")));
     }
