@@ -25,13 +25,13 @@ pub(crate) struct Opened {
     pub(crate) token_file: PathBuf,
 }
 
-/// A secret of the door, made at first use.
-fn token(home: &Home, file: &str) -> Result<(Token, PathBuf), Failure> {
+/// A secret of the door, made at first use. It begins with a word by which people, and programs that look for secrets, know it.
+fn token(home: &Home, file: &str, begins: &str) -> Result<(Token, PathBuf), Failure> {
     let path = home.data.path().join(file);
     if let Some(text) = home.data.read_small(&path)?.filter(|text| !text.trim().is_empty()) {
         return Ok((Token::new(&text), path));
     }
-    let text = BASE64URL_NOPAD.encode(&random::<32>()?);
+    let text = format!("{begins}{}", BASE64URL_NOPAD.encode(&random::<32>()?));
     home.data.write_small(&path, &text)?;
     Ok((Token::new(&text), path))
 }
@@ -86,8 +86,8 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
         }
     };
     let address = listener.local_addr().map_err(|error| Failure::refused(error.to_string()))?;
-    let (full, token_file) = token(home, "http-token")?;
-    let (submit, _) = token(home, "http-submit-token")?;
+    let (full, token_file) = token(home, "http-token", "wfe_")?;
+    let (submit, _) = token(home, "http-submit-token", "wfe_submit_")?;
     let mut hosts = names(address);
     hosts.extend(args.http_host.iter().map(|host| host.to_ascii_lowercase()));
     let gate = Gate {

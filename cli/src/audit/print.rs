@@ -440,7 +440,7 @@ mod tests {
             }
         }
         assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
-        assert_eq!(bodies, BTreeSet::from(["known", "unknown", "void"]));
+        assert_eq!(bodies, BTreeSet::from(["known", "unknown", "void"].map(str::to_owned)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod verbs;
 
 use serde_json::{Value, json};
-use wfengine_api::answers::StatusView;
+use wfengine_api::answers::{StatusView, WatchView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::{Asking, credential, given, printed};
@@ -206,14 +206,16 @@ async fn autoscaler(asking: &Asking, args: AutoscalerArgs, verbose: bool) -> Res
         return asking.ours(&start.0).await;
     }
     terminal::note(
-        "what is found runs on this host, and it goes on looking after this command: `wfengine discover watch --stop` ends that, --no-p2p does without",
+        "this host looks for tagged workflows from now on, and runs what it finds: `wfengine discover watch --stop` ends that, --no-p2p does without",
     );
-    let watch = Words::of(&["discover", "watch"]).option("owner", owner).option("interval", Some(interval));
-    asking.ours(&watch.0).await?;
+    let owners: Vec<String> = owner.into_iter().collect();
+    let wishes = json!({ "on": true, "owners": owners, "interval_s": interval });
+    let watch = |wishes| commands::call::<WatchView>(&asking.globals, Request::Watch { wishes });
+    watch(Some(wishes)).await?;
     let started = asking.ours(&start.0).await;
     if started.is_err() {
         // nothing of a start that came to nothing stays
-        asking.ours(&Words::of(&["discover", "watch", "--stop"]).0).await?;
+        watch(None).await?;
     }
     started
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use wfengine_api::answers::{RunView, StatusView, Submitted, TaskView};
 use wfengine_api::{Exit, Failure, HeldBy, Matter, Request, Wishes};
-use wfengine_storage_format::limits::{JSON_BYTES_MAX, TEXT_BYTES_MAX};
+use wfengine_storage_format::limits::{JSON_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 use super::kit_state::{self, KitState, KitStatus, KitWorkflow};
 use crate::args::{ImportVerb, KitStateArgs};
@@ -235,7 +235,7 @@ impl Import {
             },
             None => Request::TaskSubmit {
                 task_id: workflow.id.clone(),
-                workflow_id: workflow.file.clone(),
+                workflow_id: cut(&workflow.file, NAME_BYTES_MAX),
                 tags: workflow.tags.clone(),
                 wishes,
                 copies: 0,

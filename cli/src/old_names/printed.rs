@@ -250,9 +250,9 @@ pub(super) fn assigned(answer: &Value) -> Vec<String> {
 /// An object, or a list of them, for `--format text`: a line for each plain field, a blank one between two objects.
 pub(super) fn plain_text(value: &Value) -> Vec<String> {
     let of_one = |fields: &serde_json::Map<String, Value>| -> Vec<String> {
-        let is_plain = |value: &Value| {
-            !value.is_object()
-                && !matches!(value, Value::Array(items) if items.iter().any(|item| !item.is_string()))
+        let is_plain = |value: &Value| match value {
+            Value::Array(items) => !items.is_empty() && items.iter().all(Value::is_string),
+            other => !other.is_object(),
         };
         let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
         let others = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));

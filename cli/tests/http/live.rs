@@ -77,3 +77,31 @@ fn served_streams(served: &Served) -> usize {
     BufReader::new(stream).read_line(&mut line).unwrap();
     if line.contains(" 429 ") { 64 } else { 0 }
 }
+
+#[test]
+fn whoever_comes_late_is_told_every_line_once() {
+    let served = Served::new();
+    let script = "for n in 1 2 3; do echo line $n; done; until test -e {desk}/go; do sleep 0.05; done; for n in 4 5 6; do echo line $n; done";
+    served.house.put_script("ci.yml", script);
+    let source = std::fs::read_to_string(served.house.desk().join("ci.yml")).unwrap();
+    served.post("/api/v1/runs", &json!({ "path": "ci.yml", "source": source, "id": "r" })).is(200);
+    let logged = |count: usize| {
+        let logs = served.get("/api/v1/runs/r/logs").is(200).json();
+        (logs["lines"].as_array().unwrap().iter().filter(|line| line["stream"] == "out").count() == count)
+            .then_some(())
+    };
+    crate::house::until("it has printed", || logged(3));
+    let mut late = served.house.begin(&["--json", "submit", "ci.yml", "--id", "r", "--follow"]);
+    let mut stream = served.events("/api/v1/live/runs/r");
+    // both listen
+    stream.next().unwrap();
+    served.house.put("go", "");
+    let said = late.wait_for("line 6");
+    assert!(said.contains("line 6"));
+    let out = late.end().ends(0).out;
+    for n in 1..=6 {
+        assert_eq!(out.matches(&format!("\"line {n}\"")).count(), 1, "line {n} in {out}");
+    }
+    let rest: Vec<_> = stream.filter(|(_, item)| item["stream"] == "out").collect();
+    assert!(rest.len() >= 3, "{rest:?}");
+}

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod attacks;
+mod document;
 #[path = "../house/mod.rs"]
 mod house;
 mod live;
 mod operations;
 mod raw;
 mod remote;
+#[path = "../../../tests/tests/requirements/mod.rs"]
+mod requirements;

@@ -130,23 +130,28 @@ impl ServerHandler for Server {
         let work = tool.call(surroundings, arguments);
         tokio::pin!(work);
         let mut told_so_far = 0.0;
+        let mut tell = async |text: String| {
+            if let Some(token) = &progress {
+                told_so_far += 1.0;
+                let param = ProgressNotificationParam::new(token.clone(), told_so_far).with_message(text);
+                // whoever asked may be gone; the answer finds that out
+                let _ = context.peer.notify_progress(param).await;
+            }
+        };
         let outcome = loop {
             tokio::select! {
                 biased;
                 () = context.ct.cancelled() => {
                     return Err(ErrorData::internal_error("the call was cancelled", None));
                 }
-                Some(text) = telling.recv() => {
-                    if let Some(token) = &progress {
-                        told_so_far += 1.0;
-                        let param = ProgressNotificationParam::new(token.clone(), told_so_far).with_message(text);
-                        // whoever asked may be gone; the answer finds that out
-                        let _ = context.peer.notify_progress(param).await;
-                    }
-                }
+                Some(text) = telling.recv() => tell(text).await,
                 outcome = &mut work => break outcome,
             }
         };
+        // what was told last comes before the answer
+        while let Ok(text) = telling.try_recv() {
+            tell(text).await;
+        }
         let result = match outcome {
             Ok(value) => CallToolResult::structured(value),
             Err(failure) => failed(&failure, tool.name, self.handlers.now_ms() as f64 / 1_000.0),

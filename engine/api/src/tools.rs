@@ -172,14 +172,17 @@ where
     O: Serialize + JsonSchema,
     F: Future<Output = Result<O, Failure>> + Send + 'static,
 {
-    let call: Call = Box::new(move |context, arguments| {
+    let (input, output) = (Arc::new(schema::of::<I>()), Arc::new(schema::of::<O>()));
+    let bounds = Arc::clone(&input);
+    let call: Call = Box::new(move |context, mut arguments| {
+        let bounds = Arc::clone(&bounds);
         Box::pin(async move {
+            schema::check(&bounds, &mut arguments)?;
             let arguments = serde_json::from_value(arguments)
                 .map_err(|error| Failure::bad_input(format!("arguments of {name}: {error}")))?;
             serde_json::to_value(call(context, arguments).await?).map_err(not_understood)
         })
     });
-    let (input, output) = (Arc::new(schema::of::<I>()), Arc::new(schema::of::<O>()));
     Tool { name, description, effect, is_open_world: false, input, output, call }
 }
 

@@ -38,6 +38,8 @@ pub(crate) enum Requirement {
     McpNode,
     /// Python with the official client of the Model Context Protocol. Gives the path of its `python`.
     McpPython,
+    /// The program schemathesis, which tries an interface by its OpenAPI document. Gives its path.
+    Schemathesis,
     /// `git`. Gives its path.
     Git,
     /// A Docker Engine that answers. Gives the path of its socket.
@@ -48,12 +50,13 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 9] = [
+const ALL: [Requirement; 10] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
     Requirement::McpNode,
     Requirement::McpPython,
+    Requirement::Schemathesis,
     Requirement::Git,
     Requirement::Docker,
     Requirement::Corpus,
@@ -69,6 +72,7 @@ impl Requirement {
             Self::Python => "python",
             Self::McpNode => "mcp-node",
             Self::McpPython => "mcp-python",
+            Self::Schemathesis => "schemathesis",
             Self::Git => "git",
             Self::Docker => "docker",
             Self::Corpus => "corpus",
@@ -85,6 +89,9 @@ impl Requirement {
                 "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/sdk`"
             }
             Self::McpPython => "run `python3 -m venv target/python && target/python/bin/pip install mcp`",
+            Self::Schemathesis => {
+                "run `python3 -m venv target/python && target/python/bin/pip install schemathesis`"
+            }
             Self::Git => "install git",
             Self::Docker => "install docker.io and iptables and start dockerd (or set DOCKER_HOST)",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
@@ -124,9 +131,12 @@ impl Requirement {
                 command.env("NODE_PATH", node_modules()).args(["-e", script]);
                 succeeds(&mut command).then_some(node)
             }
+            Self::Schemathesis => {
+                let program = python_folder().join("schemathesis");
+                succeeds(Command::new(&program).arg("--version")).then_some(program)
+            }
             Self::McpPython => {
-                let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-                let python = scratch.parent().unwrap_or(scratch).join("python/bin/python");
+                let python = python_folder().join("python");
                 succeeds(Command::new(&python).args(["-c", "import mcp"])).then_some(python)
             }
             Self::Git => {
@@ -145,6 +155,12 @@ impl Requirement {
 pub(crate) fn node_modules() -> PathBuf {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     scratch.parent().unwrap_or(scratch).join("node/node_modules")
+}
+
+/// Programs of the tests' own Python: `python/bin` in cargo's target folder.
+fn python_folder() -> PathBuf {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    scratch.parent().unwrap_or(scratch).join("python/bin")
 }
 
 /// The file to which the tests of this `cargo test` add what they did not run: cargo is the parent of them all, and where

@@ -450,7 +450,7 @@ pub(super) fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
         0 => {
             let near = views.runners().live().map(|runner| runner.intended.name.clone()).take(10).collect();
             let message = format!("there is no runner {text}; `wfengine runner list-containers` lists them");
-            Err(Failure { candidates: near, ..Failure::new(Exit::Failure, message) })
+            Err(Failure { exit: Exit::Failure, candidates: near, ..Failure::unknown(message) })
         }
         _ => Err(Failure {
             candidates: found.into_iter().collect(),

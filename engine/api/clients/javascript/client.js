@@ -346,8 +346,8 @@ class MCP {
       return await fetch(this.#url + path, init);
     } catch (error) {
       const url = new URL(this.#url + path);
-      // nothing was sent, so that asking again repeats nothing; Node 18 tries only the first address of this name, which
-      // may be that of IPv6
+      // nothing was sent, so that asking again repeats nothing; Node 18 tries only the first address of this name,
+      // which may be that of IPv6
       if (!host || url.hostname !== 'localhost' || codeOf(error) !== 'ECONNREFUSED') throw error;
       url.hostname = '127.0.0.1';
       return fetch(url.href, init);

@@ -4,8 +4,6 @@ One file without dependencies, for Python 3.8 and later. What an older class ask
 `CompatibilityWarning`, and the nearest true thing is done. The node has the state; only fencing tokens are kept here.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses
@@ -27,25 +25,21 @@ FILE_BYTES_MAX = 512 * 1024
 REQUEST_BYTES_MAX = 1024 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 EVENT_BYTES_MAX = 1024 * 1024
-# of a problem's document, and of a token's file
-SMALL_BYTES_MAX = 64 * 1024
-# tasks that were taken through one scheduler and not reported
-HELD_MAX = 4096
-# a node gives a sign of life on a quiet stream every 15 s
-STREAM_SILENCE_S = 60
+SMALL_BYTES_MAX = 64 * 1024  # of a problem's document, and of a token's file
+HELD_MAX = 4096  # tasks that were taken through one scheduler and not reported
+STREAM_SILENCE_S = 60  # a node gives a sign of life on a quiet stream every 15 s
 # an error within a stream has a kind and no status
 STATUS_OF = {"bad_input": 400, "refused": 403, "unknown": 404, "conflict": 409, "busy": 429, "unreachable": 503}
-# what a connection, HTTP, JSON and documents of another form raise
-BROKEN = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-VISIBLE = re.compile(r"[\x21-\x7e]*")
-
+BROKEN = (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException)
+ADDRESS = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?")
+REFUSED = {"success": False}
 _log = logging.getLogger("wfengine")
 _warned = set()
 
 
 class WfengineError(Exception):
-    """What was asked for was not done; the text says why and what to do. `status` is that of HTTP, 0 if no node answered; `kind` a
-    word, such as bad_input, unknown, conflict, refused, unauthorised, unreachable; `candidates` what may have been meant."""
+    """What was asked for was not done; the text says why and what to do. `status` is that of HTTP, 0 if no node answered; `kind`
+    a word, such as bad_input, unknown, conflict, refused, unauthorised, unreachable; `candidates` what may have been meant."""
     def __init__(self, message, status=0, kind="failure", candidates=()):
         super().__init__(message)
         self.status, self.kind, self.candidates = status, kind, list(candidates)
@@ -82,10 +76,9 @@ def _workflow_file(path):
 def _kept_token():
     """The token of this host's node; empty if it cannot be read, since the node then says what is needed."""
     base = os.environ.get("XDG_DATA_HOME", "")
-    base = base if os.path.isabs(base) else os.path.expanduser("~/.local/share")
-    folder = os.environ.get("WFENGINE_DATA_DIR") or os.path.join(base, "wfengine")
+    folder = os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.local/share"), "wfengine")
     try:
-        with open(os.path.join(folder, "http-token"), encoding="ascii") as file:
+        with open(os.path.join(os.environ.get("WFENGINE_DATA_DIR") or folder, "http-token"), encoding="ascii") as file:
             return file.read(SMALL_BYTES_MAX)
     except (OSError, UnicodeDecodeError):
         return ""
@@ -121,34 +114,25 @@ def _events(chunks):
 
 
 class Client:
-    """Asks one node. Every call has a connection of its own, so that threads may share a client.
-
-    `url` is http://HOST:PORT, or unix://PATH where a proxy listens; else WFENGINE_NODE says it. `token` is else WFENGINE_TOKEN, or
-    what this host's data directory holds, which is sent to this host alone. `timeout` is in seconds, for every wait."""
+    """Asks one node; every call has a connection of its own, so that threads may share a client. `url` is http://HOST:PORT, or
+    unix://PATH where a proxy listens, else that of WFENGINE_NODE. `token` is else WFENGINE_TOKEN, or what this host's data
+    directory holds, which is sent to this host alone. `timeout` is in seconds, for every wait."""
     def __init__(self, url=None, token=None, timeout=30):
         self.url, self.timeout = url or os.environ.get("WFENGINE_NODE") or DEFAULT_URL, timeout
         self._path = self.url[len("unix://"):] if self.url.startswith("unix://") else None
-        self._host, self._port, self._base = ("localhost", 80, "") if self._path else self._address()
+        match = ADDRESS.fullmatch("http://localhost" if self._path else self.url)
+        if not match:
+            # not shown: it may hold a secret
+            raise WfengineError("the node's address: expected http://HOST:PORT or unix://PATH", 0, "bad_input")
+        self._host, self._port, self._base = match[1].strip("[]"), int(match[2] or 80), (match[3] or "").rstrip("/")
         is_here = re.fullmatch(r"localhost|127\.\d+\.\d+\.\d+|::1", self._host)
         self._token = (token or os.environ.get("WFENGINE_TOKEN") or (_kept_token() if is_here else "")).strip()
         # HTTP would show what it cannot send
-        if not VISIBLE.fullmatch(self._token):
+        if not re.fullmatch(r"[\x21-\x7e]*", self._token):
             raise WfengineError("the token has characters that no token has: is it the right file?", 0, "bad_input")
 
-    def _address(self):
-        try:
-            parts = urllib.parse.urlsplit(self.url)
-            is_plain = VISIBLE.fullmatch(self.url) and not set("@?#") & set(self.url)
-            if parts.scheme == "http" and parts.hostname and is_plain:
-                return parts.hostname, parts.port or 80, parts.path.rstrip("/")
-        except ValueError:
-            pass
-        # not shown: it may hold a secret
-        raise WfengineError("the node's address: expected http://HOST:PORT or unix://PATH", 0, "bad_input")
-
     def _error(self, message, status=0, kind="failure", candidates=()):
-        texts = [str(text) for text in (message, *candidates)]
-        message, *candidates = [text.replace(self._token, "…") if self._token else text for text in texts]
+        message, *candidates = [str(text).replace(self._token or "\0", "…") for text in (message, *candidates)]
         return WfengineError(message, status, str(kind), candidates)
 
     @contextlib.contextmanager
@@ -174,12 +158,10 @@ class Client:
                     raise self._problem(response, response.read(SMALL_BYTES_MAX))
                 yield response
         except BROKEN as error:
-            what = f"{type(error).__name__} {error}"
+            what, kind = f"no node answers at {self.url}: `wfengine serve` starts one, WFENGINE_NODE says where it is", "unreachable"
             if is_connected:
-                what = f"{self.url} did not answer to the end: {what}; look whether it was done before you ask again"
-                raise self._error(what, 0, "no_answer") from None
-            what = f"no node answers at {self.url}: {what}; `wfengine serve` starts one, WFENGINE_NODE says where it is"
-            raise self._error(what, 0, "unreachable") from None
+                what, kind = f"{self.url} did not answer to the end: look whether it was done before you ask again", "no_answer"
+            raise self._error(f"{what} ({type(error).__name__} {error})", 0, kind) from None
         finally:
             connection.close()
 
@@ -194,17 +176,18 @@ class Client:
         """Calls a tool of the node by its name: its result, a dict. An argument that is None is left out."""
         try:
             given = {name: value for name, value in arguments.items() if value is not None}
-            body = json.dumps(given, allow_nan=False).encode("utf-8")
+            body = json.dumps(given, allow_nan=False).encode("ascii")
             if len(body) > REQUEST_BYTES_MAX:
                 raise ValueError(f"{len(body)} bytes, and {REQUEST_BYTES_MAX} are allowed")
         except (TypeError, ValueError, RecursionError) as error:
             raise self._error(f"arguments of {tool}: {error}", 400, "bad_input") from None
         with self._asked("POST", "/api/v1/tools/" + urllib.parse.quote(tool, safe=""), body) as response:
             data = response.read(ANSWER_BYTES_MAX + 1)
-            result = json.loads(data.decode("utf-8")) if len(data) <= ANSWER_BYTES_MAX else None
-            if not isinstance(result, dict):
-                raise ValueError(f"expected a JSON object of at most {ANSWER_BYTES_MAX} bytes")
-            return result
+            is_whole = len(data) <= ANSWER_BYTES_MAX and not response.length
+            result = json.loads(data.decode("utf-8")) if is_whole else None
+            if isinstance(result, dict):
+                return result
+            raise ValueError(f"expected a JSON object of at most {ANSWER_BYTES_MAX} bytes")
 
     def submit(self, path_or_source, name=None, inputs=None, priority=None, id=None, retries=None):
         """Submits a workflow, a file or a text of more than one line; the run is under `run`. The lower priority runs first."""
@@ -248,7 +231,7 @@ class Client:
 
 
 class WorkflowTag(str, enum.Enum):
-    """Routing tags, with the names of both dialects; `WorkflowTag(text)` reads every spelling."""
+    """Routing tags, with the names of both dialects; `WorkflowTag(text)` reads any case, and both - and _."""
     P2P_ONLY = "p2p-only"
     P2P_ELIGIBLE = "p2p-eligible"
     GITHUB_API = "github-api"
@@ -275,9 +258,9 @@ class P2PTask:
     tags: list = dataclasses.field(default_factory=list)
     priority: int = 5
     created_at: float = dataclasses.field(default_factory=time.time)
-    task_hash: str | None = None
-    assigned_peer: str | None = None
-    metadata: dict | None = None
+    task_hash: "str | None" = None
+    assigned_peer: "str | None" = None
+    metadata: "dict | None" = None
 
 
 @dataclasses.dataclass
@@ -291,9 +274,8 @@ class WorkflowDefinition:
     metadata: dict = dataclasses.field(default_factory=dict)
 
 
-def _asks(tool, *names, take=None, raises=True):
-    """A method that calls a tool with arguments of these names: its result, or one field of it. Without `raises` what is refused
-    is a result with `success` false, as the older tools have it; where no node answers it raises all the same."""
+def _asks(tool, *names, take=None, refused=None):
+    """A method that calls a tool: its result, or one field of it. With `refused` a refusal is a result with these fields."""
     def method(self, *args, **arguments):
         if len(args) > len(names):
             raise TypeError(f"{tool} takes at most {len(names)} arguments, {names}")
@@ -304,20 +286,20 @@ def _asks(tool, *names, take=None, raises=True):
                 given["workflow_file"], given["source"] = _workflow_file(given["workflow_file"])
             answer = self.client.call(tool, **given)
         except (OSError, WfengineError) as failure:
-            if raises or getattr(failure, "status", 400) in (0, 401):
+            if refused is None or getattr(failure, "status", 400) in (0, 401):
                 raise
-            return {"success": False, "error": str(failure), "candidates": getattr(failure, "candidates", [])}
+            return {**refused, "error": str(failure), "candidates": getattr(failure, "candidates", [])}
         return answer[take] if take else answer
     method.__doc__ = f"Calls {tool}({', '.join(names)})."
     return method
 
 
 def _awaited(tool, *names):
-    method = _asks(tool, *names, raises=False)
+    method = _asks(tool, *names, refused=REFUSED)
 
     async def function(*args, **arguments):
-        asked = functools.partial(method, Record(client=Client()), *args, **arguments)
-        return await asyncio.get_running_loop().run_in_executor(None, asked)
+        loop, asker = asyncio.get_running_loop(), Record(client=Client())
+        return await loop.run_in_executor(None, lambda: method(asker, *args, **arguments))
     function.__doc__ = method.__doc__
     return function
 
@@ -329,16 +311,16 @@ get_p2p_scheduler_status = _awaited("get_p2p_scheduler_status")
 
 
 class _Peer:
+    """What schedulers and coordinators have in common."""
     def __init__(self, peer_id=None, peers=(), client=None):
         self.client = client or Client()
         self._introduce(peer_id, peers)
 
     def _introduce(self, peer_id, peers):
         if peer_id is not None and peer_id != self.peer_id:
-            _warn("peer_id", f"peer_id={peer_id!r}: the node {self.peer_id!r} keeps its name; initialize_p2p_scheduler changes it")
-        for peer in peers or ():
-            if peer != peer_id:
-                self.add_peer(peer)
+            _warn("peer_id", f"peer_id={peer_id!r}: the node stays {self.peer_id!r}; initialize_p2p_scheduler renames it")
+        for peer in [peer for peer in peers or () if peer != peer_id]:
+            self.add_peer(peer)
 
     @property
     def peer_id(self):
@@ -385,8 +367,7 @@ class P2PWorkflowScheduler(_Peer):
         if len(self._held) > HELD_MAX:
             del self._held[next(iter(self._held))]
         known = {field.name: work[field.name] for field in dataclasses.fields(kind) if field.name in work}
-        known["tags"] = [WorkflowTag._missing_(tag) or tag for tag in work["tags"]]
-        return kind(**known)
+        return kind(**{**known, "tags": [WorkflowTag._missing_(tag) or tag for tag in work["tags"]]})
 
     def submit_task(self, task):
         """Submits a task for a program to take; False if the node has it already."""
@@ -402,9 +383,9 @@ class P2PWorkflowScheduler(_Peer):
     def mark_task_complete(self, task_id, result=None):
         """Records the result of a task or workflow; refused if it was handed to somebody else since."""
         token = self._held.get(task_id)
-        self.client.call("p2p_mark_task_complete", task_id=task_id, fencing_token=token, result=result)
+        answer = self.client.call("p2p_mark_task_complete", task_id=task_id, fencing_token=token, result=result)
         self._held.pop(task_id, None)
-        return True
+        return answer["success"]
 
     def schedule_workflow(self, workflow):
         """Submits a workflow for a program to take; `success` is false, with a `reason`, if its tags do not ask for peers."""
@@ -413,13 +394,12 @@ class P2PWorkflowScheduler(_Peer):
 
     def get_next_workflow(self):
         """Takes the next workflow that the node may claim, for ten minutes; None if there is none."""
-        _warn("get_next", "get_next_workflow: handed out again after ten minutes, unless mark_task_complete(workflow_id) is called")
+        _warn("get_next", "get_next_workflow: offered again after ten minutes, unless mark_task_complete(workflow_id) is called")
         return self._taken(WorkflowDefinition, self.client.call("get_next_p2p_workflow")["workflow"])
 
     def get_status(self):
         """The fields of both dialects."""
-        status = self.client.call("p2p_scheduler_status")
-        return {**self.client.call("get_p2p_scheduler_status")["status"], **status}
+        return {**self.client.call("get_p2p_scheduler_status")["status"], **self.client.call("p2p_scheduler_status")}
 
 
 class P2PWorkflowCoordinator(_Peer):
@@ -449,13 +429,13 @@ class P2PWorkflowCoordinator(_Peer):
         return self.client.call("p2p_check_workflow_tags", tags=list(metadata["tags"]))["should_bypass_github"]
 
     def get_my_workflows(self):
-        """Open runs and tasks that the node holds. ASSIGNED is what a program is to execute: a run of a file, which the node
-        is about to execute itself, is IN_PROGRESS from the beginning."""
-        workflows = [Record(**fields) for fields in self.client.call("get_my_p2p_workflows")["workflows"]]
-        for task in workflows:
-            is_of_node = task.workflow_file and task.status == "assigned"
-            task.status, task.tags = WorkflowStatus("in_progress" if is_of_node else task.status), set(task.tags)
-        return workflows
+        """ASSIGNED are tasks that the rule gives to the node and nobody has taken; IN_PROGRESS is what the node holds."""
+        mine, assigned = self.client.call("get_my_p2p_workflows"), self.client.call("assign_p2p_workflows")["assignments"]
+        ours = {of["workflow_id"] for of in assigned if of["assigned_peer"] == mine["peer_id"]}
+        # a waiting run of a file is for a node to execute, and not for a program
+        tasks = [task for task in self.list_workflows("pending") if task["workflow_id"] in ours and not task["workflow_file"]]
+        found = [(WorkflowStatus.ASSIGNED, task) for task in tasks] + [(WorkflowStatus.IN_PROGRESS, task) for task in mine["workflows"]]
+        return [Record(**{**task, "status": status, "tags": set(task["tags"])}) for status, task in found]
 
     def update_workflow_status(self, workflow_id, status, result=None, error=None):
         """Records what became of a task. False for a run of a file: its jobs end by themselves."""
@@ -473,16 +453,16 @@ class P2PWorkflowTools:
     def __init__(self, client=None):
         self.client = client or Client()
 
-    submit_p2p_workflow = _asks("submit_p2p_workflow", "workflow_file", "name", "inputs", "priority", raises=False)
-    assign_p2p_workflows = _asks("assign_p2p_workflows", raises=False)
-    get_p2p_workflow_status = _asks("get_p2p_workflow_status", "workflow_id", raises=False)
-    list_p2p_workflows = _asks("list_p2p_workflows", "status", "peer_id", raises=False)
-    update_p2p_workflow_status = _asks("update_p2p_workflow_status", "workflow_id", "status", "result", "error", raises=False)
-    add_p2p_peer = _asks("add_p2p_peer", "peer_id", raises=False)
-    remove_p2p_peer = _asks("remove_p2p_peer", "peer_id", raises=False)
-    get_p2p_stats = _asks("get_p2p_stats", raises=False)
-    parse_workflow_tags = _asks("parse_workflow_tags", "workflow_file", raises=False)
-    get_my_p2p_workflows = _asks("get_my_p2p_workflows", raises=False)
+    submit_p2p_workflow = _asks("submit_p2p_workflow", "workflow_file", "name", "inputs", "priority", refused=REFUSED)
+    assign_p2p_workflows = _asks("assign_p2p_workflows", refused=REFUSED)
+    get_p2p_workflow_status = _asks("get_p2p_workflow_status", "workflow_id", refused=REFUSED)
+    list_p2p_workflows = _asks("list_p2p_workflows", "status", "peer_id", refused=REFUSED)
+    update_p2p_workflow_status = _asks("update_p2p_workflow_status", "workflow_id", "status", "result", "error", refused=REFUSED)
+    add_p2p_peer = _asks("add_p2p_peer", "peer_id", refused=REFUSED)
+    remove_p2p_peer = _asks("remove_p2p_peer", "peer_id", refused=REFUSED)
+    get_p2p_stats = _asks("get_p2p_stats", refused=REFUSED)
+    parse_workflow_tags = _asks("parse_workflow_tags", "workflow_file", refused={"success": False, "is_p2p": False})
+    get_my_p2p_workflows = _asks("get_my_p2p_workflows", refused=REFUSED)
 
 
 class P2PWorkflowDiscoveryService:
@@ -535,7 +515,7 @@ class P2PWorkflowDiscoveryService:
 @dataclasses.dataclass
 class RunnerConfig:
     """Settings of the older kit. A node takes owner, poll_interval, max_runners and runner_image from here."""
-    owner: str | None = None
+    owner: "str | None" = None
     poll_interval: int = 120
     since_days: int = 1
     max_runners: int = 10
@@ -551,9 +531,9 @@ class RunnerConfig:
 
 class RunnerKit:
     """Runners in containers, which the node starts, watches and removes."""
-    # what they have where a program cannot say otherwise over HTTP
-    GIVEN = {"since_days": 1, "filter_by_arch": True, "enable_p2p": True, "runner_work_dir": "_work", "token_file": None,
-             "network_mode": "own", "memory_limit": "4g", "cpu_limit": 4.0}
+    # what programs cannot have otherwise over HTTP
+    GIVEN = dict(since_days=1, filter_by_arch=True, enable_p2p=True, runner_work_dir="_work", token_file=None,
+                 network_mode="own", memory_limit="4g", cpu_limit=4.0)
 
     def __init__(self, config=None, client=None):
         self.config, self.client = config or RunnerConfig(), client or Client()
@@ -570,7 +550,8 @@ class RunnerKit:
             _log.warning("%s", note)
         return answer["success"]
 
-    stop_autoscaler = _asks("runner_stop_autoscaler", take="success")
+    start = start_autoscaler
+    stop = stop_autoscaler = _asks("runner_stop_autoscaler", take="success")
     stop_runner_container = _asks("runner_stop_container", "container", take="success")
 
     def get_status(self):
@@ -579,8 +560,7 @@ class RunnerKit:
 
     def get_workflow_queues(self):
         """Of each repository: repo, total, running, failed, pending and more."""
-        queues = self.client.call("runner_list_workflows")["data"]
-        return [Record(total=queue["total_workflows"], **queue) for queue in queues]
+        return [Record(total=queue["total_workflows"], **queue) for queue in self.client.call("runner_list_workflows")["data"]]
 
     def generate_runner_token(self, repo):
         """A mark for launch_runner_container: the node registers the runner as it starts it, and no token leaves it."""
@@ -599,12 +579,9 @@ class RunnerKit:
         return [Record(**container) for container in self.client.call("runner_list_containers")["data"]]
 
 
-class GitHubRunnerAutoscaler(RunnerKit):
-    """The autoscaler of the discovery document; its settings are those of RunnerConfig."""
-    def __init__(self, client=None, **settings):
-        super().__init__(RunnerConfig(**{"enable_p2p": True, **settings}), client)
-
-    start, stop = RunnerKit.start_autoscaler, RunnerKit.stop_autoscaler
+def GitHubRunnerAutoscaler(client=None, **settings):
+    """The autoscaler of the discovery document: a kit with these settings of RunnerConfig."""
+    return RunnerKit(RunnerConfig(**{"enable_p2p": True, **settings}), client)
 
 
 _of_process = functools.lru_cache(maxsize=None)(lambda kind: kind())
@@ -618,6 +595,5 @@ def get_scheduler(peer_id=None, peers=None):
 
 def get_runner_kit(config=None):
     """The kit of this process, with these settings from now on if some are given."""
-    kit = _of_process(RunnerKit)
-    kit.config = config or kit.config
-    return kit
+    _of_process(RunnerKit).config = config or _of_process(RunnerKit).config
+    return _of_process(RunnerKit)

@@ -70,9 +70,9 @@ pub(super) fn tools() -> Vec<Tool> {
 struct Task {
     workflow_id: String,
     name: String,
-    /// Path of the workflow file; empty for a task.
+    /// Path of the workflow file; of a task what its data say, or empty.
     workflow_file: String,
-    /// Inputs as given and by default.
+    /// Inputs as given and by default; of a task what its data say.
     inputs: BTreeMap<String, Value>,
     /// The lower one runs first.
     priority: f64,
@@ -121,12 +121,19 @@ fn task_of(run: &RunView) -> Task {
         "task" => run.jobs.first().map(|job| job.result.clone()).unwrap_or_default(),
         _ => outputs(),
     };
+    // a task that was taken over from the older coordinator says which file it stands for
+    let of_data = |field: &str| run.metadata.get(field).filter(|_| run.kind == "task");
+    let file_of_data = of_data("workflow_file").and_then(Value::as_str).unwrap_or_default();
+    let inputs_of_data = of_data("inputs").and_then(Value::as_object).into_iter().flatten();
     let failed = matches!(word.as_str(), "failed" | "cancelled");
     Task {
         workflow_id: id_of(run),
         name: run.name.clone(),
-        workflow_file: run.path.clone(),
-        inputs: run.inputs.clone(),
+        workflow_file: if run.path.is_empty() { file_of_data.to_owned() } else { run.path.clone() },
+        inputs: inputs_of_data
+            .chain(&run.inputs)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         priority: run.priority,
         tags: run.tags.clone(),
         assigned_peer: peer_of(run),
@@ -179,6 +186,7 @@ const fn priority_default() -> f64 {
 #[serde(deny_unknown_fields)]
 struct SubmitFile {
     /// Path of the file, as runs show it; it is read if source is not given.
+    #[schemars(length(min = 1, max = 256))]
     workflow_file: String,
     /// The file's text, at most 512 KiB.
     #[serde(default)]
@@ -283,6 +291,7 @@ async fn assign(context: Context, _: Nothing) -> Result<AssignAnswer, Failure> {
 #[serde(deny_unknown_fields)]
 struct WorkflowId {
     /// Run or task; a unique beginning of at least four digits is enough.
+    #[schemars(length(min = 1, max = 256))]
     workflow_id: String,
 }
 
@@ -360,6 +369,7 @@ async fn list(context: Context, input: Wanted) -> Result<Listed, Failure> {
 #[serde(deny_unknown_fields)]
 struct Update {
     /// Run or task.
+    #[schemars(length(min = 1, max = 256))]
     workflow_id: String,
     /// pending, assigned, in_progress, completed, failed or cancelled.
     status: String,
@@ -489,6 +499,7 @@ async fn stats(context: Context, _: Nothing) -> Result<Stats, Failure> {
 #[serde(deny_unknown_fields)]
 struct ParseFile {
     /// Path of the file; it is read if source is not given.
+    #[schemars(length(min = 1, max = 256))]
     workflow_file: String,
     /// The file's text, at most 512 KiB.
     #[serde(default)]

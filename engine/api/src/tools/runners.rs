@@ -10,7 +10,7 @@ use crate::answers::runners::{
     ContainerStoppedView, ProvisionView, QueueView, RunnerContainerView, RunnerStatusView, StartedView,
     StoppedView,
 };
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::request::Request;
 
 pub(super) fn tools() -> Vec<Tool> {
@@ -181,6 +181,7 @@ async fn list_workflows(context: Context, _: Nothing) -> Result<Queues, Failure>
 #[serde(deny_unknown_fields)]
 struct Provision {
     /// `owner/name`.
+    #[schemars(length(min = 1, max = 256))]
     repo: String,
 }
 
@@ -212,9 +213,8 @@ async fn provision(context: Context, input: Provision) -> Result<ProvisionAnswer
     let request = Request::RunnerProvision { repositories: vec![input.repo.clone()], variables };
     let done: ProvisionView = context.ask(request).await?;
     let found = done.results.into_iter().next();
-    let (repo, view) = found.ok_or_else(|| {
-        Failure::new(Exit::Failure, format!("repo {}: nothing was started and nothing said why", input.repo))
-    })?;
+    let (repo, view) =
+        found.ok_or_else(|| Failure::refused(format!("repo {}: {}", input.repo, done.notes.join("; "))))?;
     Ok(ProvisionAnswer {
         success: view.is_success(),
         message: view.message,
@@ -244,6 +244,7 @@ async fn list_containers(context: Context, _: Nothing) -> Result<Containers, Fai
 #[serde(deny_unknown_fields)]
 struct Container {
     /// Its id, a beginning of it, or its name.
+    #[schemars(length(min = 1, max = 256))]
     container: String,
 }
 

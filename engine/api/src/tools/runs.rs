@@ -71,6 +71,7 @@ const fn limit_default() -> usize {
 struct ListRuns {
     /// pending, assigned, in_progress, completed, failed, cancelled, skipped or expired.
     #[serde(default)]
+    #[schemars(extend("enum" = ["pending", "assigned", "in_progress", "completed", "failed", "cancelled", "skipped", "expired", null]))]
     status: Option<String>,
     /// Only with a job at this peer, by name or id.
     #[serde(default)]
@@ -104,6 +105,7 @@ async fn list_runs(context: Context, input: ListRuns) -> Result<Runs, Failure> {
 #[serde(deny_unknown_fields)]
 struct Id {
     /// Run, job, event, or an id given at submission; a unique beginning of at least four digits is enough.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
 }
 
@@ -116,6 +118,7 @@ async fn get_run(context: Context, input: Id) -> Result<RunView, Failure> {
 #[serde(deny_unknown_fields)]
 struct SubmitWorkflow {
     /// What runs show as the file's path, such as ci.yml.
+    #[schemars(length(min = 1, max = 256))]
     path: String,
     /// The file's text, at most 512 KiB.
     source: String,
@@ -127,6 +130,7 @@ struct SubmitWorkflow {
     inputs: BTreeMap<String, Value>,
     /// The lower one runs first; above 0, at most 1000; null: 3.
     #[serde(default)]
+    #[schemars(range(min = 0.001, max = 1000))]
     priority: Option<f64>,
     /// Submit at most once under this id.
     #[serde(default)]
@@ -175,6 +179,7 @@ async fn wait_for_run(context: Context, input: Id) -> Result<RunView, Failure> {
 #[serde(deny_unknown_fields)]
 struct Cancel {
     /// Run or task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// Why, for others to read.
     #[serde(default)]
@@ -196,6 +201,7 @@ async fn rerun(context: Context, input: Id) -> Result<Submitted, Failure> {
 #[serde(deny_unknown_fields)]
 struct SetPriority {
     /// Run or task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// The lower one runs first; above 0, at most 1000.
     #[schemars(range(min = 0.001, max = 1000))]
@@ -216,6 +222,7 @@ const fn lines_default() -> usize {
 #[serde(deny_unknown_fields)]
 struct Logs {
     /// Run or job.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// Lines at most, the last ones.
     #[serde(default = "lines_default")]
@@ -279,6 +286,7 @@ async fn why(context: Context, input: Id) -> Result<Reasons, Failure> {
 struct Ids {
     /// Runs or jobs; empty: all open jobs.
     #[serde(default)]
+    #[schemars(inner(length(min = 1, max = 256)))]
     ids: Vec<String>,
 }
 

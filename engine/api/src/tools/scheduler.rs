@@ -111,6 +111,7 @@ struct SubmitTask {
     #[schemars(length(min = 1, max = 256))]
     task_id: String,
     /// What kind of work it is, for the program that takes it.
+    #[schemars(length(min = 1, max = 256))]
     workflow_id: String,
     /// What people call it.
     name: String,
@@ -248,6 +249,7 @@ async fn get_next_task(context: Context, input: NextTask) -> Result<TaskTaken, F
 #[serde(deny_unknown_fields)]
 struct CompleteTask {
     /// The task.
+    #[schemars(length(min = 1, max = 256))]
     task_id: String,
     /// The fencing token it was handed out with: refused if it was handed to somebody else since.
     #[serde(default)]
@@ -334,6 +336,7 @@ struct ClockData {
 #[serde(deny_unknown_fields)]
 struct PeerState {
     /// Name or id of a member.
+    #[schemars(length(min = 1, max = 256))]
     peer_id: String,
     /// What it says of its clock.
     clock_data: ClockData,

@@ -59,6 +59,7 @@ struct Submit {
     tags: Vec<String>,
     /// The lower one runs first; above 0, at most 1000; null: 3.
     #[serde(default)]
+    #[schemars(range(min = 0.001, max = 1000))]
     priority: Option<f64>,
     /// Data for the program that takes it.
     #[serde(default)]
@@ -126,6 +127,7 @@ async fn take(context: Context, input: Take) -> Result<Taken, Failure> {
 #[serde(deny_unknown_fields)]
 struct Complete {
     /// The task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// The fencing token it was handed out with: refused if it was handed to somebody else since.
     #[serde(default)]
@@ -146,6 +148,7 @@ async fn complete(context: Context, input: Complete) -> Result<RunView, Failure>
 #[serde(deny_unknown_fields)]
 struct Fail {
     /// The task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// The fencing token it was handed out with.
     #[serde(default)]
@@ -167,6 +170,7 @@ async fn fail(context: Context, input: Fail) -> Result<RunView, Failure> {
 #[serde(deny_unknown_fields)]
 struct Release {
     /// The task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// The fencing token it was handed out with.
     #[serde(default)]
@@ -183,6 +187,7 @@ async fn release(context: Context, input: Release) -> Result<RunView, Failure> {
 #[serde(deny_unknown_fields)]
 struct Extend {
     /// The task.
+    #[schemars(length(min = 1, max = 256))]
     id: String,
     /// The fencing token it was handed out with.
     #[serde(default)]

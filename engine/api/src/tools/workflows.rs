@@ -460,6 +460,7 @@ async fn tags(context: Context, _: Nothing) -> Result<TagsAnswer, Failure> {
 #[expect(dead_code, reason = "what the older clock said of itself is taken and decides nothing")]
 struct OtherClock {
     /// Name or id of a member.
+    #[schemars(length(min = 1, max = 256))]
     other_peer_id: String,
     /// Its counter.
     other_counter: u64,

@@ -164,7 +164,7 @@ for (const [name, args] of CALLS) {
   });
 }
 
-test('the dashboard of the document, against the node', async (t) => {
+test('the dashboard of the document, against the node', async () => {
   const { around, elements, intervals, tables } = page();
   await executed(DASHBOARD, { ...around, mcp: new MCP() });
   assert.deepEqual(intervals.map(({ ms }) => ms), [30000]);

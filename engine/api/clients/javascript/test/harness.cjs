@@ -57,6 +57,11 @@ async function failure(promise) {
   return assert.fail(`it was not refused but gave ${JSON.stringify(given)}`);
 }
 
+/** What each of several promises is rejected with. */
+function failures(...promises) {
+  return Promise.all(promises.map(failure));
+}
+
 /** A server at a free port of this host for as long as a test takes. */
 async function serving(test, handler) {
   const server = http.createServer(handler);
@@ -86,4 +91,18 @@ function unique(what) {
   return `${what}-${process.pid}-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
-module.exports = { MCP, NODE, TOKEN, WfengineError, answered, failure, json, recorded, required, serving, unique, variables };
+module.exports = {
+  MCP,
+  NODE,
+  TOKEN,
+  WfengineError,
+  answered,
+  failure,
+  failures,
+  json,
+  recorded,
+  required,
+  serving,
+  unique,
+  variables,
+};

