@@ -6,6 +6,7 @@ mod cluster;
 mod discovery;
 mod history;
 mod logs;
+mod metrics;
 mod resolve;
 mod runners;
 mod runs;
@@ -79,6 +80,7 @@ pub(crate) async fn handle(
         Request::History { run, author, kinds, from, limit } => {
             json(&history::history(&node, run, author, &kinds, from, limit)?)
         }
+        Request::Metrics => json(&metrics::metrics(&node).await?),
         Request::Follow { from } => json(&history::follow(&node, from, items).await?),
         Request::Frames { from, len_max } => json(&cluster::frames(&node, from, len_max)?),
         Request::Import { frames } => json(&cluster::import(&node, &frames).await?),

@@ -11,6 +11,7 @@ mod execute;
 mod feed;
 mod leases;
 pub(crate) mod link;
+mod meter;
 pub(crate) mod network;
 mod planning;
 mod programs;
@@ -94,6 +95,7 @@ pub(crate) struct Node {
     /// Where programs ask over HTTP.
     http: OnceLock<String>,
     news: News,
+    pub(crate) meter: meter::Meter,
     wake: Notify,
     answers: mpsc::UnboundedSender<CommandAnswer>,
     stopping: watch::Sender<bool>,
@@ -169,6 +171,7 @@ impl Node {
             network: OnceLock::new(),
             http: OnceLock::new(),
             news: News::new(),
+            meter: meter::Meter::default(),
             wake: Notify::new(),
             answers,
             stopping,
@@ -222,7 +225,12 @@ impl Node {
 
     /// Asks for a command and waits until it is durable.
     pub(crate) async fn ask(&self, command: Command) -> Result<Receipt, AskError> {
-        self.store.recorder().ask(command, self.clock.wall()).await
+        let begun = self.clock.monotonic();
+        let receipt = self.store.recorder().ask(command, self.clock.wall()).await;
+        if receipt.is_ok() {
+            self.meter.committed(self.clock.monotonic() - begun);
+        }
+        receipt
     }
 
     /// Tells the scheduler something, with the views as they are, and lets the drive loop act on what follows.

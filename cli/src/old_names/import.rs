@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use wfengine_api::answers::{RunView, StatusView, Submitted, TaskView};
@@ -17,6 +17,7 @@ use wfengine_storage_format::limits::{JSON_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES
 
 use super::kit_state::{self, KitState, KitStatus, KitWorkflow};
 use crate::args::{ImportVerb, KitStateArgs};
+use crate::clock::Clock;
 use crate::commands::{Globals, actor, read_source};
 use crate::door::{Door, Others};
 use crate::terminal;
@@ -252,13 +253,14 @@ impl Import {
         if run.status != "pending" {
             return Ok(());
         }
-        let begun = Instant::now();
+        let clock = Clock::start();
+        let begun = clock.monotonic();
         loop {
             let request = Request::TaskTake { id: run.id.clone(), lease_ms: LEASE_MS };
             if self.door.call::<Option<TaskView>>(request).await?.is_some() {
                 return Ok(());
             }
-            if begun.elapsed() > TAKE_WAIT {
+            if clock.monotonic() - begun > TAKE_WAIT {
                 return Err(Failure::conflict(format!(
                     "it is submitted, and its end is not recorded, for this node may not take it (`wfengine why {}` says why): import again later",
                     run.id.get(..12).unwrap_or(&run.id)

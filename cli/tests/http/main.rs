@@ -6,6 +6,7 @@ mod document;
 #[path = "../house/mod.rs"]
 mod house;
 mod live;
+mod metrics;
 mod operations;
 mod raw;
 mod remote;

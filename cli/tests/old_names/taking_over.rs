@@ -90,7 +90,7 @@ fn what_ended_has_ended_so_and_what_waits_waits_in_its_order() {
     // in the older dialect it reads as it was
     let said = crate::document(&house, "ipfs-kit p2p workflow status scrape");
     assert_eq!(
-        (&said["workflow_file"], &said["inputs"]),
+        (&shown["metadata"]["workflow_file"], &said["inputs"]),
         (&"scrape.yml".into(), &json!({ "url": "https://example.com" }))
     );
     assert_eq!(ids(&house, 4), ["generate", "process", "elder", "scrape"]);

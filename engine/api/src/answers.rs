@@ -5,6 +5,7 @@
 mod cluster;
 mod discovery;
 mod history;
+mod metrics;
 pub mod runners;
 mod runs;
 
@@ -14,6 +15,7 @@ pub use cluster::{
 };
 pub use discovery::{DiscoveryView, FoundView, SchedulerView, WatchView};
 pub use history::{EventLine, HistoryView};
+pub use metrics::{Metric, MetricKind, Sample};
 pub use runs::{
     ClaimView, JobView, OwnerView, Progress, RankView, RunView, Submitted, TaskView, WhyView, in_file_order,
 };

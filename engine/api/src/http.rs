@@ -5,6 +5,7 @@
 //! waits for a client that is slow.
 
 mod access;
+mod metrics;
 mod openapi;
 mod operations;
 mod problem;
@@ -84,6 +85,7 @@ fn router(handlers: &Arc<dyn Handlers>, gate: Gate) -> Router {
     operations::routes(Router::new())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/api/v1/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/live/events", get(streams::events))
         .route("/api/v1/live/runs/{id}", get(streams::run))
         .route("/api/v1/control", post(streams::control))

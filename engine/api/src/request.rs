@@ -305,6 +305,8 @@ pub enum Request {
         /// Events at most, up to 1000; those that were written in one go come together.
         limit: usize,
     },
+    /// Figures of this node. Answer: list of [`crate::answers::Metric`].
+    Metrics,
     /// Events as they are admitted. Items: [`crate::answers::EventLine`]. Answer: nothing; it ends when nobody listens.
     Follow {
         /// From this place on; null: from now on.

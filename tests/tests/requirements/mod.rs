@@ -40,6 +40,8 @@ pub(crate) enum Requirement {
     McpPython,
     /// The program schemathesis, which tries an interface by its OpenAPI document. Gives its path.
     Schemathesis,
+    /// Python with the official client of Prometheus, whose parser reads figures. Gives the path of its `python`.
+    Prometheus,
     /// `git`. Gives its path.
     Git,
     /// A Docker Engine that answers. Gives the path of its socket.
@@ -50,13 +52,14 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 10] = [
+const ALL: [Requirement; 11] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
     Requirement::McpNode,
     Requirement::McpPython,
     Requirement::Schemathesis,
+    Requirement::Prometheus,
     Requirement::Git,
     Requirement::Docker,
     Requirement::Corpus,
@@ -73,6 +76,7 @@ impl Requirement {
             Self::McpNode => "mcp-node",
             Self::McpPython => "mcp-python",
             Self::Schemathesis => "schemathesis",
+            Self::Prometheus => "prometheus",
             Self::Git => "git",
             Self::Docker => "docker",
             Self::Corpus => "corpus",
@@ -89,6 +93,9 @@ impl Requirement {
                 "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/sdk`"
             }
             Self::McpPython => "run `python3 -m venv target/python && target/python/bin/pip install mcp`",
+            Self::Prometheus => {
+                "run `python3 -m venv target/python && target/python/bin/pip install prometheus-client`"
+            }
             Self::Schemathesis => {
                 "run `python3 -m venv target/python && target/python/bin/pip install schemathesis`"
             }
@@ -130,6 +137,10 @@ impl Requirement {
                 let mut command = Command::new(&node);
                 command.env("NODE_PATH", node_modules()).args(["-e", script]);
                 succeeds(&mut command).then_some(node)
+            }
+            Self::Prometheus => {
+                let python = python_folder().join("python");
+                succeeds(Command::new(&python).args(["-c", "import prometheus_client"])).then_some(python)
             }
             Self::Schemathesis => {
                 let program = python_folder().join("schemathesis");

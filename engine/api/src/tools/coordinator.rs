@@ -70,7 +70,7 @@ pub(super) fn tools() -> Vec<Tool> {
 struct Task {
     workflow_id: String,
     name: String,
-    /// Path of the workflow file; of a task what its data say, or empty.
+    /// Path of the workflow file; empty for a task.
     workflow_file: String,
     /// Inputs as given and by default; of a task what its data say.
     inputs: BTreeMap<String, Value>,
@@ -121,19 +121,15 @@ fn task_of(run: &RunView) -> Task {
         "task" => run.jobs.first().map(|job| job.result.clone()).unwrap_or_default(),
         _ => outputs(),
     };
-    // a task that was taken over from the older coordinator says which file it stands for
-    let of_data = |field: &str| run.metadata.get(field).filter(|_| run.kind == "task");
-    let file_of_data = of_data("workflow_file").and_then(Value::as_str).unwrap_or_default();
-    let inputs_of_data = of_data("inputs").and_then(Value::as_object).into_iter().flatten();
+    // a task has no inputs of its own: one that was taken over from the older coordinator keeps them in its data
+    let of_data = run.metadata.get("inputs").filter(|_| run.kind == "task").and_then(Value::as_object);
+    let inputs = of_data.into_iter().flatten().chain(&run.inputs);
     let failed = matches!(word.as_str(), "failed" | "cancelled");
     Task {
         workflow_id: id_of(run),
         name: run.name.clone(),
-        workflow_file: if run.path.is_empty() { file_of_data.to_owned() } else { run.path.clone() },
-        inputs: inputs_of_data
-            .chain(&run.inputs)
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        workflow_file: run.path.clone(),
+        inputs: inputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
         priority: run.priority,
         tags: run.tags.clone(),
         assigned_peer: peer_of(run),
