@@ -65,7 +65,7 @@ fn seconds(from_ms: u64, to_ms: u64) -> f64 {
     to_ms.saturating_sub(from_ms) as f64 / 1_000.0
 }
 
-fn of<'h>(all: &'h mut BTreeMap<Work, Histogram>, work: Work) -> &'h mut Histogram {
+fn of(all: &mut BTreeMap<Work, Histogram>, work: Work) -> &mut Histogram {
     let known = all.contains_key(&work) || all.len() < NAMED_MAX;
     all.entry(if known { work } else { (OTHERS.to_owned(), OTHERS.to_owned()) }).or_default()
 }

@@ -55,8 +55,13 @@ pub(super) async fn run(asking: Asking, said: Accelerate) -> Result<Exit, Failur
     }
 }
 
+/// An answer as text.
+type Lines = fn(&Value) -> Vec<String>;
+/// An answer as JSON, as the older program printed it.
+type Document = fn(Value) -> Value;
+
 async fn task(asking: &Asking, verb: TaskVerb) -> Result<Exit, Failure> {
-    let (answer, shape, document): (Value, fn(&Value) -> Vec<String>, fn(Value) -> Value) = match verb {
+    let (answer, shape, document): (Value, Lines, Document) = match verb {
         TaskVerb::Status => {
             let answer = asking.tool("p2p_scheduler_status", json!({})).await?;
             (answer, printed::scheduler_status, printed::bare)

@@ -4,14 +4,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 
 use crate::command;
 use crate::house::{House, Live, Said};
 use crate::lines::{DOCUMENTS, Wanted};
-
-#[path = "../../../tests/tests/requirements/folder.rs"]
-mod folder;
+use crate::requirements::{Requirement, require};
 
 /// A workflow file that the older coordinator would have taken.
 const WORKFLOW: &str = "name: P2P-Workflow Data Scraping\n\non:\n  workflow_dispatch:\n    inputs:\n      a:\n        default: \"1\"\n\nlabels:\n  - p2p-workflow\n  - data-collection\n\njobs:\n  scrape:\n    name: Scrape Data\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo scraped\n";
@@ -155,13 +152,10 @@ fn run(house: &House, line: &str, wanted: Wanted, filling: &mut Filling) {
     }
 }
 
-fn documents() -> Option<PathBuf> {
-    folder::folder("WFENGINE_DOCUMENTS")
-}
-
 #[test]
 fn the_list_holds_every_command_line_of_the_documents() {
-    let Some(folder) = documents() else { return };
+    let wanted = "the list of command lines against the documents";
+    let Some(folder) = require(Requirement::Documents, wanted) else { return };
     for (name, listed) in DOCUMENTS {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
         let listed: Vec<&str> = listed.iter().map(|(line, _)| *line).collect();

@@ -3,9 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::house::{House, text};
-
-#[path = "../../../tests/tests/requirements/folder.rs"]
-mod folder;
+use crate::requirements::{Requirement, require};
 
 fn entry(id: &str, priority: f64, status: &str, created_at: f64) -> Json {
     json!({
@@ -201,7 +199,8 @@ fn a_file_that_says_nothing_of_the_kind_writes_nothing() {
 
 #[test]
 fn a_file_that_the_older_program_wrote_is_taken_over() {
-    let Some(folder) = folder::folder("WFENGINE_DOCUMENTS") else { return };
+    let wanted = "a state file that the older coordinator wrote";
+    let Some(folder) = require(Requirement::Documents, wanted) else { return };
     let house = House::new();
     let file = folder.join("kit-state-example.json").display().to_string();
     let imported = house.one(&["import", "kit", &file]);

@@ -290,7 +290,7 @@ def _asks(tool, *names, take=None, refused=None):
                 raise
             return {**refused, "error": str(failure), "candidates": getattr(failure, "candidates", [])}
         return answer[take] if take else answer
-    method.__doc__ = f"Calls {tool}({', '.join(names)})."
+    method.__name__, method.__doc__ = tool, f"Calls {tool}({', '.join(names)})."
     return method
 
 
@@ -300,7 +300,7 @@ def _awaited(tool, *names):
     async def function(*args, **arguments):
         loop, asker = asyncio.get_running_loop(), Record(client=Client())
         return await loop.run_in_executor(None, lambda: method(asker, *args, **arguments))
-    function.__doc__ = method.__doc__
+    function.__name__, function.__doc__ = tool, method.__doc__
     return function
 
 
@@ -508,7 +508,7 @@ class P2PWorkflowDiscoveryService:
         _warn("submit_one", "submit_workflow_to_scheduler: the node submits all that is due in the repository")
         for line in self.discover_workflows_in_repo(discovery.owner, discovery.repo, dry_run=False):
             if line.workflow_path == discovery.workflow_path:
-                discovery.status, discovery.run_id = line.status, line.run_id
+                discovery.status, discovery.run_id = line.status, line.run_id or discovery.run_id
         return discovery.status in ("submitted", "known")
 
 
@@ -571,7 +571,7 @@ class RunnerKit:
         """Starts one runner for a repository; answers its container's id."""
         answer = self.client.call("runner_provision_for_workflow", repo=repo)
         if not answer["success"]:
-            raise WfengineError(f"{repo}: {answer['message']}", 500, answer["data"]["status"])
+            raise WfengineError(answer["message"], 500, answer["data"]["status"])
         return answer["data"]["container_id"]
 
     def list_runner_containers(self):

@@ -58,10 +58,12 @@ fn stream<T: Send + 'static>(
     request: Request,
     last: Option<Request>,
     shape: fn(Piece) -> T,
-) -> Result<Outgoing<T>, Response> {
+) -> Result<Outgoing<T>, Failure> {
     let permit = Arc::clone(&shared.streams).try_acquire_owned();
     let Ok(permit) = permit else {
-        return Err(problem::busy(&format!("{STREAMS_MAX} live streams are open already")));
+        return Err(Failure::busy(format!(
+            "{STREAMS_MAX} live streams are open already: ask again when one has ended"
+        )));
     };
     let (outgoing, items) = mpsc::channel(ITEMS_WAITING_MAX);
     let handlers = Arc::clone(&shared.handlers);
@@ -114,7 +116,7 @@ fn as_event(piece: Piece) -> Event {
 fn sse(shared: &Shared, request: Request, last: Option<Request>) -> Response {
     match stream(shared, request, last, as_event) {
         Ok(outgoing) => Sse::new(outgoing).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response(),
-        Err(busy) => busy,
+        Err(busy) => problem::of(&busy),
     }
 }
 
@@ -179,6 +181,6 @@ pub(super) async fn control(
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         }
-        Err(busy) => busy,
+        Err(busy) => problem::of(&busy),
     }
 }

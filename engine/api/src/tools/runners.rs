@@ -33,7 +33,7 @@ pub(super) fn tools() -> Vec<Tool> {
             "runner_get_status",
             Effect::Reads,
             "How the autoscaler of this host gets on: runners, queued jobs, pools, and what keeps it from getting on.",
-            get_status,
+            runner_status,
         ),
         tool(
             "runner_list_workflows",
@@ -160,7 +160,7 @@ struct StatusAnswer {
     data: RunnerStatusView,
 }
 
-async fn get_status(context: Context, _: Nothing) -> Result<StatusAnswer, Failure> {
+async fn runner_status(context: Context, _: Nothing) -> Result<StatusAnswer, Failure> {
     Ok(StatusAnswer { success: true, data: context.ask(Request::RunnerStatus).await? })
 }
 

@@ -21,7 +21,7 @@ pub(super) fn tools() -> Vec<Tool> {
     vec![
         tool("node_status", Effect::Reads, "This node in figures: what waits, runs and is done, who is connected.", node_status),
         tool("list_runs", Effect::Reads, "Runs, newest first, with their jobs.", list_runs),
-        tool("get_run", Effect::Reads, "One run with its jobs, claims and results.", get_run),
+        tool("get_run", Effect::Reads, "One run with its jobs, claims and results.", run),
         tool(
             "submit_workflow",
             Effect::Adds,
@@ -37,7 +37,7 @@ pub(super) fn tools() -> Vec<Tool> {
         tool("cancel_run", Effect::Ends, "Cancels a run or task.", cancel_run),
         tool("rerun", Effect::Adds, "Submits an ended run again as its next attempt.", rerun),
         tool("set_run_priority", Effect::Sets, "Changes the priority of a run or task; the lower one runs first.", set_priority),
-        tool("get_run_logs", Effect::Reads, "The last lines that a run or job has printed so far.", get_logs),
+        tool("get_run_logs", Effect::Reads, "The last lines that a run or job has printed so far.", logs),
         tool("why", Effect::Reads, "Why each job of a run is where it is, in a paragraph, with the ranking of the peers.", why),
         tool("owner", Effect::Reads, "The ranking of the peers for jobs, with distances; for all open jobs if none is named.", owner),
         tool("replay", Effect::Reads, "The history: signed events, of a run or of all, by author and kind.", replay),
@@ -109,7 +109,7 @@ struct Id {
     id: String,
 }
 
-async fn get_run(context: Context, input: Id) -> Result<RunView, Failure> {
+async fn run(context: Context, input: Id) -> Result<RunView, Failure> {
     named("id", &input.id)?;
     context.ask(Request::Show { id: input.id }).await
 }
@@ -251,7 +251,7 @@ struct LogLines {
     truncated: bool,
 }
 
-async fn get_logs(context: Context, input: Logs) -> Result<LogLines, Failure> {
+async fn logs(context: Context, input: Logs) -> Result<LogLines, Failure> {
     named("id", &input.id)?;
     let limit = input.lines.clamp(1, LINES_MAX);
     let mut lines = std::collections::VecDeque::new();

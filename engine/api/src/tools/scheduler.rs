@@ -33,7 +33,7 @@ pub(super) fn tools() -> Vec<Tool> {
             "p2p_get_next_task",
             Effect::Adds,
             "Takes the most urgent task that this node may claim and holds it for lease_ms; afterwards it is offered again, unless it was ended. null if there is none.",
-            get_next_task,
+            next_task,
         ),
         tool(
             "p2p_mark_task_complete",
@@ -58,7 +58,7 @@ pub(super) fn tools() -> Vec<Tool> {
             "p2p_get_merkle_clock",
             Effect::Reads,
             "This node's merkle clock, computed from its log.",
-            get_merkle_clock,
+            merkle_clock,
         ),
     ]
 }
@@ -225,7 +225,7 @@ struct TaskTaken {
     timestamp: f64,
 }
 
-async fn get_next_task(context: Context, input: NextTask) -> Result<TaskTaken, Failure> {
+async fn next_task(context: Context, input: NextTask) -> Result<TaskTaken, Failure> {
     let request = Request::TaskNext { wait: false, lease_ms: input.lease_ms, tags: input.tags };
     let taken: Option<TaskView> = context.ask(request).await?;
     let task = taken.map(|task| Task {
@@ -394,7 +394,7 @@ struct MerkleClock {
     timestamp: f64,
 }
 
-async fn get_merkle_clock(context: Context, _: Nothing) -> Result<MerkleClock, Failure> {
+async fn merkle_clock(context: Context, _: Nothing) -> Result<MerkleClock, Failure> {
     let clock: ClockView = context.ask(Request::Clock).await?;
     Ok(MerkleClock {
         node_id: clock.node_id,

@@ -36,7 +36,7 @@ pub(super) fn tools() -> Vec<Tool> {
             "get_next_p2p_workflow",
             Effect::Adds,
             "Takes the next piece of work that this node may claim and holds it for ten minutes; afterwards it is offered again, unless it was ended with p2p_mark_task_complete or update_p2p_workflow_status. null if there is none.",
-            get_next,
+            next,
         ),
         tool(
             "add_p2p_peer",
@@ -318,7 +318,7 @@ struct WorkflowTaken {
     timestamp: f64,
 }
 
-async fn get_next(context: Context, _: Nothing) -> Result<WorkflowTaken, Failure> {
+async fn next(context: Context, _: Nothing) -> Result<WorkflowTaken, Failure> {
     let request = Request::TaskNext { wait: false, lease_ms: LEASE_MS, tags: Vec::new() };
     let taken: Option<TaskView> = context.ask(request).await?;
     let workflow = match taken {
