@@ -86,6 +86,8 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     let file = std::fs::File::create(&log).map_err(|error| Failure::io("write", &log, &error))?;
     let errors = file.try_clone().map_err(|error| Failure::io("write", &log, &error))?;
     let mut command = std::process::Command::new(program);
+    // a copy that is called like an older program would speak that one's words
+    command.arg0("wfengine");
     command.arg("--data-dir").arg(home.data.path()).args([
         "serve",
         "--listen",

@@ -47,8 +47,15 @@ fn link(house: &House, name: &str) -> PathBuf {
 
 /// A command line of an older program, where there is neither a GitHub nor an engine nor any other program.
 fn command<S: AsRef<OsStr>>(house: &House, name: &str, words: &[S]) -> Command {
-    use std::os::unix::process::CommandExt;
     let mut command = Command::new(link(house, name));
+    surround(house, &mut command);
+    command.args(words);
+    command
+}
+
+/// Gives a command line its house, and takes away all that it could reach beyond.
+fn surround(house: &House, command: &mut Command) {
+    use std::os::unix::process::CommandExt;
     for (variable, value) in house.command::<&str>(&[]).get_envs() {
         match value {
             Some(value) => command.env(variable, value),
@@ -61,8 +68,7 @@ fn command<S: AsRef<OsStr>>(house: &House, name: &str, words: &[S]) -> Command {
     let nothing = house.path("nothing");
     std::fs::create_dir_all(&nothing).unwrap();
     command.env("PATH", &nothing).env("DOCKER_HOST", format!("unix://{}", house.path("no.sock").display()));
-    command.args(words).current_dir(house.desk()).stdin(Stdio::null()).process_group(0);
-    command
+    command.current_dir(house.desk()).stdin(Stdio::null()).process_group(0);
 }
 
 /// Runs one to its end.
@@ -96,6 +102,20 @@ fn as_and_a_link_say_the_same_and_go_through_the_node_that_serves() {
     node.stop().ends(0);
     let said = house.ask(&["as", "ipfs-cluster"]).ends(2).complains(&["as ipfs-cluster", "as ipfs-kit"]);
     assert!(said.out.is_empty());
+}
+
+#[test]
+fn a_copy_with_an_older_name_starts_a_node_of_its_own() {
+    let house = House::new();
+    let copy = house.path("ipfs-accelerate");
+    let program = env!("CARGO_BIN_EXE_wfengine");
+    std::fs::hard_link(program, &copy).or_else(|_| std::fs::copy(program, &copy).map(|_| ())).unwrap();
+    let mut command = Command::new(copy);
+    surround(&house, &mut command);
+    command.args(["runner", "start", "--background"]);
+    // the node was there to be asked, said why it cannot begin, and is gone again
+    Live::start(command).end().ends(1).complains(&["Not authenticated with GitHub CLI"]);
+    assert_eq!(house.one(&["status"])["serving"], false);
 }
 
 #[test]

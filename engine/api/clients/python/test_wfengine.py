@@ -14,6 +14,7 @@ import os
 import random
 import re
 import socket
+import socketserver
 import tempfile
 import threading
 import time
@@ -58,15 +59,18 @@ def unique(word):
     return f"{word}-{uuid.uuid4().hex[:12]}"
 
 
+def write(name, text, encoding="utf-8"):
+    with open(name, "w", encoding=encoding) as file:
+        file.write(text)
+
+
 def eventually(what, seconds=30):
     """What this answers as soon as it is true."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
+    while not (found := what()):
+        assert time.monotonic() < until, f"not within {seconds} s"
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
+    return found
 
 
 class NodeCase(unittest.TestCase):
@@ -80,8 +84,7 @@ class NodeCase(unittest.TestCase):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(folder.name)
         for name in ("workflow.yml", "scrape.yml", "generate.yml", "process.yml"):
-            with open(name, "w", encoding="utf-8") as file:
-                file.write(WORKFLOW)
+            write(name, WORKFLOW)
         known = self.client.call("list_peers")
         name = next(peer["name"] for peer in known["peers"] if peer["me"])
         self.addCleanup(self.put_back, name, set(known["addresses"]))
@@ -95,9 +98,10 @@ class NodeCase(unittest.TestCase):
 
     def take_all(self):
         """Ends the tasks that wait, and those that a test has taken."""
-        for run in self.client.runs(limit=10000):
-            if run["kind"] == "task" and run["status"] in ("pending", "assigned", "in_progress"):
-                self.client.cancel(run["id"])
+        for status in ("pending", "assigned", "in_progress"):
+            for run in self.client.runs(status=status, limit=10000):
+                if run["kind"] == "task":
+                    self.client.cancel(run["id"])
 
     def task(self, taken=False, **fields):
         id = unique("task")
@@ -142,14 +146,8 @@ class DocumentsTest(NodeCase):
         code = compile("\n" * line + source, document + ".md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         known = {name: thing for name, thing in vars(wfengine).items() if not name.startswith("_")}
         known.update(dataclass=dataclasses.dataclass, Optional=typing.Optional, __name__="snippet", __builtins__=__builtins__, **names)
-        sleeps, output = itertools.count(1), io.StringIO()
-
-        def sleep(seconds):
-            if next(sleeps) == 2:
-                raise Stop
-
-        environment = {"WFENGINE_NODE": NODE, "WFENGINE_TOKEN": TOKEN}
-        with mock.patch("logging.basicConfig"), mock.patch("time.sleep", sleep), mock.patch.dict(os.environ, environment), warnings.catch_warnings():
+        output = io.StringIO()
+        with mock.patch("logging.basicConfig"), mock.patch("time.sleep", side_effect=[None, Stop]), warnings.catch_warnings():
             warnings.simplefilter("ignore", CompatibilityWarning)
             with contextlib.redirect_stdout(output), contextlib.suppress(Stop):
                 answer = types.FunctionType(code, known)()
@@ -158,21 +156,19 @@ class DocumentsTest(NodeCase):
         return types.SimpleNamespace(known=known, printed=output.getvalue())
 
     def test_every_snippet_runs(self):
-        counted = 0
+        self.assertEqual(len(list(snippets())), 25)
         for document, number, line, text in snippets():
             with self.subTest(document=document, number=number):
-                counted += 1
                 names = dict(coord=P2PWorkflowCoordinator(client=self.client), workflow=None, wf_id=self.task(taken=True))
                 names.update(execute=lambda workflow: None, execute_workflow=lambda workflow: {"lines": 3})
                 try:
                     self.run_snippet(document, number, line, text, **names)
                 except WfengineError as failure:
-                    # a node without a credential or an engine says which of them it needs
+                    # what the node lacks: a credential, an engine, leave to serve a repository
                     self.assertIn(document, ("discovery", "runner-autoscaling"), failure)
-                    self.assertRegex(str(failure), "(?i)github|docker")
+                    self.assertRegex(str(failure), "(?i)github|docker|what helps")
                 finally:
                     self.client.call("runner_stop_autoscaler")
-        self.assertEqual(counted, 25)
 
     def snippet(self, document, text):
         return next(found for found in snippets() if found[0] == document and text in found[3])
@@ -210,15 +206,12 @@ class DocumentsTest(NodeCase):
         self.assertEqual([self.client.run(of)["status"] for of in (held, id, run)], ["in_progress", "completed", "in_progress"])
 
     def test_errors_of_a_program_are_recorded(self):
-        def breaks(workflow):
-            raise RuntimeError("no space left")
-
-        for execute, status in ((lambda workflow: {"lines": 3}, "completed"), (breaks, "failed")):
+        breaks = mock.Mock(side_effect=RuntimeError("no space left"))
+        for execute, status, told in ((lambda workflow: {"lines": 3}, "completed", "'lines': 3"), (breaks, "failed", "no space left")):
             names = dict(coord=P2PWorkflowCoordinator(client=self.client), workflow=None, wf_id=self.task(taken=True))
             self.run_snippet(*self.snippet("quick-reference", "except Exception"), execute_workflow=execute, **names)
             task = self.client.call("get_p2p_workflow_status", workflow_id=names["wf_id"])
-            self.assertEqual(task["status"], status)
-            self.assertIn("'lines': 3" if status == "completed" else "no space left", str(task))
+            self.assertEqual((task["status"], told in str(task)), (status, True))
 
     def test_the_priorities_that_are_listed_are_taken(self):
         text = self.snippet("quick-reference", "6.0+")[3]
@@ -243,13 +236,14 @@ class ClientTest(NodeCase):
 
     def test_a_run_is_followed_to_its_end(self):
         run = self.client.submit(WORKFLOW)["run"]["id"]
-        items, follower = [], self.client.follow(run)
-        with self.assertRaises(StopIteration) as end:
-            while True:
-                items.append(next(follower))
-        self.assertEqual((end.exception.value["id"], end.exception.value["status"]), (run, "completed"))
-        self.assertIn("grüß dich", [item.get("text") for item in items])
-        self.assertIn("job_ended", [item["what"] for item in items])
+
+        def kept():
+            ended.append((yield from self.client.follow(run)))
+
+        ended = []
+        items = list(kept())
+        self.assertEqual((ended[0]["id"], ended[0]["status"]), (run, "completed"))
+        self.assertTrue({"grüß dich", "job_ended"} <= {item.get("text") for item in items} | {item["what"] for item in items})
 
     def test_events_come_from_the_beginning_or_from_now_on(self):
         run = self.client.submit(WORKFLOW)["run"]["id"]
@@ -279,11 +273,9 @@ class ClientTest(NodeCase):
         self.assertIn("1048", str(self.refused(400, "bad_input", silent.call, "why", id="x" * 2**20)))
         self.refused(400, "bad_input", silent.call, "why", id=float("nan"))
         self.refused(400, "bad_input", silent.call, "why", id=object())
-        with open("large.yml", "wb") as file:
-            file.write(b"#" * (wfengine.FILE_BYTES_MAX + 1))
+        write("large.yml", "#" * (wfengine.FILE_BYTES_MAX + 1))
         self.refused(413, "too_large", silent.submit, "large.yml")
-        with open("latin.yml", "wb") as file:
-            file.write(b"name: \xff")
+        write("latin.yml", "name: \xff", "latin-1")
         self.assertIn("byte 6", str(self.refused(400, "bad_input", silent.submit, "latin.yml")))
         for name in ("missing.yml", "."):
             with self.assertRaises(FileNotFoundError):
@@ -291,8 +283,7 @@ class ClientTest(NodeCase):
 
     def test_the_token_is_found_and_stays_here(self):
         os.mkdir("wfengine")
-        with open("wfengine/http-token", "w", encoding="ascii") as file:
-            file.write(TOKEN + "\n")
+        write("wfengine/http-token", TOKEN + "\n")
         nothing = {"WFENGINE_NODE": NODE, "WFENGINE_TOKEN": "", "WFENGINE_DATA_DIR": "", "XDG_DATA_HOME": ""}
         for place in ({"WFENGINE_DATA_DIR": os.path.abspath("wfengine")}, {"XDG_DATA_HOME": os.getcwd()}):
             with self.subTest(place=place), mock.patch.dict(os.environ, {**nothing, **place}):
@@ -318,34 +309,21 @@ class ClientTest(NodeCase):
 
 
 @contextlib.contextmanager
-def served(answer, family=socket.AF_INET):
-    """A server that hands every connection to `answer`, with the head of the request; its address."""
-    with socket.socket(family) as listener:
-        listener.bind(os.path.abspath("proxy.sock") if family == socket.AF_UNIX else ("127.0.0.1", 0))
-        listener.listen()
+def served(answer, kind=socketserver.TCPServer, address=("127.0.0.1", 0)):
+    """A server that hands every connection to `answer`, with what begins with the head of the request; its address."""
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.settimeout(20)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += self.request.recv(65536) or b"\r\n\r\n"
+            with contextlib.suppress(OSError):
+                answer(self.request, head)
 
-        def accept():
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(20)
-                    head = b""
-                    while b"\r\n\r\n" not in head:
-                        more = connection.recv(65536)
-                        if not more:
-                            break
-                        head += more
-                    answer(connection, head)
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        name = listener.getsockname()
-        yield f"unix://{name}" if family == socket.AF_UNIX else f"http://127.0.0.1:{name[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join(20)
+    with kind(address, Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield "http://127.0.0.1:%d" % server.server_address[1] if kind is socketserver.TCPServer else f"unix://{address}"
+        server.shutdown()
 
 
 def said(status, body, *headers):
@@ -388,22 +366,18 @@ class TransportTest(NodeCase):
     def test_a_unix_socket_leads_to_the_node(self):
         node = urllib.parse.urlsplit(NODE)
 
-        def proxy(connection, request):
-            head = re.sub(rb"(?i)\r\nhost: [^\r]*", b"\r\nHost: " + node.netloc.encode(), request)
-            with socket.create_connection((node.hostname, node.port or 80), timeout=20) as behind:
-                behind.sendall(head)
-                missing = int((re.search(rb"(?i)content-length: (\d+)", head) or [0, 0])[1]) - len(head.split(b"\r\n\r\n", 1)[1])
-                while missing > 0:
-                    more = connection.recv(65536)
-                    missing -= len(more)
-                    behind.sendall(more)
-                while True:
-                    answer = behind.recv(7)
-                    if not answer:
-                        break
-                    connection.sendall(answer)
+        def pump(one, other):
+            with contextlib.suppress(OSError):
+                for chunk in iter(lambda: one.recv(7), b""):
+                    other.sendall(chunk)
 
-        with served(proxy, socket.AF_UNIX) as url:
+        def proxy(connection, request):
+            with socket.create_connection((node.hostname, node.port or 80), timeout=20) as behind:
+                behind.sendall(re.sub(rb"(?i)\r\nhost: [^\r]*", b"\r\nHost: " + node.netloc.encode(), request))
+                threading.Thread(target=pump, args=(connection, behind), daemon=True).start()
+                pump(behind, connection)
+
+        with served(proxy, socketserver.ThreadingUnixStreamServer, os.path.abspath("proxy.sock")) as url:
             client = Client(url, TOKEN)
             run = client.submit(WORKFLOW)["run"]["id"]
             self.assertIn("job_ended", [item["what"] for item in client.follow(run)])
@@ -434,10 +408,8 @@ class StreamTest(NodeCase):
         self.assertEqual([len(data) for _, data in wfengine._events([fits, fits])], [limit - 5] * 2)
         signs = itertools.repeat(b": alive\n", limit // 4)
         self.assertEqual(list(wfengine._events(itertools.chain(signs, [b"data: x\n\n"]))), [("message", "x")])
-        for endless in (b"x", b"data: x\n", b"event: x\n", b": x\r\ndata: x\r\n"):
-            with self.assertRaises(WfengineError) as caught:
-                list(wfengine._events(itertools.repeat(endless)))
-            self.assertEqual(caught.exception.kind, "too_large")
+        for endless in (b"x" * 9, b"data: x\n", b"event: x\n", b": x\r\ndata: x\r\n"):
+            self.refused(0, "too_large", list, wfengine._events(itertools.repeat(endless)))
 
     def test_streams_end_as_they_say(self):
         def chunked(*parts, end=b"0\r\n\r\n"):
@@ -523,7 +495,7 @@ class SchedulerTest(NodeCase):
             self.assertEqual((scheduler.should_bypass_github(tags), scheduler.is_p2p_only(tags)), (bypass, only))
 
     def test_what_cannot_be_is_said_once(self):
-        with mock.patch.dict(os.environ, {"WFENGINE_NODE": NODE, "WFENGINE_TOKEN": TOKEN}), warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             for _ in range(2):
                 scheduler = wfengine.get_scheduler(peer_id="somebody else")
@@ -534,11 +506,10 @@ class SchedulerTest(NodeCase):
         self.assertEqual([text.split("=")[0] for text in texts], ["peer_id", "data_dir"])
 
     def test_the_async_functions_answer_refusals(self):
-        with mock.patch.dict(os.environ, {"WFENGINE_NODE": NODE, "WFENGINE_TOKEN": TOKEN}):
-            refused = asyncio.run(wfengine.schedule_p2p_workflow("", "x", ["p2p_only"]))
-            self.assertEqual((refused["success"], "workflow_id" in refused["error"]), (False, True))
-            with self.assertRaises(TypeError):
-                asyncio.run(wfengine.get_next_p2p_workflow("too much"))
+        refused = asyncio.run(wfengine.schedule_p2p_workflow("", "x", ["p2p_only"]))
+        self.assertEqual((refused["success"], "workflow_id" in refused["error"]), (False, True))
+        with self.assertRaises(TypeError):
+            asyncio.run(wfengine.get_next_p2p_workflow("too much"))
 
 
 class CoordinatorTest(NodeCase):
@@ -558,13 +529,11 @@ class CoordinatorTest(NodeCase):
         self.assertGreaterEqual(self.coordinator.get_stats()["status_counts"]["completed"], 1)
         self.assertEqual(self.coordinator.merkle_clock.logical_clock, self.client.call("node_status")["height"])
         self.assertEqual(self.coordinator.peer_list[0], self.coordinator.peer_id)
-        with open("broken.yml", "w", encoding="ascii") as file:
-            file.write("jobs: [")
+        write("broken.yml", "jobs: [")
         self.refused(400, "bad_input", self.coordinator.parse_workflow_file, "broken.yml")
 
     def test_runs_of_files_are_the_nodes(self):
-        with open("slow.yml", "w", encoding="utf-8") as file:
-            file.write(SLOW)
+        write("slow.yml", SLOW)
         id = self.coordinator.submit_workflow("slow.yml")
         mine = eventually(lambda: [task for task in self.coordinator.get_my_workflows() if task.workflow_id == id])
         self.assertEqual((mine[0].status, mine[0].tags), (WorkflowStatus.IN_PROGRESS, {"p2p-only", "data-collection"}))
@@ -589,34 +558,23 @@ class CoordinatorTest(NodeCase):
         self.refused(0, "unreachable", P2PWorkflowTools(Client("http://127.0.0.1:9", TOKEN)).get_p2p_stats)
 
 
-class Scripted:
-    """Answers calls in place of a node that has a credential: what is listed for the tool, in turn."""
-
-    def __init__(self, **answers):
-        self.answers, self.calls = answers, []
-
-    def call(self, tool, /, **arguments):
-        self.calls.append((tool, arguments))
-        answer = self.answers[tool].pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+def scripted(*answers):
+    """Answers calls in place of a node that has a credential: these in turn."""
+    return mock.Mock(call=mock.Mock(side_effect=answers))
 
 
 class DiscoveryTest(NodeCase):
     def test_the_loop_goes_on_and_ends(self):
         found = {"discovered": 2, "submitted": 1, "report": {}, "notes": []}
-        client = Scripted(discover_workflows=[WfengineError("later", 503), found, WfengineError("no credential", 403)])
-        scheduler = Record(client=client, get_status=dict)
-        service = P2PWorkflowDiscoveryService("octo", 0.01, scheduler)
+        client = scripted(WfengineError("later", 503), found, WfengineError("no credential", 403), *[found] * 9)
+        service = P2PWorkflowDiscoveryService("octo", 0.01, Record(client=client, get_status=dict))
         with self.assertLogs("wfengine") as told, self.assertRaisesRegex(WfengineError, "no credential"):
             service.start()
-        self.assertEqual((len(told.output), client.calls), (1, [("discover_workflows", {"owner": "octo"})] * 3))
-        client.answers["discover_workflows"] = [found] * 99
+        self.assertEqual((len(told.output), client.call.mock_calls), (1, [mock.call("discover_workflows", owner="octo")] * 3))
         service.poll_interval = 3600
         loop = threading.Thread(target=service.start, daemon=True)
         loop.start()
-        eventually(lambda: len(client.calls) == 4)
+        eventually(lambda: client.call.call_count == 4)
         service.stop()
         loop.join(5)
         self.assertFalse(loop.is_alive())
@@ -624,26 +582,26 @@ class DiscoveryTest(NodeCase):
     def test_one_workflow_is_found_and_submitted(self):
         line = {"owner": "octo", "repo": "ci", "workflow_id": "a.yml", "workflow_path": "a.yml", "workflow_name": "A",
                 "tags": ["p2p-only"], "runs": [], "status": "would be submitted"}
-        problem = {"repository": "octo/ci", "path": "b.yml", "what": "not YAML"}
-        reports = [{"problems": [problem], "workflows": [line]}, {"problems": [], "workflows": [dict(line, runs=["1f"], status="submitted")]}]
-        client = Scripted(discover_workflows=[{"report": report} for report in reports])
+        problem, done = {"repository": "octo/ci", "path": "b.yml", "what": "not YAML"}, dict(line, runs=["1f"], status="submitted")
+        reports = {"problems": [problem], "workflows": [line]}, {"problems": [], "workflows": [done]}
+        client = scripted(*[{"report": report} for report in reports])
         service = P2PWorkflowDiscoveryService(scheduler=Record(client=client))
         with self.assertLogs("wfengine"):
             (discovery,) = service.discover_workflows_in_repo("octo", "ci")
         self.assertEqual((discovery.workflow_name, discovery.tags, discovery.run_id), ("A", ["p2p-only"], None))
         with self.assertWarns(CompatibilityWarning):
             self.assertTrue(service.submit_workflow_to_scheduler(discovery))
-        self.assertEqual((discovery.run_id, [call[1]["dry_run"] for call in client.calls]), ("1f", [True, False]))
+        self.assertEqual((discovery.run_id, [call[2]["dry_run"] for call in client.call.mock_calls]), ("1f", [True, False]))
 
 
 class RunnerTest(NodeCase):
     def test_settings_that_a_node_has_otherwise_are_named(self):
-        client = Scripted(runner_start_autoscaler=[{"success": True, "notes": []}] * 3)
+        client = scripted(*[{"success": True, "notes": []}] * 3)
         with self.assertWarnsRegex(CompatibilityWarning, "network_mode 'own' and not 'host'"):
             self.assertTrue(RunnerKit(RunnerConfig(owner="octo", max_runners=3), client).start_autoscaler(background=True))
-        self.assertEqual(client.calls[0][1], {
-            "owner": "octo", "poll_interval": 120, "max_runners": 3, "runner_image": "myoung34/github-runner:latest", "background": True,
-        })
+        image = "myoung34/github-runner:latest"
+        settings = {"owner": "octo", "poll_interval": 120, "max_runners": 3, "runner_image": image, "background": True}
+        client.call.assert_called_once_with("runner_start_autoscaler", **settings)
         wfengine._warned.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -654,7 +612,7 @@ class RunnerTest(NodeCase):
     def test_runners_are_started_in_one_step(self):
         started = {"success": True, "message": "", "data": {"container_id": "abc123def456", "status": "provisioned"}}
         failed = {"success": False, "message": "Docker is not accessible", "data": {"container_id": None, "status": "failed"}}
-        kit = RunnerKit(client=Scripted(runner_provision_for_workflow=[started, failed]))
+        kit = RunnerKit(client=scripted(started, failed))
         with self.assertWarns(CompatibilityWarning):
             token = kit.generate_runner_token("octo/ci")
         self.assertEqual(kit.launch_runner_container("octo/ci", token), "abc123def456")
@@ -668,7 +626,7 @@ class RunnerTest(NodeCase):
         self.assertEqual((status.running, self.client.call("runner_get_status")["data"]["running"]), (False, False))
         self.assertEqual(len(kit.list_runner_containers()), self.client.call("runner_list_containers")["count"])
         queue = {"repo": "octo/ci", "total_workflows": 3, "running": 1, "failed": 0, "pending": 2}
-        (found,) = RunnerKit(client=Scripted(runner_list_workflows=[{"data": [queue]}])).get_workflow_queues()
+        (found,) = RunnerKit(client=scripted({"data": [queue]})).get_workflow_queues()
         self.assertEqual((found.repo, found.total, found.pending), ("octo/ci", 3, 2))
 
 
