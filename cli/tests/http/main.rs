@@ -1,5 +1,5 @@
 //! The HTTP door, asked byte by byte: what is let through, what is refused, and that nobody who asks holds anything.
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod attacks;
 mod document;

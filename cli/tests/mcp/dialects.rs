@@ -317,7 +317,8 @@ fn coordinator(kind: Kind) {
         (&2.into(), &1.into(), &1.into(), &0.into())
     );
     assert_eq!((&stats["total_workflows"], &stats["my_workflows"]), (&5.into(), &1.into()));
-    assert_eq!(stats["merkle_clock_height"], house.one(&["clock"])["height"]);
+    // a beat of the node may come in between
+    assert!(stats["merkle_clock_height"].as_u64() <= house.one(&["clock"])["height"].as_u64(), "{stats}");
 }
 
 /// Tools of runners where there is neither an engine nor a credential: each says what is missing.

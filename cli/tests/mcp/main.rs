@@ -1,5 +1,5 @@
 //! The Model Context Protocol, spoken by the official clients: Python's and TypeScript's, each over standard input and over HTTP.
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod clients;
 mod dialects;
