@@ -77,6 +77,8 @@ pub(crate) struct Door {
     /// Of this host's node; `None`: the node is elsewhere.
     home: Option<Home>,
     others: Others,
+    /// One looks for the node at a time: two would find each other.
+    reopening: tokio::sync::Mutex<()>,
     way: Mutex<Way>,
     serving: Mutex<Option<Serving>>,
 }
@@ -90,11 +92,23 @@ impl Door {
     pub(crate) async fn open(globals: &Globals, others: Others) -> Result<Self, Failure> {
         if let Some(url) = &globals.node {
             let way = Mutex::new(Way::Elsewhere(Remote::new(url, globals.token.clone())?));
-            return Ok(Self { home: None, others, way, serving: Mutex::default() });
+            return Ok(Self {
+                home: None,
+                others,
+                reopening: tokio::sync::Mutex::default(),
+                way,
+                serving: Mutex::default(),
+            });
         }
         let home = Home::open(globals.data_dir.clone())?;
         let way = find(&home).await?;
-        let door = Self { home: Some(home), others, way: Mutex::new(way), serving: Mutex::default() };
+        let door = Self {
+            home: Some(home),
+            others,
+            reopening: tokio::sync::Mutex::default(),
+            way: Mutex::new(way),
+            serving: Mutex::default(),
+        };
         door.serve_others();
         Ok(door)
     }
@@ -102,6 +116,10 @@ impl Door {
     /// Finds the node again after its process has left.
     async fn reopen(&self) -> Result<(), Failure> {
         let Some(home) = &self.home else { return Ok(()) };
+        let _only_one = self.reopening.lock().await;
+        if self.node().is_some() {
+            return Ok(());
+        }
         let way = find(home).await?;
         *held(&self.way) = way;
         self.serve_others();
@@ -256,7 +274,8 @@ impl Handlers for Door {
         Clock::start().wall().0
     }
     fn environment(&self) -> Environment {
-        environment()
+        // a node elsewhere has its own; what is secret here stays here
+        if self.home.is_none() { Environment::default() } else { environment() }
     }
     fn checkout_of(&self, file: &str) -> GitFacts {
         checkout_of(file)

@@ -55,6 +55,15 @@ impl Remote {
         if rest.is_empty() || rest.contains(['/', '@', ' ', '?', '#']) {
             return Err(wrong());
         }
+        let host =
+            rest.rsplit_once(':').map_or(rest, |(host, port)| if port.contains(']') { rest } else { host });
+        let is_here = host.eq_ignore_ascii_case("localhost")
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if url.starts_with("http://") && !is_here {
+            return Err(Failure::refused(format!(
+                "--node {url}: others on the network would read the token on its way; use https, or a tunnel to this host such as `ssh -L 8080:127.0.0.1:8080 {host}`"
+            )));
+        }
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             Failure::bad_input(format!(
@@ -80,6 +89,8 @@ impl Remote {
             .timeout_connect(Some(CONNECT_WAIT))
             .http_status_as_error(false)
             .max_redirects(0)
+            // what is in the environment for other programs is no way for this token
+            .proxy(None)
             .tls_config(tls.build())
             .build();
         Ok(Self { url: url.to_owned(), token, agent: config.into() })
@@ -191,7 +202,13 @@ mod tests {
         {
             assert!(Remote::new(wrong, token()).unwrap_err().message.contains("--node"), "{wrong}");
         }
-        assert!(Remote::new("http://x", None).unwrap_err().message.contains("WFENGINE_TOKEN"));
-        assert!(Remote::new("http://x", Some("a b\r\n".to_owned())).unwrap_err().message.contains("--token"));
+        assert!(Remote::new("http://lab-3.local:8080", token()).unwrap_err().message.contains("https"));
+        assert!(Remote::new("http://localhost", None).unwrap_err().message.contains("WFENGINE_TOKEN"));
+        assert!(
+            Remote::new("http://localhost", Some("a b\r\n".to_owned()))
+                .unwrap_err()
+                .message
+                .contains("--token")
+        );
     }
 }

@@ -231,11 +231,9 @@ pub(super) async fn serve_as(
     let programs = door.map(|door| {
         let handlers: Arc<dyn Handlers> = Arc::new(Own(Arc::clone(&node)));
         let stopping = Arc::clone(&node);
+        // whoever holds a task may report on it until the node has ended
         tokio::spawn(wfengine_api::http::serve(door.listener, handlers, door.gate, async move {
-            tokio::select! {
-                () = stopping.left() => {}
-                () = stopping.stopped() => {}
-            }
+            stopping.stopped().await;
         }))
     });
     let ended = tokio::select! {

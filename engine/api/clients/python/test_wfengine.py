@@ -240,7 +240,7 @@ class ClientTest(NodeCase):
         self.assertTrue(eventually(lambda: self.task() and heard)[0]["height"] > 1)
 
     def test_what_is_wrong_is_said(self):
-        self.assertIn("get_next_p2p_workflow", self.refused(404, "unknown", self.client.call, "p2p_next").candidates)
+        self.assertIn("p2p_get_next_task", self.refused(404, "unknown", self.client.call, "p2p_next").candidates)
         self.refused(404, "unknown", self.client.run, "nobody knows this")
         self.refused(404, "unknown", next, self.client.follow("nobody knows this"))
         self.refused(400, "bad_input", self.client.call, "get_run")

@@ -158,10 +158,10 @@ class Client:
                     raise self._problem(response, response.read(SMALL_BYTES_MAX))
                 yield response
         except BROKEN as error:
-            what, kind = f"no node answers at {self.url}: `wfengine serve` starts one, WFENGINE_NODE says where it is", "unreachable"
+            what, kind = "no node answers: `wfengine serve` starts one, WFENGINE_NODE says where it is", "unreachable"
             if is_connected:
-                what, kind = f"{self.url} did not answer to the end: look whether it was done before you ask again", "no_answer"
-            raise self._error(f"{what} ({type(error).__name__} {error})", 0, kind) from None
+                what, kind = "the answer broke off: look whether it was done before you ask again", "no_answer"
+            raise self._error(f"{self.url}: {what} ({type(error).__name__} {error})", 0, kind) from None
         finally:
             connection.close()
 
@@ -182,9 +182,10 @@ class Client:
         except (TypeError, ValueError, RecursionError) as error:
             raise self._error(f"arguments of {tool}: {error}", 400, "bad_input") from None
         with self._asked("POST", "/api/v1/tools/" + urllib.parse.quote(tool, safe=""), body) as response:
-            data = response.read(ANSWER_BYTES_MAX + 1)
-            is_whole = len(data) <= ANSWER_BYTES_MAX and not response.length
-            result = json.loads(data.decode("utf-8")) if is_whole else None
+            data = bytearray()
+            while len(data) <= ANSWER_BYTES_MAX and (chunk := response.read(65536)):
+                data += chunk
+            result = json.loads(data) if len(data) <= ANSWER_BYTES_MAX and not response.length else None
             if isinstance(result, dict):
                 return result
             raise ValueError(f"expected a JSON object of at most {ANSWER_BYTES_MAX} bytes")
@@ -434,8 +435,8 @@ class P2PWorkflowCoordinator(_Peer):
         ours = {of["workflow_id"] for of in assigned if of["assigned_peer"] == mine["peer_id"]}
         # a waiting run of a file is for a node to execute, and not for a program
         tasks = [task for task in self.list_workflows("pending") if task["workflow_id"] in ours and not task["workflow_file"]]
-        found = [(WorkflowStatus.ASSIGNED, task) for task in tasks] + [(WorkflowStatus.IN_PROGRESS, task) for task in mine["workflows"]]
-        return [Record(**{**task, "status": status, "tags": set(task["tags"])}) for status, task in found]
+        found = (WorkflowStatus.ASSIGNED, tasks), (WorkflowStatus.IN_PROGRESS, mine["workflows"])
+        return [Record(**{**task, "status": status, "tags": set(task["tags"])}) for status, listed in found for task in listed]
 
     def update_workflow_status(self, workflow_id, status, result=None, error=None):
         """Records what became of a task. False for a run of a file: its jobs end by themselves."""

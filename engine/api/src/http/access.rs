@@ -81,14 +81,9 @@ pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: N
         return problem::too_large(super::BODY_BYTES_MAX);
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    // a stream is counted where it begins
-    let is_stream = request.uri().path().starts_with("/api/v1/live/");
-    let permit = shared.requests.clone().try_acquire_owned();
-    let Ok(permit) = permit else {
-        return problem::busy("too many requests are answered at once");
-    };
-    if is_stream {
-        drop(permit);
+    // what has no body is not waited for, and a stream is counted where it begins
+    let path = request.uri().path();
+    if OPEN.contains(&path) || request.method() == Method::OPTIONS || path.starts_with("/api/v1/live/") {
         return with_origin(next.run(request).await, origin);
     }
     let answered = tokio::time::timeout(BODY_WAIT, bounded(request)).await;
@@ -103,6 +98,9 @@ pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: N
                 &[],
             );
         }
+    };
+    let Ok(permit) = shared.requests.clone().try_acquire_owned() else {
+        return with_origin(problem::busy("too many requests are answered at once"), origin);
     };
     let response = next.run(request).await;
     drop(permit);
@@ -151,14 +149,12 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Passed, Refused> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = uri
-        .authority()
-        .map(|authority| authority.as_str())
-        .or_else(|| hosts.next().and_then(|host| host.to_str().ok()))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if hosts.next().is_some() || !gate.hosts.contains(&host) {
+    let mut hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    let (named, more) = (hosts.next(), hosts.next());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = authority.or(named).unwrap_or_default().to_ascii_lowercase();
+    let differ = authority.zip(named).is_some_and(|(one, other)| !one.eq_ignore_ascii_case(other));
+    if more.is_some() || differ || !gate.hosts.contains(&host) {
         let detail = format!(
             "this node does not answer to the name {host:?}: ask at {}, or allow the name with --http-host",
             gate.hosts.first().map(String::as_str).unwrap_or("its own address")
@@ -169,7 +165,7 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
         let is_own = gate.hosts.contains(origin.split("://").nth(1).unwrap_or(origin));
         if !gate.origins.contains(origin) && !is_own {
             let detail =
-                format!("pages of {origin} may not ask this node: http.allowed_origins lists those that may");
+                format!("pages of {origin} may not ask this node: --http-origin names those that may");
             return Err((StatusCode::FORBIDDEN, "cross_site", detail));
         }
     } else if let Some(site) = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok())

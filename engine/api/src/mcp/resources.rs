@@ -3,13 +3,15 @@
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use serde_json::{Value, json};
 
-use crate::answers::RunView;
+use crate::answers::{DigestView, RunView};
 use crate::failure::Failure;
 use crate::request::Request;
 use crate::tools::{self, Context};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
+/// Frames of the log that count as its latest; each holds some events.
+const LATEST: u64 = 200;
 /// Runs that are listed; all can be read.
 const LISTED_MAX: usize = 100;
 
@@ -56,8 +58,8 @@ pub(super) async fn read(context: &Context, uri: &str) -> Result<ReadResourceRes
     let document = match parts.as_slice() {
         ["status"] => call(context, "node_status", json!({})).await?,
         ["history"] => {
-            let events: u64 = context.ask::<crate::answers::StatusView>(Request::Status).await?.events;
-            call(context, "replay", json!({ "from": events.saturating_sub(200), "limit": 1_000 })).await?
+            let frames = context.ask::<DigestView>(Request::Digest).await?.frames;
+            call(context, "replay", json!({ "from": frames.saturating_sub(LATEST), "limit": 1_000 })).await?
         }
         ["runs", id] => call(context, "get_run", json!({ "id": id })).await?,
         ["runs", id, "history"] => call(context, "replay", json!({ "run": id, "limit": 1_000 })).await?,

@@ -399,7 +399,7 @@ async fn update(context: Context, input: Update) -> Result<Updated, Failure> {
         new_status: new_status.to_owned(),
         message,
     };
-    if now == input.status {
+    if now == input.status && now != "in_progress" {
         return Ok(done(now, format!("{id} is {now} already")));
     }
     let is_open = matches!(now, "pending" | "assigned" | "in_progress");
