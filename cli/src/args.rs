@@ -31,6 +31,12 @@ pub(crate) struct Cli {
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Ask the node at this address instead of this host's
+    #[arg(long, global = true, value_name = "URL", env = "WFENGINE_NODE", help_heading = EVERYWHERE)]
+    pub(crate) node: Option<String>,
+    /// The token of that node
+    #[arg(long, global = true, value_name = "TOKEN", env = "WFENGINE_TOKEN", hide_env_values = true, help_heading = EVERYWHERE)]
+    pub(crate) token: Option<String>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -40,6 +46,15 @@ const SUBMIT_NEXT: &str = "\
 A run begins once a node serves on a host that may run it: `wfengine serve`
 starts one here. Until then the submission is kept. `wfengine run FILE` needs
 no node: it executes the file here and now.";
+
+/// What else there is to know about `as`.
+const AS_NEXT: &str = "\
+A link with that name does the same:
+
+  ln -s \"$(command -v wfengine)\" ~/.local/bin/ipfs-kit
+  ipfs-kit p2p workflow list
+
+`wfengine as ipfs-kit --help` lists that program's verbs.";
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
@@ -110,6 +125,14 @@ pub(crate) enum Verb {
     Example(ExampleArgs),
     /// A cluster of real nodes on this host, one of which is killed
     Demo(DemoArgs),
+    /// A door for agents: the Model Context Protocol
+    Mcp(McpArgs),
+    /// Take over what an older program kept
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Import(ImportVerb),
+    /// Speak an older program's words: ipfs-accelerate, ipfs-datasets or ipfs-kit
+    #[command(after_help = AS_NEXT)]
+    As(AsArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one verb
@@ -297,8 +320,29 @@ pub(crate) struct ServeArgs {
     pub(crate) verbose: bool,
 }
 
-/// How a serving node is on the network.
+/// A serving node's door for programs.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HttpArgs {
+    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) http: String,
+    /// Answer no HTTP
+    #[arg(long)]
+    pub(crate) no_http: bool,
+    /// Answer under this name too, as a proxy or tunnel in front of it is called; repeat for more
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http_host: Vec<String>,
+    /// Let pages of this origin ask; repeat for more
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) http_origin: Vec<String>,
+}
+
+/// The Model Context Protocol.
 #[derive(Args, Debug)]
+pub(crate) struct McpArgs {}
+
+/// How a serving node is on the network.
+#[derive(Args, Debug, Clone)]
 pub(crate) struct NetworkArgs {
     /// UDP address to listen on when serving; the next free port if it is taken
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
@@ -306,6 +350,8 @@ pub(crate) struct NetworkArgs {
     /// Neither announce this node on the local network nor look for members there
     #[arg(long)]
     pub(crate) no_lan: bool,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 /// Members and addresses.
@@ -489,6 +535,29 @@ pub(crate) struct DemoArgs {
     /// Leave the nodes' directories behind
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// What older programs kept.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImportVerb {
+    /// The state file of ipfs-kit's coordinator: coordinator_state_PEER.json
+    Kit(KitStateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KitStateArgs {
+    /// The file, at most 16 MiB
+    pub(crate) file: PathBuf,
+    /// Where the workflow files are: those that wait become runs, which nodes execute, instead of tasks for programs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AsArgs {
+    /// The older program's name, then its words
+    #[arg(value_name = "NAME …", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<std::ffi::OsString>,
 }
 
 #[derive(Args, Debug)]

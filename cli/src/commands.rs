@@ -10,6 +10,7 @@ mod join;
 mod local;
 mod log;
 mod logs;
+mod mcp;
 mod peer;
 mod replay;
 mod run;
@@ -23,10 +24,12 @@ mod work;
 
 use std::path::PathBuf;
 
+use wfengine_api::{Exit, Failure};
+
 use crate::args::{Cli, Verb};
 use crate::door::{Door, Others, Serving};
-use crate::error::{Exit, Failure};
 use crate::terminal;
+pub(crate) use run::{actor, read_source};
 
 /// How long a command that has ended stays for others before it says so.
 const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
@@ -36,11 +39,31 @@ const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
 pub(crate) struct Globals {
     pub(crate) json: bool,
     pub(crate) data_dir: Option<PathBuf>,
+    /// A node elsewhere, if one is meant.
+    pub(crate) node: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+impl Globals {
+    /// Refuses what has to be done where it is asked.
+    fn only_here(&self, verb: &str) -> Result<(), Failure> {
+        match &self.node {
+            None => Ok(()),
+            Some(node) => Err(Failure::bad_input(format!(
+                "`{verb}` is of the host on which it is typed, and --node {node} names another: leave it out (WFENGINE_NODE as well), or type it there"
+            ))),
+        }
+    }
 }
 
 /// Runs one verb.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let globals = Globals { json: cli.json, data_dir: cli.data_dir };
+    let globals = Globals {
+        json: cli.json,
+        data_dir: cli.data_dir,
+        node: cli.node.filter(|node| !node.is_empty()),
+        token: cli.token,
+    };
     match cli.verb {
         Verb::Run(args) => run::run(&globals, args).await,
         Verb::Submit(args) => submit::submit(&globals, args).await,
@@ -72,6 +95,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Log(verb) => log::log(&globals, verb).await,
         Verb::Example(args) => example::example(&globals, &args),
         Verb::Demo(args) => demo::demo(&globals, args).await,
+        Verb::Mcp(args) => mcp::mcp(&globals, args).await,
+        Verb::Import(verb) => crate::old_names::import(&globals, verb).await,
+        Verb::As(args) => crate::old_names::run(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),
         Verb::Man(args) => shell::man(&args),
     }
@@ -82,7 +108,7 @@ pub(crate) async fn through<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone(), Others::Wait).await?;
+    let door = Door::open(globals, Others::Wait).await?;
     let (door, answer) = ask(door).await;
     let closed = door.close();
     let answer = answer?;
@@ -96,8 +122,16 @@ pub(crate) async fn serving<T, F>(globals: &Globals, ask: impl FnOnce(Door) -> F
 where
     F: Future<Output = (Door, Result<T, Failure>)>,
 {
-    let door = Door::open(globals.data_dir.clone(), Others::Served).await?;
+    let door = Door::open(globals, Others::Served).await?;
     let (door, answer) = ask(door).await;
+    let left = leave(&door).await;
+    let answer = answer?;
+    left?;
+    Ok(answer)
+}
+
+/// Ends a door that others may go through: once theirs have ended.
+async fn leave(door: &Door) -> Result<(), Failure> {
     if let (Some(Serving { stop, mut server }), Some(node)) = (door.take_serving(), door.node()) {
         node.leave();
         let _ = stop.send(());
@@ -115,16 +149,13 @@ where
             () = noted => {}
         }
     }
-    let closed = door.close();
-    let answer = answer?;
-    closed?;
-    Ok(answer)
+    door.close()
 }
 
 /// Asks one question.
 pub(crate) async fn call<T: serde::de::DeserializeOwned>(
     globals: &Globals,
-    request: crate::handlers::Request,
+    request: wfengine_api::Request,
 ) -> Result<T, Failure> {
     through(globals, async |door| {
         let answer = door.call(request).await;

@@ -10,4 +10,4 @@ mod message;
 mod server;
 
 pub(crate) use client::{Client, NotAsked};
-pub(crate) use server::{Items, check_path, serve};
+pub(crate) use server::{check_path, serve};

@@ -1,22 +1,25 @@
 //! The way to a node: the one in this process if the data directory is free, else the process that owns it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use wfengine_api::{Asked, Environment, Exit, Failure, GitFacts, Handlers, Items, Request};
 use wfengine_core::time::Monotonic;
 use wfengine_store::DataDirError;
 use wfengine_store::data_dir::DirLock;
 
 use crate::clock::Clock;
+use crate::commands::Globals;
 use crate::control::{Client, NotAsked};
-use crate::error::{Exit, Failure};
-use crate::handlers::{self, Request};
+use crate::handlers;
 use crate::home::Home;
+use crate::node::discovery::environment;
 use crate::node::{Mode, Node};
+use crate::remote::Remote;
+use crate::submission::git_facts;
 
 /// How long a command waits for another short command to finish.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
@@ -49,6 +52,8 @@ enum Way {
     Here(Arc<Node>),
     /// The process that owns the data directory.
     There(Client),
+    /// A node on another host.
+    Elsewhere(Remote),
 }
 
 /// Whether other commands may go through this process while it owns the data directory.
@@ -69,8 +74,11 @@ pub(crate) struct Serving {
 /// A way to the node of a data directory. Another process may own it at first and end in between: what it has not begun is then
 /// asked of the next owner, which may be this process.
 pub(crate) struct Door {
-    home: Home,
+    /// Of this host's node; `None`: the node is elsewhere.
+    home: Option<Home>,
     others: Others,
+    /// One looks for the node at a time: two would find each other.
+    reopening: tokio::sync::Mutex<()>,
     way: Mutex<Way>,
     serving: Mutex<Option<Serving>>,
 }
@@ -81,17 +89,38 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Door {
     /// Finds the node of a data directory, or becomes it for one command.
-    pub(crate) async fn open(data_dir: Option<PathBuf>, others: Others) -> Result<Self, Failure> {
-        let home = Home::open(data_dir)?;
+    pub(crate) async fn open(globals: &Globals, others: Others) -> Result<Self, Failure> {
+        if let Some(url) = &globals.node {
+            let way = Mutex::new(Way::Elsewhere(Remote::new(url, globals.token.clone())?));
+            return Ok(Self {
+                home: None,
+                others,
+                reopening: tokio::sync::Mutex::default(),
+                way,
+                serving: Mutex::default(),
+            });
+        }
+        let home = Home::open(globals.data_dir.clone())?;
         let way = find(&home).await?;
-        let door = Self { home, others, way: Mutex::new(way), serving: Mutex::default() };
+        let door = Self {
+            home: Some(home),
+            others,
+            reopening: tokio::sync::Mutex::default(),
+            way: Mutex::new(way),
+            serving: Mutex::default(),
+        };
         door.serve_others();
         Ok(door)
     }
 
     /// Finds the node again after its process has left.
     async fn reopen(&self) -> Result<(), Failure> {
-        let way = find(&self.home).await?;
+        let Some(home) = &self.home else { return Ok(()) };
+        let _only_one = self.reopening.lock().await;
+        if self.node().is_some() {
+            return Ok(());
+        }
+        let way = find(home).await?;
         *held(&self.way) = way;
         self.serve_others();
         Ok(())
@@ -100,7 +129,7 @@ impl Door {
     fn serve_others(&self) {
         let Some(node) = self.node().filter(|_| self.others == Others::Served) else { return };
         let (stop, stopped) = oneshot::channel();
-        let socket = self.home.data.control_socket();
+        let socket = node.home.data.control_socket();
         let server = tokio::spawn(async move {
             let handle = move |request, items| handlers::handle(Arc::clone(&node), request, items);
             let stop = async {
@@ -144,6 +173,7 @@ impl Door {
             let way = held(&self.way).clone();
             match way {
                 Way::Here(node) => break here(node, request, deliver).await?,
+                Way::Elsewhere(remote) => break remote.ask(&request, deliver).await?,
                 Way::There(client) => match client.offer(&request, &mut deliver).await {
                     Ok(Err(failure)) if failure.not_begun => {
                         // it answers until its last request has ended
@@ -158,11 +188,44 @@ impl Door {
         serde_json::from_value(answer).map_err(unreadable)
     }
 
+    /// Asks, and puts every item where it is wanted; whoever is asked learns when nobody wants them any more.
+    async fn ask_into(&self, request: Request, items: Items) -> Result<serde_json::Value, Failure> {
+        loop {
+            let way = held(&self.way).clone();
+            let client = match way {
+                Way::Here(node) => return handlers::handle(node, request, items).await,
+                Way::There(client) => client,
+                Way::Elsewhere(remote) => {
+                    let (said, mut to_hand_on) = mpsc::unbounded_channel();
+                    let asked = remote.ask(&request, |item| {
+                        // whoever listened may have left; that ends the question below
+                        let _ = said.send(item);
+                    });
+                    return handed_on(asked, &mut to_hand_on, &items).await?;
+                }
+            };
+            let (said, mut to_hand_on) = mpsc::unbounded_channel();
+            let asked = client.offer(&request, |item| {
+                // whoever listened may have left; that ends the question below
+                let _ = said.send(item);
+            });
+            match handed_on(asked, &mut to_hand_on, &items).await? {
+                Ok(Err(failure)) if failure.not_begun => {
+                    // it answers until its last request has ended
+                    tokio::time::sleep(BUSY_LOOK).await;
+                    self.reopen().await?;
+                }
+                Ok(answer) => return answer,
+                Err(NotAsked) => self.reopen().await?,
+            }
+        }
+    }
+
     /// The node of this process, if it is here.
     pub(crate) fn node(&self) -> Option<Arc<Node>> {
         match &*held(&self.way) {
             Way::Here(node) => Some(Arc::clone(node)),
-            Way::There(_) => None,
+            Way::There(_) | Way::Elsewhere(_) => None,
         }
     }
 
@@ -170,6 +233,76 @@ impl Door {
     pub(crate) fn close(&self) -> Result<(), Failure> {
         self.node().map_or(Ok(()), |node| node.close())
     }
+}
+
+/// Puts every item where it is wanted until the answer is there. Fails when nobody wants it any more.
+async fn handed_on<T>(
+    asked: impl Future<Output = T>,
+    said: &mut mpsc::UnboundedReceiver<serde_json::Value>,
+    items: &Items,
+) -> Result<T, Failure> {
+    tokio::pin!(asked);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(item) = said.recv() => {
+                if items.send(item).await.is_err() {
+                    return Err(nobody_listens());
+                }
+            }
+            () = items.closed() => return Err(nobody_listens()),
+            answer = &mut asked => break answer,
+        }
+    };
+    while let Ok(item) = said.try_recv() {
+        if items.send(item).await.is_err() {
+            return Err(nobody_listens());
+        }
+    }
+    Ok(answer)
+}
+
+fn nobody_listens() -> Failure {
+    Failure::unreachable("whoever asked has left")
+}
+
+impl Handlers for Door {
+    fn handle(&self, request: Request, items: Items) -> Asked<'_> {
+        Box::pin(self.ask_into(request, items))
+    }
+    fn now_ms(&self) -> u64 {
+        Clock::start().wall().0
+    }
+    fn environment(&self) -> Environment {
+        // a node elsewhere has its own; what is secret here stays here
+        if self.home.is_none() { Environment::default() } else { environment() }
+    }
+    fn checkout_of(&self, file: &str) -> GitFacts {
+        checkout_of(file)
+    }
+}
+
+/// The node of this process, for its doors.
+pub(crate) struct Own(pub(crate) Arc<Node>);
+
+impl Handlers for Own {
+    fn handle(&self, request: Request, items: Items) -> Asked<'_> {
+        Box::pin(handlers::handle(Arc::clone(&self.0), request, items))
+    }
+    fn now_ms(&self) -> u64 {
+        self.0.clock.wall().0
+    }
+    fn environment(&self) -> Environment {
+        environment()
+    }
+    fn checkout_of(&self, file: &str) -> GitFacts {
+        checkout_of(file)
+    }
+}
+
+fn checkout_of(file: &str) -> GitFacts {
+    let path = std::path::absolute(file).unwrap_or_default();
+    path.parent().map(git_facts).unwrap_or_default()
 }
 
 /// Looks who owns the data directory, and takes it if nobody does.

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::{Exit, Failure};
 use wfengine_core::seal::Author;
 use wfengine_core::time::WallMs;
 use wfengine_storage_format::{ChainId, ClusterFounded, ClusterId, Incarnation, PeerId, Signer};
 use wfengine_store::data_dir::DirLock;
 use wfengine_store::{DataDir, Purpose, Store};
-
-use crate::error::{Exit, Failure};
 
 /// What is decided on this host alone and never enters the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

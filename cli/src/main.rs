@@ -6,18 +6,19 @@ mod clock;
 mod commands;
 mod control;
 mod door;
-mod error;
 mod handlers;
 mod home;
+mod http;
 mod node;
+mod old_names;
+mod remote;
 mod submission;
 mod terminal;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-
-use crate::error::Exit;
+use wfengine_api::Exit;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,7 +34,8 @@ fn keep_to_itself() {
 }
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    // a link with the name of an older program asks for that program's words
+    let cli = old_names::called_by(std::env::args_os()).unwrap_or_else(args::Cli::parse);
     init_logs();
     keep_to_itself();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();

@@ -11,6 +11,7 @@ mod execute;
 mod feed;
 mod leases;
 pub(crate) mod link;
+mod meter;
 pub(crate) mod network;
 mod planning;
 mod programs;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
+use wfengine_api::Failure;
 use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::{AUTHOR_SLOTS_DEFAULT, Allow, CommandId, Config, Scheduler};
 use wfengine_core::time::{Now, WallMs};
@@ -32,14 +34,13 @@ use wfengine_store::data_dir::DirLock;
 use wfengine_store::{AskError, Blobs, Purpose, Receipt, Store, Watcher};
 
 use crate::clock::Clock;
-use crate::error::Failure;
 use crate::home::{Home, Settings};
 pub(crate) use execute::tracking_prefix;
 pub(crate) use feed::{Happening, News, What};
 pub(crate) use leases::Lease;
 use network::Network;
 pub(crate) use planning::{blob, rerun};
-pub(crate) use programs::Handed;
+pub(crate) use programs::{Handed, Wanted};
 
 /// What a process does with the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +92,10 @@ pub(crate) struct Node {
     running: Mutex<BTreeMap<EventId, execute::Running>>,
     programs: Mutex<programs::Waiting>,
     network: OnceLock<Arc<dyn Network>>,
+    /// Where programs ask over HTTP.
+    http: OnceLock<String>,
     news: News,
+    pub(crate) meter: meter::Meter,
     wake: Notify,
     answers: mpsc::UnboundedSender<CommandAnswer>,
     stopping: watch::Sender<bool>,
@@ -165,7 +169,9 @@ impl Node {
             running: Mutex::default(),
             programs: Mutex::default(),
             network: OnceLock::new(),
+            http: OnceLock::new(),
             news: News::new(),
+            meter: meter::Meter::default(),
             wake: Notify::new(),
             answers,
             stopping,
@@ -200,6 +206,16 @@ impl Node {
     pub(crate) fn network(&self) -> Option<&Arc<dyn Network>> {
         self.network.get()
     }
+    /// Where programs ask over HTTP, if they may.
+    pub(crate) fn http(&self) -> Option<String> {
+        self.http.get().cloned()
+    }
+    /// Programs may ask there from now on.
+    pub(crate) fn set_http(&self, url: String) {
+        if self.http.set(url).is_err() {
+            tracing::error!("BUG: the node has an HTTP door already");
+        }
+    }
     /// Goes on the network.
     pub(crate) fn connect_network(&self, network: Arc<dyn Network>) {
         if self.network.set(network).is_err() {
@@ -209,7 +225,12 @@ impl Node {
 
     /// Asks for a command and waits until it is durable.
     pub(crate) async fn ask(&self, command: Command) -> Result<Receipt, AskError> {
-        self.store.recorder().ask(command, self.clock.wall()).await
+        let begun = self.clock.monotonic();
+        let receipt = self.store.recorder().ask(command, self.clock.wall()).await;
+        if receipt.is_ok() {
+            self.meter.committed(self.clock.monotonic() - begun);
+        }
+        receipt
     }
 
     /// Tells the scheduler something, with the views as they are, and lets the drive loop act on what follows.

@@ -3,49 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use wfengine_api::{Exit, Failure, GitFacts, Wishes};
 use wfengine_storage_format::limits::{PRIORITY_MILLI_DEFAULT, PRIORITY_MILLI_MAX};
 use wfengine_storage_format::{
     BlobId, Frozen, Origin, Placement, PlannedKey, RunSpec, RunSubmitted, WorkflowSpec,
 };
 use wfengine_workflow::checkout::is_commit_id;
 use wfengine_workflow::{NeedsResult, RULES_VERSION, Workflow, plan_keys, resolve_inputs, tags};
-
-use crate::error::{Exit, Failure};
-
-/// What a person or program says about a submission besides the file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Wishes {
-    /// What to call it.
-    pub(crate) name: Option<String>,
-    /// Dispatch inputs by name.
-    pub(crate) inputs: BTreeMap<String, serde_json::Value>,
-    /// The submitter's own data, a JSON object as text.
-    pub(crate) metadata: Option<String>,
-    /// Thousandths; lower runs first.
-    pub(crate) priority_milli: Option<u32>,
-    /// How often a failed run is submitted again.
-    pub(crate) retries: u32,
-    /// Shortest and longest wait before that, in milliseconds.
-    pub(crate) backoff_ms: (u64, u64),
-    /// Names the run.
-    pub(crate) id: Option<String>,
-    /// What git says about the folder.
-    pub(crate) repository: GitFacts,
-    /// Who asks.
-    pub(crate) actor: String,
-}
-
-/// What a checkout says of itself.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct GitFacts {
-    /// `owner/name`, or empty.
-    pub(crate) repository: String,
-    /// Full ref, or empty.
-    pub(crate) git_ref: String,
-    /// Commit, or empty.
-    pub(crate) sha: String,
-}
 
 /// A submission ready to be asked for.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ fn without_a_node_a_result_after_the_lease_counts_while_nobody_else_took_the_tas
     let second = next(&house, &[]).expect("the lease was over");
     assert_eq!((text(&second, "task_id"), text(&second, "run")), ("lost", text(&first, "run")));
     let token = text(&first, "fencing_token");
-    house.ask(&["task", "complete", "lost", "--token", token]).ends(3).complains(&["somebody else"]);
+    house.ask(&["task", "complete", "lost", "--fencing-token", token]).ends(3).complains(&["somebody else"]);
     house.ask(&["task", "complete", "lost"]).ends(0);
 }
 
@@ -432,8 +432,8 @@ fn whoever_lost_a_task_cannot_end_it_for_the_next_holder() {
     let second = next(&house, &["--wait"]).unwrap();
     let (stale, fresh) = (text(&first, "fencing_token"), text(&second, "fencing_token"));
     assert_ne!(stale, fresh);
-    let stale = ["task", "complete", "one", "--token", stale];
+    let stale = ["task", "complete", "one", "--fencing-token", stale];
     house.ask(&stale).ends(3).complains(&["handed to somebody else"]);
-    house.ask(&["task", "complete", "one", "--token", fresh, "--result", "2"]).ends(0);
+    house.ask(&["task", "complete", "one", "--fencing-token", fresh, "--result", "2"]).ends(0);
     assert_eq!(house.ask(&["task", "result", "one"]).ends(0).out, "2\n");
 }

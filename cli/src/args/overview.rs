@@ -4,14 +4,14 @@
 pub(crate) const OVERVIEW: &str = "\
 wfengine: a leaderless workflow engine. One node per host, one log, no server.
 
-Usage: wfengine VERB … [--json] [--data-dir DIR]
+Usage: wfengine VERB … [--json] [--data-dir DIR]    (VERB --help says more)
 
 Run       run FILE           execute a workflow file here and now
           submit FILE        hand it to the cluster; a rule picks the host
           list · show · logs · cancel · rerun · priority · why · owner
 Programs  task VERB          work that your own programs take, do and report
           work -- COMMAND    take tasks in a loop and run a command for each
-          tags · check-tags  words that say where a workflow or task may run
+          tags · check-tags  words that say where work may run · mcp: for agents
 Discover  discover VERB      find tagged workflows in repositories and run them
 Runners   runner VERB        GitHub runners in containers, as jobs are queued
 Cluster   serve              run this host's node (init can name it first)
@@ -20,8 +20,8 @@ Cluster   serve              run this host's node (init can name it first)
           sync · pause · resume · status
 Audit     replay [--verify]  print or prove the history
           log export|import · clock · distance
-Try       example · demo     write workflows to try; see three nodes here
-Shell     completions · man  for your shell; `wfengine VERB --help` for a verb
+Try       example · demo     for your shell: completions · man
+Older     as ipfs-kit …      an older program's words · import kit FILE
 Options   --json             print JSON: one document, or a line for each item
           --data-dir DIR     log, key [WFENGINE_DATA_DIR] · --help · --version
 Status    0 done · 1 failed · 2 bad input · 3 refused · 4 unreachable · 70 disk

@@ -85,8 +85,8 @@ pub(crate) struct HeldTaskArgs {
     pub(crate) id: String,
     /// The fencing token it was handed out with: refused if it was handed to somebody else since. A command
     /// of `wfengine work` that reports on its own task need not give it
-    #[arg(long)]
-    pub(crate) token: Option<String>,
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) fencing_token: Option<String>,
 }
 
 #[derive(Args, Debug)]

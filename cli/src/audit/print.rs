@@ -8,6 +8,7 @@ mod runners;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wfengine_api::answers::EventLine;
 use wfengine_core::admitted::Admitted;
 use wfengine_core::replay::{Change, Subject};
 use wfengine_core::views::Views;
@@ -15,36 +16,6 @@ use wfengine_core::views::run::Run;
 use wfengine_storage_format::{AbortReason, Body, EventId, Grant, ReleaseReason, RunSpec};
 
 use super::time::rfc3339;
-
-/// One event as `--json` prints it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub(crate) struct EventLine {
-    pub(crate) id: String,
-    pub(crate) author: String,
-    pub(crate) author_name: String,
-    /// The chain's incarnation; with the author it names the chain.
-    pub(crate) incarnation: String,
-    pub(crate) seq: u64,
-    pub(crate) height: u64,
-    pub(crate) time: String,
-    pub(crate) time_ms: u64,
-    pub(crate) kind: String,
-    pub(crate) kind_number: u16,
-    /// What it says, for people.
-    pub(crate) says: String,
-    /// Whether it lies below the cuts of its author's chains, so that it counts.
-    pub(crate) counts: bool,
-    /// `known`, `unknown` or `void`.
-    pub(crate) body: &'static str,
-    pub(crate) run: Option<String>,
-    pub(crate) job: Option<String>,
-    /// What the kind says besides, by name.
-    pub(crate) details: BTreeMap<&'static str, String>,
-    pub(crate) prev: Option<String>,
-    pub(crate) parents: Vec<String>,
-    pub(crate) refs: Vec<String>,
-    pub(crate) blobs: Vec<String>,
-}
 
 /// An event as a JSON document.
 pub(crate) fn event_line(event: &Admitted, views: &Views) -> EventLine {
@@ -66,10 +37,11 @@ pub(crate) fn event_line(event: &Admitted, views: &Views) -> EventLine {
             Body::Unknown => "unknown",
             Body::Void(_) => "void",
             _ => "known",
-        },
+        }
+        .to_owned(),
         run: event.run().map(|run| run.to_string()),
         job: event.body.job().map(|(_, job)| job.to_string()),
-        details: says.details,
+        details: says.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         prev: event.prev.map(|id| id.to_string()),
         parents: event.parents.iter().map(|tip| tip.id.to_string()).collect(),
         refs: event.refs.iter().map(ToString::to_string).collect(),
@@ -468,7 +440,7 @@ mod tests {
             }
         }
         assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
-        assert_eq!(bodies, BTreeSet::from(["known", "unknown", "void"]));
+        assert_eq!(bodies, BTreeSet::from(["known", "unknown", "void"].map(str::to_owned)));
     }
 
     #[test]

@@ -19,16 +19,14 @@ use serde_json::json;
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::DemoArgs;
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{DigestView, RunView, Submitted};
-use crate::submission::Wishes;
 use crate::terminal;
 use cluster::{Cluster, eventually};
 use proof::{Proved, replay_verify};
 use teller::{Teller, tenths};
 use verdict::{Evidence, JobFacts, Requirement, requirements};
 use watch::{Killed, TakenOver, Watch};
+use wfengine_api::answers::{DigestView, RunView, Submitted};
+use wfengine_api::{Exit, Failure, Request, Wishes};
 
 /// What is submitted.
 const WORKFLOW: &str = include_str!("../../examples/demo.yml");

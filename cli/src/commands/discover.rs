@@ -1,12 +1,13 @@
 //! `discover`: tagged workflows in repositories.
 
+use wfengine_api::answers::{DiscoveryView, FoundView, Progress, Submitted, WatchView};
+use wfengine_api::{Exit, Failure, Request};
+use wfengine_discovery::Report;
+
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::{DiscoverVerb, DispatchArgs, MonitorArgs, OnceArgs, WatchArgs};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{DiscoveryView, FoundView, Progress, Submitted, WatchView};
-use crate::node::discovery::{GithubWishes, Wishes, environment};
+use crate::node::discovery::{Wishes, environment, github_wishes};
 use crate::terminal;
 
 pub(super) async fn discover(globals: &Globals, verb: DiscoverVerb) -> Result<Exit, Failure> {
@@ -21,9 +22,12 @@ pub(super) async fn discover(globals: &Globals, verb: DiscoverVerb) -> Result<Ex
 
 async fn once(globals: &Globals, args: OnceArgs) -> Result<Exit, Failure> {
     let wishes = Wishes::of(args.look, 300)?;
-    let request =
-        Request::Discover { wishes: Box::new(wishes), variables: environment(), dry_run: args.dry_run };
-    let found: DiscoveryView = super::call(globals, request).await?;
+    let request = Request::Discover {
+        wishes: serde_json::json!(wishes),
+        variables: environment(),
+        dry_run: args.dry_run,
+    };
+    let found: DiscoveryView<Report> = super::call(globals, request).await?;
     if globals.json || args.output_json {
         terminal::json(&found);
     } else {
@@ -33,7 +37,7 @@ async fn once(globals: &Globals, args: OnceArgs) -> Result<Exit, Failure> {
 }
 
 /// The block of the document, then what it leaves out.
-fn print(found: &DiscoveryView) {
+fn print(found: &DiscoveryView<Report>) {
     let report = &found.report;
     for note in &found.notes {
         terminal::note(note);
@@ -118,8 +122,11 @@ async fn monitor(globals: &Globals, args: MonitorArgs) -> Result<Exit, Failure> 
     let wishes = Wishes::of(args.look, args.interval)?;
     let mut interrupts = Interrupts::listen()?;
     super::serving(globals, async |door| {
-        let request =
-            Request::Monitor { wishes: Box::new(wishes), variables: environment(), dry_run: args.dry_run };
+        let request = Request::Monitor {
+            wishes: serde_json::json!(wishes),
+            variables: environment(),
+            dry_run: args.dry_run,
+        };
         let watched = door.stream(request, |progress| {
             if let Progress::Note { text } = progress {
                 if globals.json {
@@ -139,7 +146,7 @@ async fn monitor(globals: &Globals, args: MonitorArgs) -> Result<Exit, Failure> 
 }
 
 async fn watch(globals: &Globals, args: WatchArgs) -> Result<Exit, Failure> {
-    let wishes = if args.stop { None } else { Some(Box::new(Wishes::watching(args)?)) };
+    let wishes = if args.stop { None } else { Some(serde_json::json!(Wishes::watching(args)?)) };
     let watching: WatchView = super::call(globals, Request::Watch { wishes }).await?;
     if globals.json {
         terminal::json(&watching);
@@ -179,7 +186,7 @@ async fn dispatch(globals: &Globals, args: DispatchArgs) -> Result<Exit, Failure
         workflow: args.workflow,
         git_ref: args.git_ref,
         inputs: super::run::inputs(&args.inputs)?,
-        github: GithubWishes::of(args.github)?,
+        github: github_wishes(args.github)?,
         variables: environment(),
     };
     let submitted: Submitted = super::call(globals, request).await?;

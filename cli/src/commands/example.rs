@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::json;
+use wfengine_api::{Exit, Failure};
 
 use super::Globals;
 use crate::args::ExampleArgs;
-use crate::error::{Exit, Failure};
 use crate::terminal;
 
 /// Name, what it shows, text.

@@ -1,13 +1,12 @@
 //! `why`, `owner`, `distance`: who runs what, and why.
 
 use serde_json::json;
+use wfengine_api::answers::{OwnerView, WhyView};
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_storage_format::{BlobId, hamming_distance, sha256};
 
 use super::Globals;
 use crate::args::{DistanceArgs, IdArgs, OwnerArgs};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{OwnerView, WhyView};
 use crate::terminal;
 
 pub(super) async fn why(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {

@@ -1,11 +1,11 @@
 //! `list` and `show`.
 
+use wfengine_api::answers::{JobView, RunView};
+use wfengine_api::{Exit, Failure, Request};
+
 use super::Globals;
 use crate::args::{IdArgs, ListArgs};
 use crate::clock::{show_duration, show_wall};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{JobView, RunView};
 use crate::submission::duration_ms;
 use crate::terminal;
 

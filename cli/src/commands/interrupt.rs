@@ -4,8 +4,8 @@
 //! ignored (`nohup`) stays ignored.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use wfengine_api::{Exit, Failure};
 
-use crate::error::{Exit, Failure};
 use crate::terminal;
 
 /// The signals of this process.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use wfengine_api::{Exit, Failure};
 use wfengine_core::command::Command;
 use wfengine_core::views::run::Run;
 use wfengine_protocol::JoinLine;
@@ -14,7 +15,6 @@ use super::Globals;
 use super::serve::serve_node;
 use crate::args::JoinArgs;
 use crate::clock::Clock;
-use crate::error::{Exit, Failure};
 use crate::handlers;
 use crate::home::Home;
 use crate::node::{Mode, Node, processors};
@@ -37,6 +37,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
         .invite
         .parse()
         .map_err(|error: wfengine_protocol::JoinLineError| Failure::bad_input(error.to_string()))?;
+    globals.only_here("peer join")?;
     let home = Home::open(globals.data_dir.clone())?;
     if args.serve {
         crate::control::check_path(&home.data.control_socket())?;
@@ -91,7 +92,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
     said(globals, &node, &args, count);
     if args.serve {
         node.set_slots(processors());
-        return serve_node(globals, node, link, GRACE, !args.network.no_lan).await;
+        return serve_node(globals, node, link, GRACE, args.network).await;
     }
     handlers::describe(&node, node.home.name()?).await?;
     link.stop().await;

@@ -1,10 +1,10 @@
 //! This node: `init`, `allow`, `sync`, `pause`, `resume`, `status`, `clock`.
 
+use wfengine_api::answers::{AllowView, ClockView, StatusView, SyncView};
+use wfengine_api::{Exit, Failure, Request};
+
 use super::Globals;
 use crate::args::{AllowArgs, InitArgs, SyncArgs};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{AllowView, ClockView, StatusView, SyncView};
 use crate::terminal;
 
 pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Failure> {
@@ -43,6 +43,9 @@ fn print_status(globals: &Globals, status: &StatusView) {
     terminal::line(&format!("Peer ID: {}", status.peer_id));
     terminal::line(&format!("Cluster: {}", status.cluster));
     terminal::line(&format!("Node: {serving}"));
+    if let Some(http) = &status.http {
+        terminal::line(&format!("HTTP: {http} (token in {}/http-token)", status.data_dir));
+    }
     terminal::line(&format!("Data: {}", status.data_dir));
     terminal::line(&format!("Pending Tasks: {}", status.pending));
     terminal::line(&format!("Assigned Tasks: {}", status.assigned + status.in_progress));

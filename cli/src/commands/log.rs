@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64;
 use serde_json::json;
 use tokio::sync::mpsc;
+use wfengine_api::answers::{DigestView, Imported, RunView};
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_storage_format::{ExportScope, RunId};
 
 use super::Globals;
@@ -12,9 +14,6 @@ use super::replay::frames;
 use crate::args::{ExportArgs, ImportArgs, LogVerb};
 use crate::audit::{Batch, Source, read_batches, write_export, write_segments};
 use crate::door::Door;
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{DigestView, Imported, RunView};
 use crate::home::Home;
 use crate::terminal;
 

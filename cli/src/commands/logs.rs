@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wfengine_api::answers::Progress;
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_executor::log::{Colours, display};
 
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::LogsArgs;
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::Progress;
 use crate::terminal;
 
 pub(super) async fn logs(globals: &Globals, args: LogsArgs) -> Result<Exit, Failure> {

@@ -1,12 +1,11 @@
 //! `peer`: members and addresses.
 
 use serde_json::json;
+use wfengine_api::answers::{InviteView, PeersView, StatusView};
+use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
 use crate::args::{InviteArgs, PeerVerb};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{InviteView, PeersView, StatusView};
 use crate::submission::duration_ms;
 use crate::terminal;
 

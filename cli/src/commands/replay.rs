@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use wfengine_api::{Exit, Failure};
 use wfengine_core::admitted::Admitted;
 use wfengine_core::replay::{Checking, Expected, Moment, Place, Selection, check_frame, diff};
 use wfengine_core::time::WallMs;
@@ -25,7 +26,6 @@ use crate::audit::{
 };
 use crate::clock::Clock;
 use crate::door::Door;
-use crate::error::{Exit, Failure};
 use crate::submission::duration_ms;
 use crate::terminal;
 use planner::FromBlobs;
@@ -66,8 +66,9 @@ pub(super) async fn replay(globals: &Globals, args: ReplayArgs) -> Result<Exit, 
         return in_background(move || Ok(tell(source, &asked, &planner)?.0)).await;
     }
     let (follow, data_dir) = (args.follow, globals.data_dir.clone());
+    let is_elsewhere = globals.node.is_some();
     super::serving(globals, async move |door| {
-        let outcome = of_door(&door, asked, follow, data_dir).await;
+        let outcome = of_door(&door, asked, follow, data_dir, is_elsewhere).await;
         (door, outcome)
     })
     .await
@@ -78,6 +79,7 @@ async fn of_door(
     mut asked: Asked,
     follow: bool,
     data_dir: Option<PathBuf>,
+    is_elsewhere: bool,
 ) -> Result<Exit, Failure> {
     let here = frames::of_door(door).await?;
     if asked.verify {
@@ -88,6 +90,7 @@ async fn of_door(
     }
     let blobs = match door.node() {
         Some(node) => Some(node.blobs.clone()),
+        None if is_elsewhere => None,
         None => blobs_beside(data_dir, here.source.cluster()),
     };
     let (source, spool) = (here.source, here.spool);

@@ -6,6 +6,8 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use wfengine_api::answers::{Progress, RunView};
+use wfengine_api::{Exit, Failure, Request, Wishes};
 use wfengine_executor::environment::visible_of_host;
 
 use super::Globals;
@@ -13,14 +15,13 @@ use super::interrupt::Interrupts;
 use super::logs::Printer;
 use crate::args::{InputArgs, RunArgs};
 use crate::door::Door;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::{Progress, RunView};
-use crate::handlers::{self, Request};
-use crate::submission::{Wishes, git_facts};
+use crate::handlers;
+use crate::submission::git_facts;
 use crate::terminal;
-pub(super) use source::read_source;
+pub(crate) use source::read_source;
 
 pub(super) async fn run(globals: &Globals, args: RunArgs) -> Result<Exit, Failure> {
+    globals.only_here("run")?;
     let here = std::env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))?;
     let (path, source) = match (&args.file, &args.example) {
         (Some(file), _) => (file.display().to_string(), read_source(file)?),
@@ -143,6 +144,6 @@ pub(super) fn inputs(args: &InputArgs) -> Result<BTreeMap<String, serde_json::Va
 }
 
 /// Who types.
-pub(super) fn actor() -> String {
+pub(crate) fn actor() -> String {
     std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
 }

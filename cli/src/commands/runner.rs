@@ -6,17 +6,16 @@
 mod start;
 
 use serde::Serialize;
+use wfengine_api::answers::runners::{
+    ContainerStoppedView, ProvisionView, ProvisionedView, QueueView, RotatedView, RunnerContainerView,
+    RunnerLogLine, RunnerStatusView, StoppedView,
+};
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_executor::log::{Colours, display};
 
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::{ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::runners::{
-    ContainerStoppedView, ProvisionView, ProvisionedView, QueueView, RotatedView, RunnerContainerView,
-    RunnerLogLine, RunnerStatusView, StoppedView,
-};
 use crate::node::discovery::environment;
 use crate::terminal;
 

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use wfengine_api::{Exit, Failure, Handlers};
 
 use super::Globals;
 use super::interrupt::Interrupts;
-use crate::args::{NetworkArgs, ServeArgs};
+use crate::args::{HttpArgs, NetworkArgs, ServeArgs};
 use crate::clock::Clock;
 use crate::control;
-use crate::door::own;
-use crate::error::{Exit, Failure};
+use crate::door::{Own, own};
 use crate::handlers;
 use crate::home::Home;
+use crate::http;
 use crate::node::discovery::environment;
 use crate::node::link::Link;
 use crate::node::network::Network;
@@ -24,13 +25,15 @@ use crate::submission::duration_ms;
 use crate::terminal;
 
 pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Failure> {
+    globals.only_here("serve")?;
     if args.background {
         return background(globals, &args).await;
     }
     let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
     let home = Home::open(globals.data_dir.clone())?;
     let (node, link) = open(home, &args.network, args.slots).await?;
-    let manner = Manner { grace, on_lan: !args.network.no_lan, verbose: args.verbose };
+    let NetworkArgs { no_lan, http, .. } = args.network;
+    let manner = Manner { grace, on_lan: !no_lan, verbose: args.verbose, http };
     serve_as(globals, node, link, manner).await
 }
 
@@ -83,6 +86,8 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     let file = std::fs::File::create(&log).map_err(|error| Failure::io("write", &log, &error))?;
     let errors = file.try_clone().map_err(|error| Failure::io("write", &log, &error))?;
     let mut command = std::process::Command::new(program);
+    // a copy that is called like an older program would speak that one's words
+    command.arg0("wfengine");
     command.arg("--data-dir").arg(home.data.path()).args([
         "serve",
         "--listen",
@@ -92,6 +97,17 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     ]);
     if args.network.no_lan {
         command.arg("--no-lan");
+    }
+    let http = &args.network.http;
+    command.args(["--http", &http.http]);
+    if http.no_http {
+        command.arg("--no-http");
+    }
+    for host in &http.http_host {
+        command.args(["--http-host", host]);
+    }
+    for origin in &http.http_origin {
+        command.args(["--http-origin", origin]);
     }
     if args.verbose {
         command.arg("--verbose");
@@ -122,7 +138,7 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
 async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
     let home = Home::open(globals.data_dir.clone())?;
     let spawned = spawn(&home, args).await?;
-    let answer = spawned.client.ask(&handlers::Request::Status, |_| ()).await?;
+    let answer = spawned.client.ask(&wfengine_api::Request::Status, |_| ()).await?;
     if globals.json {
         terminal::json(&answer);
     } else {
@@ -147,6 +163,8 @@ pub(super) struct Manner {
     pub(super) on_lan: bool,
     /// Says more of what the autoscaler does.
     pub(super) verbose: bool,
+    /// The door for programs.
+    pub(super) http: HttpArgs,
 }
 
 /// Serves until a signal: the first drains, the second stops at once.
@@ -155,9 +173,10 @@ pub(super) async fn serve_node(
     node: Arc<Node>,
     link: Arc<Link>,
     grace: Duration,
-    on_lan: bool,
+    network: NetworkArgs,
 ) -> Result<Exit, Failure> {
-    serve_as(globals, node, link, Manner { grace, on_lan, verbose: false }).await
+    let NetworkArgs { no_lan, http, .. } = network;
+    serve_as(globals, node, link, Manner { grace, on_lan: !no_lan, verbose: false, http }).await
 }
 
 /// As [`serve_node`], and says in which manner.
@@ -167,11 +186,12 @@ pub(super) async fn serve_as(
     link: Arc<Link>,
     manner: Manner,
 ) -> Result<Exit, Failure> {
-    let Manner { grace, on_lan, verbose } = manner;
+    let Manner { grace, on_lan, verbose, http } = manner;
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
     let mut interrupts = Interrupts::signals()?;
+    let door = http::open(&node.home, &http).await?;
     let mut server = tokio::spawn(async move {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
@@ -187,14 +207,35 @@ pub(super) async fn serve_as(
     let autoscaling = autoscaler::begin(&node, environment());
     let _lan = on_lan.then(|| link.go_on_lan()).flatten();
     let listen = link.local_address();
+    let url = door.as_ref().map(|door| door.url.clone());
+    if let Some(url) = &url {
+        node.set_http(url.clone());
+    }
     if globals.json {
-        terminal::json(&json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen }));
+        terminal::json(
+            &json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen, "http": url }),
+        );
     } else {
         terminal::line(&format!("{name} ({}) serves on UDP {listen}", node.peer_id().short()));
+        if let Some(door) = &door {
+            terminal::line(&format!(
+                "programs ask at {} with the token in {}",
+                door.url,
+                door.token_file.display()
+            ));
+        }
         terminal::line(
             "next: `wfengine peer invite` prints a line that lets another host join; ctrl-c or SIGTERM stops",
         );
     }
+    let programs = door.map(|door| {
+        let handlers: Arc<dyn Handlers> = Arc::new(Own(Arc::clone(&node)));
+        let stopping = Arc::clone(&node);
+        // whoever holds a task may report on it until the node has ended
+        tokio::spawn(wfengine_api::http::serve(door.listener, handlers, door.gate, async move {
+            stopping.stopped().await;
+        }))
+    });
     let ended = tokio::select! {
         _ = interrupts.next() => None,
         () = node.stopped() => None,
@@ -241,6 +282,9 @@ pub(super) async fn serve_as(
     saying.abort();
     node.close()?;
     let _ = server.await;
+    if let Some(programs) = programs {
+        let _ = programs.await;
+    }
     Ok(Exit::Success)
 }
 

@@ -2,11 +2,11 @@
 
 use clap::CommandFactory;
 use serde_json::json;
+use wfengine_api::{Exit, Failure};
 use wfengine_workflow::tags::{Tag, is_p2p_only, should_bypass_github};
 
 use super::Globals;
 use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ManArgs, ShellName};
-use crate::error::{Exit, Failure};
 use crate::terminal;
 
 pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {

@@ -1,13 +1,12 @@
 //! `cancel`, `rerun`, `priority`.
 
+use wfengine_api::answers::{RunView, Submitted};
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_core::views::job::Status;
 
 use super::Globals;
 use super::submit::print;
 use crate::args::{CancelArgs, IdArgs, PriorityArgs};
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{RunView, Submitted};
 use crate::submission::priority_milli;
 use crate::terminal;
 

@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 
+use wfengine_api::answers::{Progress, RunView, Submitted};
+use wfengine_api::{Exit, Failure, Request, Wishes};
+
 use super::Globals;
 use super::interrupt::Interrupts;
 use super::logs::Printer;
 use super::run::{actor, inputs, read_source};
 use crate::args::SubmitArgs;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::{Progress, RunView, Submitted};
-use crate::handlers::{self, Request};
-use crate::submission::{Wishes, duration_ms, git_facts, priority_milli};
+use crate::handlers;
+use crate::submission::{duration_ms, git_facts, priority_milli};
 use crate::terminal;
 
 pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, Failure> {

@@ -1,16 +1,15 @@
 //! `task`: tasks for programs that do their own work.
 
 use serde_json::json;
+use wfengine_api::answers::{Progress, RunView, Submitted, TaskView};
+use wfengine_api::{Exit, Failure, HeldBy, Request, Wishes};
 
 use super::Globals;
 use super::interrupt::Interrupts;
 use super::run::actor;
 use super::steer::said;
 use crate::args::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::{Progress, RunView, Submitted, TaskView};
-use crate::handlers::{HeldBy, Request};
-use crate::submission::{Wishes, duration_ms, priority_milli};
+use crate::submission::{duration_ms, priority_milli};
 use crate::terminal;
 
 pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Failure> {
@@ -141,7 +140,7 @@ async fn ended(globals: &Globals, request: Request) -> Result<Exit, Failure> {
 }
 
 fn held_by(args: HeldTaskArgs) -> HeldBy {
-    if let Some(token) = args.token.filter(|token| !token.is_empty()) {
+    if let Some(token) = args.fencing_token.filter(|token| !token.is_empty()) {
         return HeldBy { id: args.id, token: Some(token), token_of: None };
     }
     let told = |name| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use wfengine_api::answers::{Progress, RunView, TaskView};
+use wfengine_api::{Exit, Failure, HeldBy, Request};
 
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::WorkArgs;
 use crate::door::Door;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::{Progress, RunView, TaskView};
-use crate::handlers::{HeldBy, Request};
 use crate::submission::duration_ms;
 use crate::terminal;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::UnixStream;
+use wfengine_api::{Exit, Failure};
 
 use super::message::{Reply, read_document, write_document};
-use crate::error::{Exit, Failure};
 
 /// How long a process that owns the data directory may take to greet.
 const GREETING_WAIT: Duration = Duration::from_secs(10);

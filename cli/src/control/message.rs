@@ -3,8 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
-use crate::error::{Exit, Failure};
+use wfengine_api::{Exit, Failure};
 
 /// Bytes of one document at most.
 const DOCUMENT_BYTES_MAX: u32 = 8 * 1024 * 1024;

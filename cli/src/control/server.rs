@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use wfengine_api::{Exit, Failure, Items};
 
 use super::message::{Reply, read_document, write_document};
-use crate::error::{Exit, Failure};
 
 /// Requests that are answered at once; further ones wait.
 const CONNECTIONS_MAX: usize = 256;
@@ -22,9 +22,6 @@ const PATH_BYTES_MAX: usize = 103;
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// Items on their way to one slow reader.
 const ITEMS_WAITING_MAX: usize = 256;
-
-/// Where a handler puts the items of its answer. A vanished reader is noticed at the next item.
-pub(crate) type Items = mpsc::Sender<serde_json::Value>;
 
 /// Refuses a path that no socket can have.
 pub(crate) fn check_path(socket: &Path) -> Result<(), Failure> {

@@ -3,6 +3,11 @@
 use std::sync::Arc;
 
 use data_encoding::BASE64;
+use wfengine_api::Failure;
+use wfengine_api::answers::{
+    AllowView, ClockView, DigestView, DocumentsView, Imported, InviteView, PeerView, PeersView, StatusView,
+    SyncPeer, SyncView,
+};
 use wfengine_core::command::Command;
 use wfengine_core::views::VIEWS_VERSION;
 use wfengine_core::views::job::Status;
@@ -14,12 +19,7 @@ use wfengine_storage_format::{
 };
 use wfengine_store::FrameOutcome;
 
-use super::answers::{
-    AllowView, ClockView, DigestView, DocumentsView, Imported, InviteView, PeerView, PeersView, StatusView,
-    SyncPeer, SyncView,
-};
 use super::resolve;
-use crate::error::Failure;
 use crate::home::{Settings, random};
 use crate::node::{Mode, Node};
 
@@ -53,6 +53,7 @@ pub(super) fn status(node: &Node) -> StatusView {
         paused: settings.paused,
         pid: std::process::id(),
         listen: node.network().map(|network| network.local_address()),
+        http: node.http(),
         data_dir: node.home.data.path().display().to_string(),
         pending: count(Status::Pending),
         assigned: count(Status::Assigned),

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wfengine_api::answers::{
+    ClockView, DiscoveryView, FoundView, Progress, SchedulerView, Submitted, WatchView,
+};
+use wfengine_api::{Environment, Failure, GithubWishes, Items};
 use wfengine_core::views::repositories::Repository;
+use wfengine_discovery::Report;
 
-use super::answers::{ClockView, DiscoveryView, FoundView, Progress, SchedulerView, Submitted, WatchView};
 use super::runs::item;
-use crate::control::Items;
-use crate::error::Failure;
-use crate::node::discovery::{self, Environment, GithubWishes, Wishes};
+use crate::node::discovery::{self, Wishes};
 use crate::node::{Mode, Node};
 
 pub(super) async fn once(
@@ -17,7 +19,7 @@ pub(super) async fn once(
     wishes: Wishes,
     variables: &Environment,
     dry_run: bool,
-) -> Result<DiscoveryView, Failure> {
+) -> Result<DiscoveryView<Report>, Failure> {
     let wishes = as_watched(node, wishes);
     let (report, notes) = discovery::once(node, &wishes, variables, dry_run).await?;
     let status = super::cluster::status(node);

@@ -1,21 +1,20 @@
 //! Logs: of jobs that run here, of jobs that ran somewhere, of jobs that run elsewhere right now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
+use wfengine_api::answers::{Progress, in_file_order};
+use wfengine_api::{Exit, Failure, Items};
 use wfengine_core::views::job::{Job, Status};
 use wfengine_core::views::run::Run;
 use wfengine_executor::log::{LogLine, LogReader, Stream};
 use wfengine_storage_format::{JobId, RunId};
 use wfengine_store::Committed;
 
-use super::answers::{Progress, in_file_order};
 use super::resolve;
 use super::runs::item;
-use crate::control::Items;
-use crate::error::{Exit, Failure};
 use crate::node::{Happening, Mode, Node, What, blob};
 
 /// How often a log that is being written elsewhere is asked for again.
@@ -28,6 +27,8 @@ pub(super) struct Follower {
     commits: broadcast::Receiver<Arc<Committed>>,
     changes: watch::Receiver<()>,
     told: BTreeSet<JobId>,
+    /// Lines of jobs that had begun before anybody listened: those still on their way that were read from the log already.
+    read_already: BTreeMap<JobId, usize>,
 }
 
 impl Follower {
@@ -38,6 +39,7 @@ impl Follower {
             commits: node.watcher().subscribe(),
             changes: node.changes(),
             told: BTreeSet::new(),
+            read_already: BTreeMap::new(),
         }
     }
 
@@ -88,6 +90,19 @@ impl Follower {
         if happening.run != self.run || !logs {
             return;
         }
+        if self.told.contains(&happening.job) || matches!(happening.what, What::Started { .. }) {
+            if let What::Line(_) = &happening.what
+                && let Some(lines) = self.read_already.get_mut(&happening.job).filter(|lines| **lines > 0)
+            {
+                *lines -= 1;
+                return;
+            }
+        } else {
+            // it had begun before anybody listened: what it printed until here is in its log
+            let What::Line(line) = &happening.what else { return };
+            self.catch_up(node, items, happening.job, line).await;
+            return;
+        }
         let (job, name) = (happening.job.to_string(), job_name(node, &self.run, &happening.job));
         let progress = match &happening.what {
             What::Started { name } => {
@@ -107,6 +122,22 @@ impl Follower {
             What::Ended { conclusion } => Progress::JobEnded { job, name, conclusion: conclusion.clone() },
         };
         let _ = items.send(item(&progress)).await;
+    }
+
+    /// Tells what a job that runs has printed until and with this line, and remembers how many of the next ones that was.
+    async fn catch_up(&mut self, node: &Node, items: &Items, job: JobId, line: &LogLine) {
+        let path = node.running_log(&job);
+        let read = path.and_then(|path| lines_of(&std::fs::read(path).ok()?).ok()).unwrap_or_default();
+        let Some(place) = read.iter().rposition(|known| known == line) else { return };
+        self.told.insert(job);
+        self.read_already.insert(job, read.len() - 1 - place);
+        let (id, name) = (job.to_string(), job_name(node, &self.run, &job));
+        let peer = node.watcher().views().peer_name(&node.peer_id());
+        let started = Progress::JobStarted { job: id.clone(), name: name.clone(), peer };
+        let _ = items.send(item(&started)).await;
+        for line in &read {
+            let _ = items.send(item(&line_of(id.clone(), name.clone(), line))).await;
+        }
     }
 
     /// The logs of jobs that were executed elsewhere.

@@ -1,9 +1,9 @@
 //! From what a person types to what is meant: beginnings of ids, ids given by users, names of peers.
 
+use wfengine_api::Failure;
 use wfengine_storage_format::{IdPrefix, JobId, PeerId, RunId, run_id};
 use wfengine_store::Lookup;
 
-use crate::error::{Exit, Failure};
 use crate::node::Node;
 
 /// A run, or one job of it.
@@ -74,7 +74,7 @@ fn latest_attempt(node: &Node, text: &str) -> Option<RunId> {
 }
 
 fn unknown(node: &Node, text: &str, why: &str) -> Failure {
-    let mut failure = Failure::new(Exit::BadInput, format!("`{text}` is not known here: {why}"));
+    let mut failure = Failure::unknown(format!("`{text}` is not known here: {why}"));
     let views = node.watcher().views();
     let near = text.get(..text.len().min(3)).unwrap_or(text);
     failure.candidates = views
@@ -101,7 +101,9 @@ pub(crate) fn peer(node: &Node, text: &str) -> Result<PeerId, Failure> {
         several => {
             let what =
                 if several.is_empty() { "names no member" } else { "names several members: use an id" };
-            let mut failure = Failure::bad_input(format!("`{text}` {what}"));
+            let text = format!("`{text}` {what}");
+            let mut failure =
+                if several.is_empty() { Failure::unknown(text) } else { Failure::bad_input(text) };
             let shown: &[PeerId] = if several.is_empty() { &members } else { several };
             failure.candidates = shown
                 .iter()

@@ -4,17 +4,15 @@
 
 use std::sync::Arc;
 
-use wfengine_discovery::Scope;
-
-use super::answers::runners::{
+use wfengine_api::answers::runners::{
     ContainerStoppedView, ProvisionView, QueueView, RotatedView, RunnerContainerView, RunnerStatusView,
     StartedView, StoppedView,
 };
-use crate::control::Items;
-use crate::error::Failure;
+use wfengine_api::{Environment, Failure, Items};
+use wfengine_discovery::Scope;
+
 use crate::node::Node;
 use crate::node::autoscaler::{self, RunnerWishes};
-use crate::node::discovery::Environment;
 
 /// Longest name of a container, and more digits than its id has.
 const CONTAINER_BYTES_MAX: usize = 128;

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use wfengine_api::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView, in_file_order};
+use wfengine_api::{Exit, Failure, Items, Wishes};
 use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::order_of;
 use wfengine_core::views::job::{Job, Status};
@@ -15,14 +17,11 @@ use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, RunSubmitted, ow
 use wfengine_store::AskError;
 use wfengine_workflow::tags::Tag;
 
-use super::answers::{OwnerView, Progress, RankView, RunView, Submitted, WhyView, in_file_order};
 use super::logs::{Follower, refuse_endless};
 use super::resolve;
-use crate::control::Items;
-use crate::error::{Exit, Failure};
 use crate::home::random;
 use crate::node::{Lent, Mode, Node};
-use crate::submission::{Wishes, prepare, read_workflow, refuse_unsupported};
+use crate::submission::{prepare, read_workflow, refuse_unsupported};
 
 /// Runs in memory and finished ones, as answers.
 pub(super) fn view(node: &Node, run: &RunId) -> Result<RunView, Failure> {
@@ -144,7 +143,7 @@ pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Re
     if same {
         return Ok(());
     }
-    Err(Failure::refused(format!(
+    Err(Failure::conflict(format!(
         "the id `{}` was used before for other content (run {} `{}`): choose another id",
         String::from_utf8_lossy(given),
         submission.run().short(),
@@ -262,7 +261,7 @@ pub(super) async fn rerun(node: &Arc<Node>, id: &str) -> Result<Submitted, Failu
     let before = view(node, &target.run)?;
     let open = Status::ALL.iter().any(|status| status.name() == before.status && !status.is_terminal());
     if open {
-        return Err(Failure::refused(format!(
+        return Err(Failure::conflict(format!(
             "run {} is {}: cancel it first, or wait for its end",
             target.run.short(),
             before.status

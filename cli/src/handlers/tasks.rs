@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use wfengine_core::command::Command;
 use wfengine_core::scheduler::Execution;
+use wfengine_core::views::job::Status;
 use wfengine_storage_format::{
     Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId,
 };
 
-use super::answers::{Progress, RunView, Submitted, TaskView};
+use super::resolve;
 use super::runs::{item, refuse_other_content, view, wait_for_copies};
-use super::{HeldBy, resolve};
-use crate::control::Items;
-use crate::error::Failure;
-use crate::node::{Handed, Node};
-use crate::submission::{Wishes, task};
+use crate::node::{Handed, Node, Wanted};
+use crate::submission::task;
+use wfengine_api::answers::{Progress, RunView, Submitted, TaskView};
+use wfengine_api::{Failure, HeldBy, Items, Wishes};
 use wfengine_workflow::tags::Tag;
 
 pub(super) async fn submit(
@@ -47,7 +47,8 @@ pub(super) async fn next(
     }
     let tags =
         tags.into_iter().map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned())).collect();
-    let asked = node.next_task(tags, Duration::from_millis(lease_ms), wait);
+    let wanted = Wanted { tags, only: None, lease: Duration::from_millis(lease_ms), waits: wait };
+    let asked = node.next_task(wanted);
     let handed = tokio::select! {
         handed = asked => handed,
         () = items.closed() => None,
@@ -62,6 +63,23 @@ pub(super) async fn next(
         let _ = items.send(item(&Progress::Note { text })).await;
     }
     Ok(handed.and_then(|handed| describe(node, handed, lease_ms)))
+}
+
+/// Takes one task if it may be claimed here now.
+pub(super) async fn take(node: &Arc<Node>, id: &str, lease_ms: u64) -> Result<Option<TaskView>, Failure> {
+    let only = Some(resolve::target(node, id)?.run);
+    let wanted = Wanted { tags: Vec::new(), only, lease: Duration::from_millis(lease_ms), waits: false };
+    let mut commits = node.watcher().subscribe();
+    let Some(handed) = node.next_task(wanted).await else { return Ok(None) };
+    // whoever takes one task by its name sees it at work
+    let is_waiting = || node.watcher().run(&handed.run).is_some_and(|run| run.status == Status::Assigned);
+    while is_waiting() {
+        tokio::select! {
+            _ = commits.recv() => {}
+            () = node.stopped() => return Err(node.stopped_with("the node stops: ask again once it is back")),
+        }
+    }
+    Ok(describe(node, handed, lease_ms))
 }
 
 fn describe(node: &Node, handed: Handed, lease_ms: u64) -> Option<TaskView> {
@@ -102,28 +120,28 @@ fn held(node: &Node, task: &HeldBy) -> Result<HeldTask, Failure> {
     let run = node
         .watcher()
         .run(&target.run)
-        .ok_or_else(|| Failure::bad_input(format!("no task {id} is known here")))?;
+        .ok_or_else(|| Failure::unknown(format!("no task {id} is known here")))?;
     if !run.is_task() {
-        return Err(Failure::refused(format!(
+        return Err(Failure::conflict(format!(
             "run {} is a workflow: its jobs end by themselves",
             target.run.short()
         )));
     }
     let job = run.jobs.values().next().ok_or_else(|| Failure::bad_input(format!("task {id} has no job")))?;
     if job.status.is_terminal() {
-        return Err(Failure::refused(format!("task {id} is already {}", job.status)));
+        return Err(Failure::conflict(format!("task {id} is already {}", job.status)));
     }
     let holder = job.holder().ok_or_else(|| {
-        Failure::refused(format!("task {id} is held by nobody: take it with `wfengine task next`"))
+        Failure::conflict(format!("task {id} is held by nobody: take it with `wfengine task next`"))
     })?;
     if holder.chain != node.store.chain() {
         if holder.peer() == node.peer_id() {
-            return Err(Failure::refused(format!(
+            return Err(Failure::conflict(format!(
                 "task {id} was handed out before this node was started anew, and that claim counts no more: take it again with `wfengine task next`"
             )));
         }
         let who = node.watcher().views().peer_name(&holder.peer());
-        return Err(Failure::refused(format!("task {id} is held by {who}: ask there")));
+        return Err(Failure::conflict(format!("task {id} is held by {who}: ask there")));
     }
     // a step or a command of `work` may report on other tasks than the one it was started for, but on no later attempt of its own
     let told_for: Option<RunId> = task.token_of.as_ref().and_then(|of| of.parse().ok());
@@ -134,7 +152,7 @@ fn held(node: &Node, task: &HeldBy) -> Result<HeldTask, Failure> {
     });
     let token = task.token.as_ref().filter(|_| is_of_this);
     if token.is_some_and(|token| *token != holder.token().text()) {
-        return Err(Failure::refused(format!(
+        return Err(Failure::conflict(format!(
             "task {id} was handed to somebody else since: its lease had ended, and this result does not count"
         )));
     }
@@ -242,7 +260,7 @@ pub(super) fn extend(node: &Node, task_ref: &HeldBy, lease_ms: u64) -> Result<()
     if node.extend_kept_lease(&task.claim, length)? {
         return Ok(());
     }
-    Err(Failure::refused(format!(
+    Err(Failure::conflict(format!(
         "the lease of task {} is over: take it again with `wfengine task next`",
         task_ref.id
     )))

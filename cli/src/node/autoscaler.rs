@@ -18,17 +18,18 @@ mod wishes;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use wfengine_api::Failure;
+use wfengine_api::answers::runners::{P2pShareView, ProvisionView, RotatedView, RunnerTroubleView};
 use wfengine_autoscaler::Fault;
 use wfengine_docker::{Endpoint, Engine};
 
 use super::{Node, held};
-use crate::error::Failure;
-use crate::handlers::answers::runners::{P2pShareView, ProvisionView, RotatedView, RunnerTroubleView};
 pub(crate) use asked::{containers, provision, queues, rotate, start, status, stop, stop_container};
+pub(crate) use conditions::Condition;
 pub(crate) use lines::{Line, Lines, follow};
 pub(crate) use printed::logs;
 pub(crate) use service::begin;
-pub(crate) use wishes::{NETWORK_VARIABLE, RunnerWishes, network_word};
+pub(crate) use wishes::{NETWORK_VARIABLE, RunnerWishes};
 
 /// What the rest of the node sees of it.
 #[derive(Default)]
@@ -86,7 +87,7 @@ fn order(node: &Node, order: Order) -> bool {
 }
 
 /// The engine that is wished.
-fn engine(wishes: &RunnerWishes, variables: &super::discovery::Environment) -> Result<Engine, Failure> {
+fn engine(wishes: &RunnerWishes, variables: &wfengine_api::Environment) -> Result<Engine, Failure> {
     let wished = wishes.docker_host.as_deref().or(variables.get("DOCKER_HOST").map(String::as_str));
     let endpoint = Endpoint::from_docker_host(wished);
     Ok(Engine::new(endpoint.map_err(|error| Failure::bad_input(error.to_string()))?))

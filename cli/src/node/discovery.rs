@@ -9,6 +9,7 @@ mod wishes;
 
 use std::sync::Arc;
 
+use wfengine_api::{Environment, Failure, GithubWishes};
 pub(crate) use wfengine_discovery::Dispatch;
 use wfengine_discovery::source::{Connection, FolderSource, GithubSource, Source};
 use wfengine_discovery::{Discovery, Options, Report, Scope};
@@ -17,10 +18,9 @@ use wfengine_github::{Client, Settings, credential};
 use wfengine_store::KeyedCache;
 
 use super::{Node, held};
-use crate::error::Failure;
 pub(crate) use host::NodeHost;
 pub(crate) use service::{begin, monitor};
-pub(crate) use wishes::{Environment, GithubWishes, Wishes, environment};
+pub(crate) use wishes::{Wishes, environment, github_wishes};
 
 /// Bytes of the cache on disk.
 const CACHE_BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -104,6 +104,11 @@ fn take(
 fn tell_once(node: &Arc<Node>, commit: &Committed, frames_told: &mut u64) {
     if commit.frames_len > *frames_told {
         *frames_told = commit.frames_len;
+        let brought = commit.frames.iter().zip(&commit.from).filter(|(_, from)| from.is_some());
+        let bytes: usize = brought.map(|(frame, _)| frame.bytes().len()).sum();
+        if bytes > 0 {
+            node.meter.received(bytes as u64);
+        }
         tell(node, &commit.events);
     }
 }
@@ -130,9 +135,11 @@ fn catch_up(node: &Arc<Node>, news: &mut broadcast::Receiver<Arc<Committed>>, fr
 }
 
 fn tell(node: &Arc<Node>, events: &[Arc<Admitted>]) {
+    let me = node.peer_id();
     node.schedule(|scheduler, views, now| {
         for event in events {
             scheduler.handle_event(views, event, now);
+            node.meter.event(event, views, &me);
         }
     });
 }

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::Failure;
 use wfengine_core::command::Command;
 use wfengine_core::views::job::Claim;
 use wfengine_storage_format::{EventId, JobReleased, ReleaseReason};
 
 use super::{Mode, Node, held};
 use crate::clock::since_boot;
-use crate::error::Failure;
 use crate::home::{Settings, boot_id};
 
 /// Until when a program holds a task.

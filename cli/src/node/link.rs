@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wfengine_api::Failure;
 use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::{Beat, Presence};
 use wfengine_core::time::Now;
@@ -17,7 +18,6 @@ use wfengine_store::port::{PeerAsk, PortError, PortFuture};
 use super::network::{Connected, Network, reachable_addresses};
 use super::relays::Relays;
 use super::{Node, held};
-use crate::error::Failure;
 use crate::home::random;
 
 /// Ports tried after the one asked for.

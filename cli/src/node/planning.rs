@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wfengine_api::{Exit, Failure};
 use wfengine_core::command::Command;
 use wfengine_core::views::job::Job;
 use wfengine_core::views::run::Run;
@@ -13,7 +14,6 @@ use wfengine_storage_format::{
 use wfengine_workflow::{Conclusion, LegResult, NeedsResult, Workflow};
 
 use super::Node;
-use crate::error::{Exit, Failure};
 use crate::submission::{planned, read_workflow};
 
 /// The bytes of plan that one event takes, with room for its envelope.

@@ -23,6 +23,19 @@ pub(crate) struct Handed {
     pub(crate) token: Token,
 }
 
+/// Which task a program wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// It has to carry all of these tags.
+    pub(crate) tags: Vec<String>,
+    /// It has to be this one.
+    pub(crate) only: Option<RunId>,
+    /// How long the program may hold it without extending.
+    pub(crate) lease: Duration,
+    /// Whether the program waits until there is one.
+    pub(crate) waits: bool,
+}
+
 /// The programs whose question is open.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -47,12 +60,15 @@ impl Drop for Question<'_> {
 
 impl Node {
     /// Takes the next task this node may claim; `None` when there is none and the program does not wait.
-    pub(crate) async fn next_task(&self, tags: Vec<String>, lease: Duration, waits: bool) -> Option<Handed> {
+    pub(crate) async fn next_task(&self, wanted: Wanted) -> Option<Handed> {
+        // what was submitted before is offered, however soon after it this is asked
+        self.all_told().await;
         if self.mode != Mode::Command {
-            return self.next_offered(tags, lease, waits).await;
+            return self.next_offered(wanted).await;
         }
+        let lease = wanted.lease;
         let mut next_end = self.end_leases().await;
-        let offered = self.next_offered(tags, lease, waits);
+        let offered = self.next_offered(wanted);
         tokio::pin!(offered);
         loop {
             // what earlier commands handed out comes back while this one waits
@@ -74,7 +90,7 @@ impl Node {
         }
     }
 
-    async fn next_offered(&self, tags: Vec<String>, lease: Duration, waits: bool) -> Option<Handed> {
+    async fn next_offered(&self, wanted: Wanted) -> Option<Handed> {
         let (answer, answered) = oneshot::channel();
         let program = {
             let mut waiting = held(&self.programs);
@@ -84,7 +100,8 @@ impl Node {
             program
         };
         let question = Question { node: self, program };
-        let ask = ProgramAsk { program, tags, lease, waits };
+        let Wanted { tags, only, lease, waits } = wanted;
+        let ask = ProgramAsk { program, tags, only, lease, waits };
         self.schedule(|scheduler, views, now| {
             // what is due comes first: a node that was just opened has not looked at its jobs yet
             for _ in 0..DUE_MAX {

@@ -135,6 +135,8 @@ impl House {
             "XDG_DATA_HOME",
             "NO_COLOR",
             "WFENGINE_LOG",
+            "WFENGINE_NODE",
+            "WFENGINE_TOKEN",
         ] {
             command.env_remove(variable);
         }

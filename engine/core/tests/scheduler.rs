@@ -582,6 +582,7 @@ fn a_task_is_claimed_only_for_a_program_and_its_lease_ends() {
     cluster.pass(10_000);
     assert!(cluster.job(&run).claims.is_empty());
     let ask = |program, tags: &[&str], waits| ProgramAsk {
+        only: None,
         program: ProgramId(program),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         lease: Duration::from_secs(5),

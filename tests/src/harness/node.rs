@@ -279,6 +279,7 @@ impl Node {
                     live.programs += 1;
                     live.program_waits = true;
                     let ask = ProgramAsk {
+                        only: None,
                         program: ProgramId(live.programs),
                         tags: vec![],
                         lease: Duration::from_secs(12),

@@ -34,6 +34,14 @@ pub(crate) enum Requirement {
     Node,
     /// `python3`. Gives its path.
     Python,
+    /// Node.js with the official client of the Model Context Protocol. Gives the path of `node`; see [`node_modules`].
+    McpNode,
+    /// Python with the official client of the Model Context Protocol. Gives the path of its `python`.
+    McpPython,
+    /// The program schemathesis, which tries an interface by its OpenAPI document. Gives its path.
+    Schemathesis,
+    /// Python with the official client of Prometheus, whose parser reads figures. Gives the path of its `python`.
+    Prometheus,
     /// `git`. Gives its path.
     Git,
     /// A Docker Engine that answers. Gives the path of its socket.
@@ -44,10 +52,14 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 7] = [
+const ALL: [Requirement; 11] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
+    Requirement::McpNode,
+    Requirement::McpPython,
+    Requirement::Schemathesis,
+    Requirement::Prometheus,
     Requirement::Git,
     Requirement::Docker,
     Requirement::Corpus,
@@ -61,6 +73,10 @@ impl Requirement {
             Self::Namespaces => "namespaces",
             Self::Node => "node",
             Self::Python => "python",
+            Self::McpNode => "mcp-node",
+            Self::McpPython => "mcp-python",
+            Self::Schemathesis => "schemathesis",
+            Self::Prometheus => "prometheus",
             Self::Git => "git",
             Self::Docker => "docker",
             Self::Corpus => "corpus",
@@ -73,6 +89,16 @@ impl Requirement {
             Self::Namespaces => "run as root on Linux with the package iproute2",
             Self::Node => "install nodejs and run `npm install --prefix target/node @automerge/automerge`",
             Self::Python => "install python3",
+            Self::McpNode => {
+                "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/sdk`"
+            }
+            Self::McpPython => "run `python3 -m venv target/python && target/python/bin/pip install mcp`",
+            Self::Prometheus => {
+                "run `python3 -m venv target/python && target/python/bin/pip install prometheus-client`"
+            }
+            Self::Schemathesis => {
+                "run `python3 -m venv target/python && target/python/bin/pip install schemathesis`"
+            }
             Self::Git => "install git",
             Self::Docker => "install docker.io and iptables and start dockerd (or set DOCKER_HOST)",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
@@ -105,6 +131,25 @@ impl Requirement {
                 let python = program("python3")?;
                 succeeds(Command::new(&python).args(["-c", "import json"])).then_some(python)
             }
+            Self::McpNode => {
+                let node = program("node")?;
+                let script = "require('@modelcontextprotocol/sdk/client/index.js')";
+                let mut command = Command::new(&node);
+                command.env("NODE_PATH", node_modules()).args(["-e", script]);
+                succeeds(&mut command).then_some(node)
+            }
+            Self::Prometheus => {
+                let python = python_folder().join("python");
+                succeeds(Command::new(&python).args(["-c", "import prometheus_client"])).then_some(python)
+            }
+            Self::Schemathesis => {
+                let program = python_folder().join("schemathesis");
+                succeeds(Command::new(&program).arg("--version")).then_some(program)
+            }
+            Self::McpPython => {
+                let python = python_folder().join("python");
+                succeeds(Command::new(&python).args(["-c", "import mcp"])).then_some(python)
+            }
             Self::Git => {
                 let git = program("git")?;
                 succeeds(Command::new(&git).args(["http-backend", "-h"]).env("REQUEST_METHOD", "GET"))
@@ -121,6 +166,12 @@ impl Requirement {
 pub(crate) fn node_modules() -> PathBuf {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     scratch.parent().unwrap_or(scratch).join("node/node_modules")
+}
+
+/// Programs of the tests' own Python: `python/bin` in cargo's target folder.
+fn python_folder() -> PathBuf {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    scratch.parent().unwrap_or(scratch).join("python/bin")
 }
 
 /// The file to which the tests of this `cargo test` add what they did not run: cargo is the parent of them all, and where

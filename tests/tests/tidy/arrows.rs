@@ -61,6 +61,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper-rustls", &[GITHUB]),
     ("bollard", &["engine/autoscaler", "engine/executor", DOCKER]),
     ("mdns-sd", &["replicator/quic"]),
+    ("axum", &["engine/api"]),
+    ("rmcp", &["engine/api"]),
+    ("prometheus-client", &["engine/api"]),
+    ("ureq", &["cli"]),
 ];
 
 /// Crates without IO, clock or randomness, and what would bring them in.

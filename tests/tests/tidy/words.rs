@@ -84,6 +84,13 @@ fn is_foreign(file: &File) -> bool {
     file.path == "Cargo.lock" || file.path.starts_with("LICENSE-")
 }
 
+/// Methods that a trait of a library names so, and the files that have it.
+const DEMANDED: [(&str, &str); 3] = [
+    ("engine/api/src/mcp.rs", "fn get_info("),
+    ("engine/api/src/mcp.rs", "fn get_tool("),
+    ("engine/api/src/mcp.rs", "fn get_prompt("),
+];
+
 fn unfinished(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| !is_foreign(file)) {
@@ -94,7 +101,8 @@ fn unfinished(files: &[File]) -> Vec<String> {
                 .filter(|(word, is_exact, _)| has_word(if *is_exact { line } else { &lower }, word));
             findings
                 .extend(hits.map(|(word, _, advice)| format!("{}:{number}: `{word}`: {advice}", file.path)));
-            if file.is_rust() && has_getter(line) {
+            let is_demanded = DEMANDED.iter().any(|(path, name)| file.path == *path && line.contains(name));
+            if file.is_rust() && has_getter(line) && !is_demanded {
                 findings.push(format!(
                     "{}:{number}: `{GETTER}…`: name a getter after what it returns",
                     file.path

@@ -15,12 +15,11 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+use wfengine_api::answers::{InviteView, PeersView, StatusView};
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_storage_format::PeerId;
 
 use crate::control::Client;
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::{InviteView, PeersView, StatusView};
 
 /// What the nodes are called, in the order in which they come.
 const NAMES: [&str; 8] = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "oak"];

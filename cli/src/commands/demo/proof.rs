@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use wfengine_api::{Exit, Failure};
 
 use super::cluster::Cluster;
-use crate::error::{Exit, Failure};
 
 /// What `replay --verify` found at one node.
 #[derive(Clone, Debug, Serialize)]

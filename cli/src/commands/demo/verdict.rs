@@ -1,10 +1,10 @@
 //! What the demo promises, held against what the log says at the end. Pure.
 
 use serde::Serialize;
+use wfengine_api::answers::{ClaimView, JobView};
 
 use super::proof::Proved;
 use super::teller::tenths;
-use crate::handlers::answers::{ClaimView, JobView};
 
 /// How long the step lasts in which a node is killed.
 pub(super) const LONG_STEP_MS: u64 = 10_000;

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use wfengine_api::answers::{ClaimView, JobView, OwnerView, PeersView, RankView, RunView, WhyView};
+use wfengine_api::{Failure, Request};
+
 use super::cluster::{Cluster, Member, eventually};
 use super::teller::{Teller, tenths};
 use super::verdict::JobFacts;
-use crate::error::Failure;
-use crate::handlers::Request;
-use crate::handlers::answers::{ClaimView, JobView, OwnerView, PeersView, RankView, RunView, WhyView};
 
 /// Key of the jobs with the long step, in the bundled workflow.
 const LONG_KEY: &str = "measure";

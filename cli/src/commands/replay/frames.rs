@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use indicatif::{ProgressBar, ProgressStyle};
+use wfengine_api::answers::DigestView;
+use wfengine_api::{Exit, Failure, Request};
 use wfengine_core::views::VIEWS_VERSION;
 use wfengine_storage_format::{ClusterId, EventId, Hash32};
 
 use crate::audit::{AuditError, Source, Spool};
 use crate::door::Door;
-use crate::error::{Exit, Failure};
-use crate::handlers::Request;
-use crate::handlers::answers::DigestView;
 
 /// Frames asked for at once.
 const FRAMES_AT_ONCE: usize = 4096;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use wfengine_api::Failure;
 use wfengine_core::replay::{CannotReplan, Planner, Replan, ResultOfLeg};
 use wfengine_storage_format::{BlobId, PlannedKey, RunSpec, WorkflowSpec};
 use wfengine_store::Blobs;
 use wfengine_workflow::{Conclusion, LegResult, NeedsResult, RULES_VERSION, Workflow};
 
-use crate::error::Failure;
 use crate::submission::{planned, read_workflow};
 
 /// Workflows kept read: the runs of an audit come in the order of their ids, which mixes workflows.

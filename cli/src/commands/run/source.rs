@@ -5,8 +5,9 @@
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use wfengine_api::Failure;
+
 use crate::commands::example;
-use crate::error::Failure;
 
 /// The largest workflow file.
 const BYTES_MAX: u64 = 512 * 1024;
@@ -18,7 +19,7 @@ const OFFERED_MAX: usize = 5;
 const LOOKED_AT_MAX: usize = 2_000;
 
 /// Reads a workflow file, bounded, as UTF-8.
-pub(in crate::commands) fn read_source(file: &Path) -> Result<String, Failure> {
+pub(crate) fn read_source(file: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     // a pipe or a device does not say how long it is
     std::fs::File::open(file).and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use wfengine_api::answers::StatusView;
+use wfengine_api::answers::runners::{PoolView, StartedView};
+use wfengine_api::{Exit, Failure, Request};
 
 use crate::args::{NetworkArgs, RunnerStartArgs, ServeArgs};
 use crate::commands::Globals;
 use crate::commands::serve::{Manner, open, serve_as, spawn};
 use crate::control::Client;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::StatusView;
-use crate::handlers::answers::runners::{PoolView, StartedView};
-use crate::handlers::{self, Request};
+use crate::handlers;
 use crate::home::Home;
 use crate::node::autoscaler::{NETWORK_VARIABLE, RunnerWishes};
 use crate::node::discovery::environment;
@@ -26,11 +26,12 @@ const GRACE_S: u64 = 300;
 
 pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Exit, Failure> {
     let (background, verbose) = (args.background, args.verbose);
-    let network = NetworkArgs { listen: args.node.listen.clone(), no_lan: args.node.no_lan };
+    let network = args.node.clone();
     let mode = network_of_environment(&args);
     let wishes = RunnerWishes::of(args, mode.as_deref())?;
     wishes.gives_away().iter().for_each(|text| terminal::note(text));
-    let request = Request::RunnerStart { wishes: Box::new(wishes), variables: environment() };
+    let request = Request::RunnerStart { wishes: serde_json::json!(wishes), variables: environment() };
+    globals.only_here("runner start")?;
     let home = Home::open(globals.data_dir.clone())?;
     if let Some(client) = Client::connect(&home.data.control_socket()).await {
         let status: StatusView = ask(&client, &Request::Status).await?;
@@ -76,7 +77,8 @@ pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Ex
         }
     };
     print(globals, &started, verbose);
-    let manner = Manner { grace: Duration::from_secs(GRACE_S), on_lan: !network.no_lan, verbose };
+    let NetworkArgs { no_lan, http, .. } = network;
+    let manner = Manner { grace: Duration::from_secs(GRACE_S), on_lan: !no_lan, verbose, http };
     serve_as(globals, node, link, manner).await
 }
 
@@ -150,7 +152,7 @@ mod tests {
     fn a_pool_that_is_on_says_whose_jobs_it_takes_and_how_many() {
         let wishes =
             RunnerWishes { owners: ["octo".to_owned()].into(), cluster_max: 30, ..RunnerWishes::default() };
-        let pool = PoolView { min_idle: 2, ..PoolView::of(&wishes, 0) };
+        let pool = PoolView { min_idle: 2, ..wishes.view(0) };
         let lines = shown(&pool, false);
         assert_eq!(lines.first().unwrap(), "pool default is on: looks every 120 s");
         assert_eq!(lines.get(1).unwrap(), "  jobs of   octo");

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wfengine_api::answers::Progress;
+use wfengine_api::{Failure, Items};
 use wfengine_core::views::run::NextAttempt;
 use wfengine_storage_format::RunId;
 
 use super::item;
 use crate::clock::show_duration;
-use crate::control::Items;
-use crate::error::Failure;
-use crate::handlers::answers::Progress;
 use crate::handlers::logs::Follower;
 use crate::node::{Mode, Node};
 
@@ -98,7 +97,8 @@ mod tests {
     use wfengine_store::{DataDir, Purpose, Store};
 
     use super::*;
-    use crate::submission::{Wishes, task};
+    use crate::submission::task;
+    use wfengine_api::Wishes;
 
     struct Host {
         store: Store,

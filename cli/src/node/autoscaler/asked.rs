@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use wfengine_api::answers::runners::{
+    PoolStatusView, ProvisionView, QueueView, RefusedJobView, RotatedView, RunnerContainerView,
+    RunnerStatusView, RunnerTroubleView, RunnerView, StartedView, StoppedView,
+};
+use wfengine_api::{Environment, Exit, Failure};
 use wfengine_autoscaler::pool::{RunnerNetwork, Watched};
 use wfengine_autoscaler::{Fault, Looker, Pool, SharedBoard, TroubleShown, container, firewall, look};
 use wfengine_core::command::Command;
@@ -15,13 +20,7 @@ use wfengine_storage_format::{PoolChanged, RunnerEnd};
 use super::conditions::Condition;
 use super::ready::{client, not_accessible, ready};
 use super::{Node, Order, RunnerWishes, engine, held, order, pools, prefix, shown};
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::runners::{
-    PoolStatusView, PoolView, ProvisionView, QueueView, RefusedJobView, RotatedView, RunnerContainerView,
-    RunnerStatusView, RunnerTroubleView, RunnerView, StartedView, StoppedView,
-};
 use crate::node::Mode;
-use crate::node::discovery::Environment;
 
 /// What members are told of a pool. No path of this host is part of it.
 fn said(node: &Node, wishes: &RunnerWishes, pool: &Pool, source: &str) -> PoolChanged {
@@ -66,7 +65,7 @@ pub(crate) async fn start(
         success: true,
         running,
         message: format!("pool {} starts runners for {} {when}", wishes.pool, wishes.scopes().join(", ")),
-        pools: own.chain(others).map(|pool| PoolView::of(pool, now_s)).collect(),
+        pools: own.chain(others).map(|pool| pool.view(now_s)).collect(),
         notes: notes.into_iter().chain(ready.notes).collect(),
     })
 }
@@ -451,7 +450,7 @@ pub(super) fn runner_named(node: &Node, text: &str) -> Result<String, Failure> {
         0 => {
             let near = views.runners().live().map(|runner| runner.intended.name.clone()).take(10).collect();
             let message = format!("there is no runner {text}; `wfengine runner list-containers` lists them");
-            Err(Failure { candidates: near, ..Failure::new(Exit::Failure, message) })
+            Err(Failure { exit: Exit::Failure, candidates: near, ..Failure::unknown(message) })
         }
         _ => Err(Failure {
             candidates: found.into_iter().collect(),

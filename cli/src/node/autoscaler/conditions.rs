@@ -3,7 +3,7 @@
 //!
 //! Invariant: neither a title nor a detail carries a token; whoever makes a condition hands in texts that hold none.
 
-use crate::error::{Exit, Failure};
+use wfengine_api::{Exit, Failure};
 
 /// What keeps runners from being started.
 #[derive(Clone, PartialEq, Eq, Debug)]

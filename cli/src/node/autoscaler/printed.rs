@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use wfengine_api::answers::runners::RunnerLogLine;
+use wfengine_api::{Exit, Failure, Items};
 use wfengine_autoscaler::container;
 use wfengine_docker::EngineError;
 
 use super::asked::{end, nobody, runner_named};
 use super::{Node, engine};
-use crate::control::Items;
-use crate::error::{Exit, Failure};
-use crate::handlers::answers::runners::RunnerLogLine;
 
 /// Bytes of a runner's output that are shown of one that still runs.
 const LOG_BYTES_MAX: usize = 1024 * 1024;

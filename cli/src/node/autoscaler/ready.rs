@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use wfengine_api::{Environment, Exit, Failure};
 use wfengine_autoscaler::pool::{Pull, Registration, RunnerNetwork, fitting};
 use wfengine_autoscaler::{Pool, container, firewall};
 use wfengine_docker::{Engine, EngineError, EngineInfo, RegistryCredentials, Secret as EngineSecret};
@@ -12,8 +13,7 @@ use wfengine_github::{ApiError, Client};
 
 use super::conditions::Condition;
 use super::{Node, RunnerWishes, engine};
-use crate::error::{Exit, Failure};
-use crate::node::discovery::{Environment, NodeHost, Wishes, connect};
+use crate::node::discovery::{NodeHost, Wishes, connect};
 
 /// Bytes of a file of registry credentials.
 const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use wfengine_api::answers::runners::{P2pShareView, RunnerTroubleView};
+use wfengine_api::{Environment, Failure};
 use wfengine_autoscaler::firewall::{self, Openings};
 use wfengine_autoscaler::pool::RunnerNetwork;
 use wfengine_autoscaler::{Autoscaler, Fault, Looked, Looker, Parts, SharedBoard, look};
@@ -22,9 +24,6 @@ use super::host::RunnerHost;
 use super::ready::{Ready, ready};
 use super::sharing::{Together, share};
 use super::{Order, RunnerWishes, loops, pools, prefix, shown};
-use crate::error::Failure;
-use crate::handlers::answers::runners::{P2pShareView, RunnerTroubleView};
-use crate::node::discovery::Environment;
 use crate::node::{Mode, Node, held};
 
 /// A pool that could not begin is tried again after so long, then twice as long, up to the second.

@@ -17,13 +17,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::answers::runners::PoolView;
+use wfengine_api::{Failure, GithubWishes};
 use wfengine_autoscaler::pool::{
     Contract, DockerAccess, Pull, Register, Registration, RunnerNetwork, system_labels,
 };
 
 use crate::args::{GithubArgs, RunnerStartArgs};
-use crate::error::Failure;
-use crate::node::discovery::GithubWishes;
+use crate::node::discovery::github_wishes;
 pub(crate) use egress::Egress;
 pub(crate) use idle::IdleFloor;
 use quantity::{bytes, cpus_milli, duration_within_ms, within};
@@ -322,7 +323,7 @@ impl RunnerWishes {
             runner_url: args.runner_url,
             docker_host: args.docker_host,
             insecure: args.insecure,
-            github: GithubWishes::of(GithubArgs {
+            github: github_wishes(GithubArgs {
                 token_file: args.token_file,
                 api: args.api,
                 ca_file: args.ca_file,
@@ -331,6 +332,24 @@ impl RunnerWishes {
         };
         wishes.check()?;
         Ok(wishes)
+    }
+
+    /// The pool at a unix second, for people to read.
+    pub(crate) fn view(&self, now_s: u64) -> PoolView {
+        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        PoolView {
+            name: self.pool.clone(),
+            scopes: self.scopes(),
+            labels: self.all_labels(),
+            image: self.container.image.clone(),
+            max_runners: self.max_runners,
+            cluster_max: Some(self.cluster_max).filter(|max| *max > 0),
+            min_idle: self.min_idle.at(now_s),
+            interval_s: self.interval_s,
+            network: network_word(&self.network.mode).to_owned(),
+            registration: word(serde_json::json!(self.as_pool().policy.registration())),
+            settings: serde_json::json!(self),
+        }
     }
 
     /// What it gives away of this host or of GitHub, in words for whoever turns it on.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::{Environment, Failure};
 use wfengine_core::command::Command;
 use wfengine_discovery::{Host, HostError};
 use wfengine_git::Git;
@@ -11,8 +12,6 @@ use wfengine_github::{AnswerCache, Kept};
 use wfengine_storage_format::{BlobId, PeerId};
 use wfengine_store::{AskError, Blobs, KeyedCache, Receipt, Watcher};
 
-use super::Environment;
-use crate::error::Failure;
 use crate::node::Node;
 
 /// A node that looks for workflows.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use wfengine_api::{Environment, Failure};
 use wfengine_core::command::Command;
 use wfengine_core::time::Monotonic;
 use wfengine_discovery::{Discovery, Outside, Report};
@@ -20,8 +21,7 @@ use wfengine_github::webhook::Hint;
 use wfengine_storage_format::DiscoveryChanged;
 
 use self::tending::{Order, tend};
-use super::{Environment, Node, NodeHost, Wishes, discovery};
-use crate::error::Failure;
+use super::{Node, NodeHost, Wishes, discovery};
 use crate::node::{autoscaler, held};
 
 /// After a round that could not even begin.

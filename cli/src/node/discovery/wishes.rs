@@ -1,25 +1,15 @@
 //! What this host's discovery is to do: as a command says it, and as the settings keep it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::{Environment, Failure, GithubWishes};
 use wfengine_discovery::{Doubles, OutsideOptions, Policies, Policy, Priorities, Reports, Scope};
 use wfengine_workflow::tags::Tag;
 
 use crate::args::{GithubArgs, LookArgs, WatchArgs};
-use crate::error::Failure;
 use crate::submission::{duration_ms, priority_milli};
-
-/// Which GitHub, and how to get there.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct GithubWishes {
-    pub(crate) token_file: Option<PathBuf>,
-    pub(crate) api: Option<String>,
-    pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) insecure: bool,
-}
 
 /// What to look at, and what to do with what is found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -110,24 +100,11 @@ fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
     std::path::absolute(&path).map_err(|error| Failure::io("find", &path, &error))
 }
 
-impl GithubWishes {
-    /// What is left open is as the others say.
-    pub(crate) fn or(self, others: Self) -> Self {
-        Self {
-            // a token is for one place: that of another is not sent to this one
-            token_file: self.token_file.or(others.token_file.filter(|_| self.api.is_none())),
-            api: self.api.or(others.api),
-            ca_file: self.ca_file.or(others.ca_file),
-            insecure: self.insecure || others.insecure,
-        }
-    }
-
-    pub(crate) fn of(args: GithubArgs) -> Result<Self, Failure> {
-        let GithubArgs { token_file, api, ca_file, insecure } = args;
-        let (token_file, ca_file) =
-            (token_file.map(absolute).transpose()?, ca_file.map(absolute).transpose()?);
-        Ok(Self { token_file, api, ca_file, insecure })
-    }
+/// Which GitHub a command means.
+pub(crate) fn github_wishes(args: GithubArgs) -> Result<GithubWishes, Failure> {
+    let GithubArgs { token_file, api, ca_file, insecure } = args;
+    let (token_file, ca_file) = (token_file.map(absolute).transpose()?, ca_file.map(absolute).transpose()?);
+    Ok(GithubWishes { token_file, api, ca_file, insecure })
 }
 
 impl Wishes {
@@ -175,7 +152,7 @@ impl Wishes {
             since_days: look.since_days,
             policies: policies(&look.policy)?,
             no_share: look.no_share,
-            github: GithubWishes::of(look.github)?,
+            github: github_wishes(look.github)?,
             ..Self::default()
         };
         wishes.scopes()?;
@@ -279,9 +256,6 @@ fn word<T: Copy>(option: &str, text: &str, words: &[(&str, T)]) -> Result<T, Fai
         Failure::bad_input(format!("{option} {text}: expected {}", known.join(", ")))
     })
 }
-
-/// Variables of whoever asks, as far as a way to GitHub depends on them.
-pub(crate) type Environment = BTreeMap<String, String>;
 
 const VARIABLES: [&str; 25] = [
     "PATH",

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wfengine_storage_format::EventId;
+use wfengine_storage_format::{EventId, RunId};
 
 use super::held::{HeldStage, Room};
 use super::jobs::Stage;
@@ -27,6 +27,8 @@ pub struct ProgramAsk {
     pub program: ProgramId,
     /// The task has to carry all of these tags.
     pub tags: Vec<String>,
+    /// The task has to be this run.
+    pub only: Option<RunId>,
     /// How long the program may hold the task without extending.
     pub lease: Duration,
     /// Whether it waits until there is one.
@@ -143,9 +145,8 @@ impl Scheduler {
 
     /// Claims the next task that carries the tags a program asked for. Whether there was one.
     fn serve(&mut self, views: &Views, program: ProgramId, now: Monotonic) -> bool {
-        let Some(tags) = self.programs.asked.get(&program).map(|asked| asked.ask.tags.clone()) else {
-            return false;
-        };
+        let wanted = self.programs.asked.get(&program).map(|asked| (asked.ask.tags.clone(), asked.ask.only));
+        let Some((tags, only)) = wanted else { return false };
         let mut passed: Vec<Queued<_>> = Vec::new();
         let mut served = false;
         while passed.len() < TASKS_LOOKED_AT_MAX
@@ -153,7 +154,9 @@ impl Scheduler {
         {
             let run = self.jobs.run_of(&next.job).and_then(|run| views.runs().live(&run));
             let carried = run.and_then(|run| run.submitted.as_ref()).map(|submitted| &submitted.tags);
-            if !tags.iter().all(|tag| carried.is_some_and(|carried| carried.contains(tag))) {
+            let is_wanted = only.is_none_or(|only| run.is_some_and(|run| run.id == only))
+                && tags.iter().all(|tag| carried.is_some_and(|carried| carried.contains(tag)));
+            if !is_wanted {
                 passed.push(next);
                 continue;
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
+use wfengine_api::answers::runners::{ProvisionView, ProvisionedView, RotatedRunnerView, RotatedView};
 use wfengine_autoscaler::{Fault, look};
 
 use super::Service;
-use crate::handlers::answers::runners::{ProvisionView, ProvisionedView, RotatedRunnerView, RotatedView};
 use crate::node::autoscaler::{Order, shown};
 
 impl Service {

@@ -1,5 +1,6 @@
 //! What wishes cannot be, whoever wrote them: a command, or a hand in the settings.
 
+use wfengine_api::Failure;
 use wfengine_discovery::Scope;
 
 use super::quantity::{self, within};
@@ -7,7 +8,6 @@ use super::{
     ContainerWishes, DockerAccess, NetworkWishes, Register, RunnerNetwork, RunnerWishes, network_word,
     privileges, wrong,
 };
-use crate::error::Failure;
 
 /// Longest name of a pool: with what is put around it, it names a runner.
 const POOL_BYTES_MAX: usize = 32;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::Failure;
 
 use super::wrong;
-use crate::error::Failure;
 
 /// A network that may be reached. As text: `10.0.0.0/8`, `10.0.0.5/32:443`, `[2001:db8::/32]:443`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

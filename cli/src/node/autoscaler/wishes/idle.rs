@@ -3,12 +3,12 @@
 //! Pure: the time is an argument. Between two ticks the number of the last one holds; before the first tick ever, the plain one.
 
 use serde::{Deserialize, Serialize};
+use wfengine_api::Failure;
 use wfengine_autoscaler::idle::{IdleRule, idle_min};
 use wfengine_workflow::schedule::DEFAULT_TIMEZONE;
 use wfengine_workflow::{Cron, Position, Schedule};
 
 use super::wrong;
-use crate::error::Failure;
 
 /// Cron expressions of one pool.
 const TICKS_MAX: usize = 64;

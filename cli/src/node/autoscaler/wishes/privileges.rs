@@ -1,7 +1,8 @@
 //! What opens the host to jobs: which of it is refused unless it is asked for by name, and what it gives away.
 
+use wfengine_api::Failure;
+
 use super::{DockerAccess, Registration, RunnerNetwork, RunnerWishes, wrong};
-use crate::error::Failure;
 
 /// Capabilities with which a job can leave its container, rule the host's network or kernel, or see what others do.
 const OPENING: [&str; 20] = [

@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 
+use wfengine_api::Failure;
+
 use super::wrong;
-use crate::error::Failure;
 use crate::submission::duration_ms;
 
 /// Largest size that means anything: a pebibyte.

@@ -1,10 +1,10 @@
 //! Every option of `runner start`: the field it becomes, and what is said about a value that is none.
 
 use clap::Parser;
+use wfengine_api::Exit;
 
 use super::*;
 use crate::args::{Cli, RunnerVerb, Verb};
-use crate::error::Exit;
 
 fn args(line: &str) -> RunnerStartArgs {
     // a word in quotes may have spaces
@@ -244,4 +244,18 @@ fn labels_are_those_of_every_runner_and_then_its_own() {
     assert_eq!(labels.first().map(String::as_str), Some("self-hosted"));
     assert_eq!(labels.last().map(String::as_str), Some("GPU"));
     assert_eq!(labels.len(), 4, "{labels:?}");
+}
+
+#[test]
+fn a_pool_shows_its_labels_and_what_counts_at_this_hour() {
+    let pool = RunnerWishes { labels: vec!["gpu".to_owned()], ..RunnerWishes::default() }.view(0);
+    assert_eq!(
+        (pool.name.as_str(), pool.network.as_str(), pool.registration.as_str()),
+        ("default", "own", "jit")
+    );
+    assert_eq!(
+        (pool.labels.first().unwrap().as_str(), pool.labels.last().unwrap().as_str()),
+        ("self-hosted", "gpu")
+    );
+    assert_eq!((pool.min_idle, pool.cluster_max), (0, None));
 }

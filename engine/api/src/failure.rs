@@ -4,12 +4,13 @@
 //! 4 not reachable · 70 the disk failed and what became of the last commit cannot be said.
 
 use serde::{Deserialize, Serialize};
+use wfengine_core::command::Refusal;
 use wfengine_store::{AskError, DataDirError, StoreError};
 
 /// Exit statuses, the same for every command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Exit {
+pub enum Exit {
     /// It is as asked.
     Success,
     /// The run failed, or an audit found something.
@@ -26,7 +27,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// The process's status.
-    pub(crate) const fn code(self) -> u8 {
+    pub const fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
             Exit::Failure => 1,
@@ -38,36 +39,91 @@ impl Exit {
     }
 }
 
+/// What an exit status does not tell apart, and other doors do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matter {
+    /// The exit status says it all.
+    #[default]
+    Plain,
+    /// What was named is not known here.
+    Unknown,
+    /// It is in a state that does not allow this.
+    Conflict,
+    /// Too much is asked at once: later it may be done.
+    Busy,
+}
+
 /// Why a command did not do what was asked. Travels over the control socket as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Failure {
+pub struct Failure {
     /// What, where, what to do.
-    pub(crate) message: String,
+    pub message: String,
     /// The exit status that follows.
-    pub(crate) exit: Exit,
+    pub exit: Exit,
+    /// What it is about, beyond that.
+    #[serde(default)]
+    pub matter: Matter,
     /// Ids that may have been meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) candidates: Vec<String>,
+    pub candidates: Vec<String>,
     /// The node was stopping and nothing was done: the same may be asked of whoever owns the data directory next.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) not_begun: bool,
+    pub not_begun: bool,
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit, candidates: Vec::new(), not_begun: false }
+    /// A failure with this exit status and message.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            exit,
+            matter: Matter::Plain,
+            candidates: Vec::new(),
+            not_begun: false,
+        }
     }
-    pub(crate) fn bad_input(message: impl Into<String>) -> Self {
+    /// What was given is wrong: exit status 2.
+    pub fn bad_input(message: impl Into<String>) -> Self {
         Self::new(Exit::BadInput, message)
     }
-    pub(crate) fn refused(message: impl Into<String>) -> Self {
+    /// What was named is not known here: exit status 2.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { matter: Matter::Unknown, ..Self::bad_input(message) }
+    }
+    /// It is in a state that does not allow this: exit status 3.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { matter: Matter::Conflict, ..Self::refused(message) }
+    }
+    /// Too much is asked at once: exit status 4.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self { matter: Matter::Busy, ..Self::unreachable(message) }
+    }
+    /// One word for programs.
+    pub const fn word(&self) -> &'static str {
+        match (self.matter, self.exit) {
+            (Matter::Unknown, _) => "unknown",
+            (Matter::Conflict, _) => "conflict",
+            (Matter::Busy, _) => "busy",
+            (Matter::Plain, Exit::BadInput) => "bad_input",
+            (Matter::Plain, Exit::Refused) => "refused",
+            (Matter::Plain, Exit::Unreachable) => "unreachable",
+            (Matter::Plain, Exit::Disk) => "disk",
+            (Matter::Plain, Exit::Success | Exit::Failure) => "failure",
+        }
+    }
+
+    /// The rules refuse it: exit status 3.
+    pub fn refused(message: impl Into<String>) -> Self {
         Self::new(Exit::Refused, message)
     }
-    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+    /// Another node or the network is needed and not there: exit status 4.
+    pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(Exit::Unreachable, message)
     }
-    pub(crate) fn io(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+    /// A file could not be used: `action` and `path` say what was tried, exit status 2.
+    pub fn io(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::new(Exit::BadInput, format!("{action} {}: {error}", path.display()))
     }
 }
@@ -96,7 +152,18 @@ impl From<StoreError> for Failure {
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::Refused(refusal) => Self::refused(refusal.to_string()),
+            AskError::Refused(refusal) => {
+                let matter = match &refusal {
+                    Refusal::UnknownRun(_) | Refusal::UnknownJob { .. } => Matter::Unknown,
+                    Refusal::Conflict { .. }
+                    | Refusal::Claimed { .. }
+                    | Refusal::NotHeld { .. }
+                    | Refusal::Ended { .. }
+                    | Refusal::Cancelled(_) => Matter::Conflict,
+                    _ => Matter::Plain,
+                };
+                Self { matter, ..Self::refused(refusal.to_string()) }
+            }
             AskError::Store(error) => error.into(),
         }
     }

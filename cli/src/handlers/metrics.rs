@@ -1,0 +1,126 @@
+//! Figures of this node: what it counts, and what its views say now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wfengine_api::Failure;
+use wfengine_api::answers::runners::RunnerStatusView;
+use wfengine_api::answers::{Metric, MetricKind};
+use wfengine_core::views::job::Status;
+use wfengine_store::disk::free_bytes;
+
+use crate::node::{Node, autoscaler};
+
+pub(super) async fn metrics(node: &Arc<Node>) -> Result<Vec<Metric>, Failure> {
+    let mut all = node.meter.metrics();
+    let status = super::cluster::status(node);
+    let gauge = |name: &str, help: &str, value: f64| Metric::one(MetricKind::Gauge, name, help, value);
+    all.extend([
+        gauge("wfengine_queue_jobs", "Open jobs in this node's queue", status.queue_size as f64),
+        gauge("wfengine_jobs_here", "Jobs that this node holds", status.runs_here as f64),
+        gauge("wfengine_peers", "Members besides this node", status.known_peers as f64),
+        gauge("wfengine_peers_connected", "Members that are connected", status.connected_peers as f64),
+        gauge("wfengine_log_events", "Events in this node's log", status.events as f64),
+        gauge(
+            "wfengine_paused",
+            "1 while this node claims nothing because somebody said so",
+            f64::from(u8::from(status.paused)),
+        ),
+    ]);
+    let mut counts: BTreeMap<Status, u64> = Status::ALL.iter().map(|status| (*status, 0)).collect();
+    {
+        let views = node.watcher().views();
+        for run in views.runs().all_live() {
+            *counts.entry(run.status).or_default() += 1;
+        }
+        for finished in views.runs().finished().values() {
+            *counts.entry(finished.status).or_default() += 1;
+        }
+    }
+    let runs =
+        counts.into_iter().map(|(status, count)| (vec![("status", status.name().to_owned())], count as f64));
+    all.push(Metric::of(
+        MetricKind::Gauge,
+        "wfengine_runs",
+        "Runs and tasks that this node knows, by status",
+        runs.collect(),
+    ));
+    let connected = node.network().map(|network| network.connected()).unwrap_or_default();
+    let name = |peer| node.watcher().views().peer_name(&peer);
+    let (mut lacks, mut owes, mut round_trips) = (Vec::new(), Vec::new(), Vec::new());
+    for link in connected {
+        let label = || vec![("peer", name(link.peer))];
+        round_trips.push((label(), link.rtt_ms / 1_000.0));
+        if let Some(standing) = link.standing {
+            lacks.push((label(), standing.lacks as f64));
+            owes.push((label(), standing.owes as f64));
+        }
+    }
+    all.extend([
+        Metric::of(
+            MetricKind::Gauge,
+            "wfengine_peer_lacks_events",
+            "Events here that a connected peer has not",
+            lacks,
+        ),
+        Metric::of(
+            MetricKind::Gauge,
+            "wfengine_peer_owes_events",
+            "Events of a connected peer that are not here",
+            owes,
+        ),
+        Metric::of(
+            MetricKind::Gauge,
+            "wfengine_peer_round_trip_seconds",
+            "Round trip to a connected peer, in seconds",
+            round_trips,
+        ),
+    ]);
+    if let Some(free) = free_bytes(node.home.data.path()) {
+        all.push(gauge("wfengine_disk_free_bytes", "Free bytes where the log lies", free as f64));
+    }
+    let runners = autoscaler::status(node).await?;
+    all.extend(documented(&runners));
+    let budgets = |field: &str| -> Vec<(Vec<(&str, String)>, f64)> {
+        let of = runners.github.iter().filter_map(|(resource, budget)| {
+            Some((vec![("resource", resource.clone())], budget.get(field)?.as_f64()?))
+        });
+        of.collect()
+    };
+    all.extend([
+        Metric::of(
+            MetricKind::Gauge,
+            "wfengine_github_requests_remaining",
+            "Requests that GitHub still answers until the reset",
+            budgets("remaining"),
+        ),
+        Metric::of(
+            MetricKind::Gauge,
+            "wfengine_github_reset_seconds",
+            "Seconds until GitHub's limit is reset",
+            budgets("resets_in_s"),
+        ),
+    ]);
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(all)
+}
+
+/// The five figures of the older program's document, under its names.
+fn documented(runners: &RunnerStatusView) -> [Metric; 5] {
+    [
+        ("active_runners", "Runners that have not ended", runners.active_runners),
+        (
+            "queued_workflows",
+            "Jobs that are queued at GitHub and served by a pool here",
+            runners.queued_workflows,
+        ),
+        (
+            "repositories_monitored",
+            "Repositories that are looked at for queued jobs",
+            runners.repositories_monitored,
+        ),
+        ("iterations", "Looks at GitHub's queue since the autoscaler was turned on", runners.iterations),
+        ("provisioned_runners", "Runners started by this host, ever", runners.provisioned_runners),
+    ]
+    .map(|(name, help, value)| Metric::one(MetricKind::Gauge, name, help, value as f64))
+}

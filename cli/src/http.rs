@@ -1,0 +1,100 @@
+//! Where this node's HTTP door is, who may pass it, and its secrets: files in the data directory.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use data_encoding::BASE64URL_NOPAD;
+use tokio::net::TcpListener;
+use wfengine_api::Failure;
+use wfengine_api::http::{Gate, Token};
+
+use crate::args::HttpArgs;
+use crate::home::{Home, random};
+
+/// Ports that are tried after the one that is taken.
+const PORTS_TRIED: u16 = 100;
+
+/// A door that is open and not served yet.
+pub(crate) struct Opened {
+    pub(crate) listener: TcpListener,
+    pub(crate) gate: Gate,
+    /// `http://127.0.0.1:8080`
+    pub(crate) url: String,
+    /// The file with the secret that opens everything.
+    pub(crate) token_file: PathBuf,
+}
+
+/// A secret of the door, made at first use. It begins with a word by which people, and programs that look for secrets, know it.
+fn token(home: &Home, file: &str, begins: &str) -> Result<(Token, PathBuf), Failure> {
+    let path = home.data.path().join(file);
+    if let Some(text) = home.data.read_small(&path)?.filter(|text| !text.trim().is_empty()) {
+        return Ok((Token::new(&text), path));
+    }
+    let text = format!("{begins}{}", BASE64URL_NOPAD.encode(&random::<32>()?));
+    home.data.write_small(&path, &text)?;
+    Ok((Token::new(&text), path))
+}
+
+/// Names under which a loopback address is asked.
+fn names(address: SocketAddr) -> BTreeSet<String> {
+    let port = address.port();
+    let mut names: BTreeSet<String> = [address.to_string()].into();
+    if address.ip().is_loopback() {
+        names.insert(format!("localhost:{port}"));
+        names.insert(format!("127.0.0.1:{port}"));
+    }
+    names
+}
+
+/// Opens the door at the address that is wished for, or at the next free port.
+pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>, Failure> {
+    if args.no_http {
+        return Ok(None);
+    }
+    let wrong = || {
+        Failure::bad_input(format!(
+            "--http {}: expected an address and a port, such as 127.0.0.1:8080",
+            args.http
+        ))
+    };
+    let wished: SocketAddr = args.http.parse().map_err(|_| wrong())?;
+    let is_loopback = match wished.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    };
+    if !is_loopback {
+        return Err(Failure::refused(format!(
+            "--http {wished}: others on the network would read the token on its way; listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
+        )));
+    }
+    let mut tried = wished;
+    let listener = loop {
+        match TcpListener::bind(tried).await {
+            Ok(listener) => break listener,
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && wished.port() != 0
+                    && tried.port() - wished.port() < PORTS_TRIED =>
+            {
+                let next = tried.port().checked_add(1).ok_or_else(wrong)?;
+                tried.set_port(next);
+            }
+            Err(error) => {
+                return Err(Failure::refused(format!("--http {tried}: {error}; --no-http does without")));
+            }
+        }
+    };
+    let address = listener.local_addr().map_err(|error| Failure::refused(error.to_string()))?;
+    let (full, token_file) = token(home, "http-token", "wfe_")?;
+    let (submit, _) = token(home, "http-submit-token", "wfe_submit_")?;
+    let mut hosts = names(address);
+    hosts.extend(args.http_host.iter().map(|host| host.to_ascii_lowercase()));
+    let gate = Gate {
+        hosts,
+        origins: args.http_origin.iter().cloned().collect(),
+        token: full,
+        submit_token: Some(submit),
+    };
+    Ok(Some(Opened { listener, gate, url: format!("http://{address}"), token_file }))
+}

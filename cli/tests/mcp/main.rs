@@ -1,0 +1,11 @@
+//! The Model Context Protocol, spoken by the official clients: Python's and TypeScript's, each over standard input and over HTTP.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod clients;
+mod dialects;
+mod fields;
+#[path = "../house/mod.rs"]
+mod house;
+#[path = "../../../tests/tests/requirements/mod.rs"]
+mod requirements;
+mod surroundings;

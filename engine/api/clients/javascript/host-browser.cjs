@@ -1,0 +1,4 @@
+'use strict';
+
+// A page has neither variables nor files.
+module.exports = null;
