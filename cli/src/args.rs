@@ -323,12 +323,18 @@ pub(crate) struct ServeArgs {
 /// A serving node's door for programs.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HttpArgs {
-    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken
+    /// Where programs ask over HTTP; the next free port if it is taken; other addresses than this host's own need --http-cert
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) http: String,
     /// Answer no HTTP
     #[arg(long)]
     pub(crate) no_http: bool,
+    /// PEM file with the certificate, and those between it and its authority: speak TLS
+    #[arg(long, value_name = "FILE", requires = "http_key")]
+    pub(crate) http_cert: Option<PathBuf>,
+    /// PEM file with the certificate's key
+    #[arg(long, value_name = "FILE", requires = "http_cert")]
+    pub(crate) http_key: Option<PathBuf>,
     /// Answer under this name too, as a proxy or tunnel in front of it is called; repeat for more
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) http_host: Vec<String>,

@@ -5,6 +5,7 @@
 mod cluster;
 mod discovery;
 mod history;
+mod listing;
 mod logs;
 mod metrics;
 mod resolve;
@@ -37,9 +38,7 @@ pub(crate) async fn handle(
             json(&runs::submit(&node, path, source, wishes, copies).await?)
         }
         Request::Wait { id, logs } => json(&runs::wait(&node, &id, logs, items).await?),
-        Request::List { status, peer, tag, since_ms, limit } => {
-            json(&runs::list(&node, status, peer, tag, since_ms, limit)?)
-        }
+        Request::List(wanted) => json(&blocking(&node, move |node| listing::list(node, &wanted)).await?),
         Request::Show { id } => json(&runs::show(&node, &id)?),
         Request::Logs { id, follow } => json(&logs::logs(&node, &id, follow, items).await?),
         Request::Cancel { id, reason } => json(&runs::cancel(&node, &id, reason).await?),
@@ -78,7 +77,8 @@ pub(crate) async fn handle(
         Request::Pause => json(&cluster::pause(&node, true)?),
         Request::Resume => json(&cluster::pause(&node, false)?),
         Request::History { run, author, kinds, from, limit } => {
-            json(&history::history(&node, run, author, &kinds, from, limit)?)
+            let part = move |node: &Node| history::history(node, run, author, &kinds, from, limit);
+            json(&blocking(&node, part).await?)
         }
         Request::Metrics => json(&metrics::metrics(&node).await?),
         Request::Follow { from } => json(&history::follow(&node, from, items).await?),
@@ -113,6 +113,16 @@ pub(crate) async fn handle(
         Request::RunnerLogs { name, follow } => json(&runners::logs(&node, &name, follow, items).await?),
         Request::RunnerRotate { outdated } => json(&runners::rotate(&node, outdated).await?),
     }
+}
+
+/// Does what reads much from the disk where nobody waits for the thread.
+async fn blocking<T: Send + 'static>(
+    node: &Arc<Node>,
+    work: impl FnOnce(&Node) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let node = Arc::clone(node);
+    let done = tokio::task::spawn_blocking(move || work(&node)).await;
+    done.map_err(|error| Failure::new(Exit::Failure, format!("BUG: the work broke off: {error}")))?
 }
 
 /// Settings of a component as it knows them.

@@ -1,13 +1,17 @@
 //! Where this node's HTTP door is, who may pass it, and its secrets: files in the data directory.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
-use wfengine_api::Failure;
-use wfengine_api::http::{Gate, Token};
+use wfengine_api::http::{Gate, TlsAcceptor, Token};
+use wfengine_api::{Exit, Failure};
 
 use crate::args::HttpArgs;
 use crate::home::{Home, random};
@@ -18,6 +22,8 @@ const PORTS_TRIED: u16 = 100;
 /// A door that is open and not served yet.
 pub(crate) struct Opened {
     pub(crate) listener: TcpListener,
+    /// What makes its connections secret, if they are.
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) gate: Gate,
     /// `http://127.0.0.1:8080`
     pub(crate) url: String,
@@ -34,6 +40,48 @@ fn token(home: &Home, file: &str, begins: &str) -> Result<(Token, PathBuf), Fail
     let text = format!("{begins}{}", BASE64URL_NOPAD.encode(&random::<32>()?));
     home.data.write_small(&path, &text)?;
     Ok((Token::new(&text), path))
+}
+
+/// Bytes of a file with certificates or a key.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+fn pem(option: &str, file: &Path) -> Result<Vec<u8>, Failure> {
+    let io = |error: std::io::Error| Failure::io("read", file, &error);
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(file).map_err(io)?;
+    opened.take(PEM_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
+    if text.len() as u64 > PEM_BYTES_MAX {
+        return Err(Failure::bad_input(format!(
+            "{option} {}: more than {PEM_BYTES_MAX} bytes",
+            file.display()
+        )));
+    }
+    Ok(text)
+}
+
+/// What speaks TLS with the certificate and key that are given, if they are.
+fn tls(args: &HttpArgs) -> Result<Option<TlsAcceptor>, Failure> {
+    let (Some(cert), Some(key)) = (&args.http_cert, &args.http_key) else { return Ok(None) };
+    let wrong = |option: &str, file: &Path, why: &dyn std::fmt::Display| {
+        Failure::bad_input(format!("{option} {}: {why}", file.display()))
+    };
+    let chain: Result<Vec<_>, PemError> =
+        CertificateDer::pem_slice_iter(&pem("--http-cert", cert)?).collect();
+    let chain = chain.map_err(|error| wrong("--http-cert", cert, &error))?;
+    if chain.is_empty() {
+        return Err(wrong("--http-cert", cert, &"there is no certificate in it"));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&pem("--http-key", key)?)
+        .map_err(|error| wrong("--http-key", key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(Exit::Failure, format!("BUG: TLS: {error}")))?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| wrong("--http-key", key, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
 /// Names under which a loopback address is asked.
@@ -63,9 +111,10 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback(),
     };
-    if !is_loopback {
+    let tls = tls(args)?;
+    if !is_loopback && tls.is_none() {
         return Err(Failure::refused(format!(
-            "--http {wished}: others on the network would read the token on its way; listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
+            "--http {wished}: others on the network would read the token on its way; give --http-cert and --http-key for TLS, or listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
         )));
     }
     let mut tried = wished;
@@ -96,5 +145,6 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
         token: full,
         submit_token: Some(submit),
     };
-    Ok(Some(Opened { listener, gate, url: format!("http://{address}"), token_file }))
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    Ok(Some(Opened { listener, tls, gate, url: format!("{scheme}://{address}"), token_file }))
 }

@@ -1,20 +1,31 @@
 //! `list` and `show`.
 
-use wfengine_api::answers::{JobView, RunView};
-use wfengine_api::{Exit, Failure, Request};
+use wfengine_api::answers::{JobView, RunView, RunsView};
+use wfengine_api::{Exit, Failure, Listing, Request};
 
 use super::Globals;
 use crate::args::{IdArgs, ListArgs};
 use crate::clock::{show_duration, show_wall};
+use crate::door::Door;
 use crate::submission::duration_ms;
 use crate::terminal;
 
 pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     let since_ms = args.since.as_deref().map(|since| duration_ms("--since", since)).transpose()?;
     let filtered = args.status.is_some() || args.peer.is_some() || args.tag.is_some() || since_ms.is_some();
-    let request =
-        Request::List { status: args.status, peer: args.peer, tag: args.tag, since_ms, limit: args.limit };
-    let runs: Vec<RunView> = super::call(globals, request).await?;
+    let wanted = Listing {
+        status: args.status,
+        peer: args.peer,
+        tag: args.tag,
+        since_ms,
+        limit: args.limit,
+        ..Listing::default()
+    };
+    let runs = super::through(globals, async |door| {
+        let runs = listed(&door, wanted).await;
+        (door, runs)
+    })
+    .await?;
     if globals.json {
         runs.iter().for_each(terminal::json);
         return Ok(Exit::Success);
@@ -50,6 +61,20 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
         terminal::table(&["RUN", "STATUS", "JOBS", "PRIORITY", "SUBMITTED", "PEERS", "NAME"], &rows);
     }
     Ok(Exit::Success)
+}
+
+/// The runs that are wanted, part by part.
+async fn listed(door: &Door, mut wanted: Listing) -> Result<Vec<RunView>, Failure> {
+    let mut runs: Vec<RunView> = Vec::new();
+    loop {
+        let part: RunsView = door.call(Request::List(wanted.clone())).await?;
+        wanted.limit -= part.runs.len();
+        runs.extend(part.runs);
+        wanted.after = part.next.filter(|_| wanted.limit > 0);
+        if wanted.after.is_none() {
+            return Ok(runs);
+        }
+    }
 }
 
 pub(super) async fn show(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {

@@ -103,6 +103,11 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     if http.no_http {
         command.arg("--no-http");
     }
+    for (option, file) in [("--http-cert", &http.http_cert), ("--http-key", &http.http_key)] {
+        if let Some(file) = file {
+            command.arg(option).arg(file);
+        }
+    }
     for host in &http.http_host {
         command.args(["--http-host", host]);
     }
@@ -232,7 +237,7 @@ pub(super) async fn serve_as(
         let handlers: Arc<dyn Handlers> = Arc::new(Own(Arc::clone(&node)));
         let stopping = Arc::clone(&node);
         // whoever holds a task may report on it until the node has ended
-        tokio::spawn(wfengine_api::http::serve(door.listener, handlers, door.gate, async move {
+        tokio::spawn(wfengine_api::http::serve(door.listener, door.tls, handlers, door.gate, async move {
             stopping.stopped().await;
         }))
     });

@@ -60,6 +60,9 @@ pub(super) fn status(node: &Node) -> StatusView {
         in_progress: count(Status::InProgress),
         completed: count(Status::Completed),
         failed: count(Status::Failed),
+        cancelled: count(Status::Cancelled),
+        skipped: count(Status::Skipped),
+        expired: count(Status::Expired),
         queue_size: queue_size as u64,
         known_peers: (members as u64).saturating_sub(1),
         connected_peers: node.network().map_or(0, |network| network.connected().len() as u64),
@@ -67,6 +70,7 @@ pub(super) fn status(node: &Node) -> StatusView {
         clock_hash: hex(&frontier.clock_hash()),
         height: frontier.height(),
         events: frontier.events_len,
+        frames: frontier.frames_len,
         documents: node.network().map(|network| documents(&network.documents())),
         allows: allows(node, &settings),
         discovers: if settings.discovery.on {
@@ -337,6 +341,7 @@ pub(super) async fn sync(node: &Arc<Node>, wait: bool, copies: u32) -> Result<Sy
     Ok(SyncView {
         clock_hash: hex(&frontier.clock_hash()),
         events: frontier.events_len,
+        frames: frontier.frames_len,
         peers,
         copies: holders,
     })

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use wfengine_api::answers::HistoryView;
+use wfengine_api::answers::{FollowedEvent, HistoryView};
 use wfengine_api::{Failure, Items};
 use wfengine_core::admitted::Admitted;
 
-use super::resolve;
+use super::{blocking, resolve};
 use crate::audit::event_line;
 use crate::node::Node;
 
@@ -24,18 +24,6 @@ pub(super) fn history(
     from: u64,
     limit: usize,
 ) -> Result<HistoryView, Failure> {
-    Ok(part(node, run, author, kinds, from, limit)?.0)
-}
-
-/// A part of the history, and the place after it.
-fn part(
-    node: &Node,
-    run: Option<String>,
-    author: Option<String>,
-    kinds: &[String],
-    from: u64,
-    limit: usize,
-) -> Result<(HistoryView, u64), Failure> {
     let run = run.map(|run| resolve::target(node, &run)).transpose()?.map(|target| target.run);
     let author = author.map(|author| resolve::peer(node, &author)).transpose()?;
     let is_wanted = |event: &Admitted| {
@@ -59,7 +47,7 @@ fn part(
                 view.events.push(event_line(event, &views));
             }
         }
-        return Ok((view, place));
+        return Ok(view);
     }
     let end = node.watcher().frontier().frames_len;
     let mut place = from;
@@ -72,7 +60,7 @@ fn part(
         for stored in frames {
             if view.events.len() >= limit {
                 view.next = Some(place);
-                return Ok((view, place));
+                return Ok(view);
             }
             place = stored.number + 1;
             for (id, _) in stored.frame.events() {
@@ -84,23 +72,48 @@ fn part(
         }
     }
     view.next = (place < end).then_some(place);
-    Ok((view, place))
+    Ok(view)
+}
+
+/// Events of the next frames, the place after them, and whether there are more already.
+fn followed(node: &Node, from: u64) -> Result<(Vec<FollowedEvent>, u64, bool), Failure> {
+    let frames = node.watcher().frames(from, FRAMES_AT_ONCE)?;
+    let (mut told, mut place) = (Vec::new(), from);
+    for stored in frames {
+        let first = stored.number;
+        place = first + 1;
+        for (id, _) in stored.frame.events() {
+            let Some(event) = node.watcher().event(id)? else { continue };
+            let event = event_line(&event, &node.watcher().views());
+            told.push(FollowedEvent { event, next: first });
+        }
+        if let Some(last) = told.last_mut() {
+            last.next = place;
+        }
+    }
+    Ok((told, place, place > from && place < node.watcher().frontier().frames_len))
 }
 
 /// Tells every event from a place on, as it is admitted, until nobody listens.
 pub(super) async fn follow(node: &Arc<Node>, from: Option<u64>, items: Items) -> Result<(), Failure> {
     let mut commits = node.watcher().subscribe();
-    let mut place = from.unwrap_or_else(|| node.watcher().frontier().frames_len);
+    let end = node.watcher().frontier().frames_len;
+    let mut place = from.unwrap_or(end);
+    if place > end {
+        return Err(Failure::bad_input(format!(
+            "from {place}: the log has reached {end}; begin there or before"
+        )));
+    }
     loop {
-        let (told, after) = part(node, None, None, &[], place, EVENTS_MAX)?;
+        let (told, after, goes_on) = blocking(node, move |node| followed(node, place)).await?;
         place = after;
-        for event in &told.events {
+        for event in told {
             let event = serde_json::to_value(event).unwrap_or_default();
             if items.send(event).await.is_err() {
                 return Ok(());
             }
         }
-        if told.next.is_some() {
+        if goes_on {
             continue;
         }
         tokio::select! {

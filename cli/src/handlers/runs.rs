@@ -11,11 +11,10 @@ use wfengine_api::answers::{OwnerView, Progress, RankView, RunView, Submitted, W
 use wfengine_api::{Exit, Failure, Items, Wishes};
 use wfengine_core::command::{Command, Refusal};
 use wfengine_core::scheduler::order_of;
-use wfengine_core::views::job::{Job, Status};
+use wfengine_core::views::job::Status;
 use wfengine_core::views::run::Run;
 use wfengine_storage_format::{JobId, Placement, RunId, RunSpec, RunSubmitted, ownership_key};
 use wfengine_store::AskError;
-use wfengine_workflow::tags::Tag;
 
 use super::logs::{Follower, refuse_endless};
 use super::resolve;
@@ -31,7 +30,7 @@ pub(super) fn view(node: &Node, run: &RunId) -> Result<RunView, Failure> {
 }
 
 /// A run as people see it, with what only this node can say of it: whom it waits for.
-fn shown(node: &Node, run: &Run) -> RunView {
+pub(super) fn shown(node: &Node, run: &Run) -> RunView {
     let mut shown = RunView::of(run, &node.watcher().views());
     // a short command hears of nobody
     if node.mode == Mode::Command {
@@ -137,15 +136,25 @@ pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Re
     let Some(before) = node.watcher().run(&submission.run()).and_then(|run| run.submitted) else {
         return Ok(());
     };
-    let same = before.spec == submission.spec
-        && before.frozen.inputs == submission.frozen.inputs
-        && before.metadata_json == submission.metadata_json;
-    if same {
+    let differs: Vec<&str> = [
+        ("content", before.spec != submission.spec),
+        ("inputs", before.frozen.inputs != submission.frozen.inputs),
+        ("metadata", before.metadata_json != submission.metadata_json),
+        ("name", before.name != submission.name),
+        ("tags", before.tags != submission.tags),
+        ("priority", before.priority_milli != submission.priority_milli),
+        ("retries", before.retries != submission.retries),
+    ]
+    .into_iter()
+    .filter_map(|(what, differs)| differs.then_some(what))
+    .collect();
+    if differs.is_empty() {
         return Ok(());
     }
     Err(Failure::conflict(format!(
-        "the id `{}` was used before for other content (run {} `{}`): choose another id",
+        "the id `{}` was used before with other {} (run {} `{}`): choose another id",
         String::from_utf8_lossy(given),
+        differs.join(", "),
         submission.run().short(),
         before.name
     )))
@@ -188,56 +197,6 @@ pub(super) async fn wait(node: &Arc<Node>, id: &str, logs: bool, items: Items) -
             None => return view(node, &run),
         }
     }
-}
-
-pub(super) fn list(
-    node: &Node,
-    status: Option<String>,
-    peer: Option<String>,
-    tag: Option<String>,
-    since_ms: Option<u64>,
-    limit: usize,
-) -> Result<Vec<RunView>, Failure> {
-    if let Some(status) = &status
-        && !Status::ALL.iter().any(|known| known.name() == status)
-    {
-        let words: Vec<&str> = Status::ALL.iter().map(|status| status.name()).collect();
-        return Err(Failure::bad_input(format!("--status {status}: expected one of {}", words.join(", "))));
-    }
-    let peer = peer.map(|peer| resolve::peer(node, &peer)).transpose()?;
-    // every spelling of a routing tag is accepted
-    let tag = tag.map(|tag| Tag::parse(&tag).map_or(tag, |known| known.name().to_owned()));
-    let oldest = since_ms.map(|since| node.clock.wall().0.saturating_sub(since));
-    // finished runs that left memory are folded again one by one, newest first
-    let mut order: Vec<(u64, RunId)> = {
-        let views = node.watcher().views();
-        let live = views.runs().all_live().filter(|run| run.submitted.is_some());
-        let live = live.map(|run| (run.submission().map_or(0, |found| found.time_ms), run.id));
-        let finished = views.runs().finished().iter().map(|(id, finished)| (finished.submitted_ms, *id));
-        live.chain(finished).collect()
-    };
-    order.sort_unstable_by(|a, b| b.cmp(a));
-    let mut found = Vec::new();
-    for (submitted_ms, id) in order {
-        if found.len() >= limit.min(10_000) || oldest.is_some_and(|oldest| submitted_ms < oldest) {
-            break;
-        }
-        let Some(run) = node.watcher().run(&id) else { continue };
-        let fits = status.as_ref().is_none_or(|status| run.status.name() == status)
-            && tag.as_ref().is_none_or(|tag| run.submitted.as_ref().is_some_and(|s| s.tags.contains(tag)))
-            && peer.is_none_or(|peer| run.jobs.values().any(|job| is_at(job, &peer)));
-        if fits {
-            found.push(shown(node, &run));
-        }
-    }
-    Ok(found)
-}
-
-fn is_at(job: &Job, peer: &wfengine_storage_format::PeerId) -> bool {
-    job.result.as_ref().map_or_else(
-        || job.holder().is_some_and(|claim| claim.peer() == *peer),
-        |result| result.peer == *peer,
-    )
 }
 
 pub(super) fn show(node: &Node, id: &str) -> Result<RunView, Failure> {

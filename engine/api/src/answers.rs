@@ -14,8 +14,9 @@ pub use cluster::{
     SyncPeer, SyncView,
 };
 pub use discovery::{DiscoveryView, FoundView, SchedulerView, WatchView};
-pub use history::{EventLine, HistoryView};
+pub use history::{EventLine, FollowedEvent, HistoryView};
 pub use metrics::{Metric, MetricKind, Sample};
 pub use runs::{
-    ClaimView, JobView, OwnerView, Progress, RankView, RunView, Submitted, TaskView, WhyView, in_file_order,
+    ClaimView, JobView, OwnerView, Progress, RankView, RunView, RunsView, Submitted, TaskView, WhyView,
+    in_file_order,
 };

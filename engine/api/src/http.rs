@@ -5,13 +5,14 @@
 //! waits for a client that is slow.
 
 mod access;
+mod connections;
 mod metrics;
 mod openapi;
 mod operations;
+mod places;
 mod problem;
 mod streams;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,56 +20,33 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rmcp::transport::StreamableHttpServerConfig;
 use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::handlers::Handlers;
 use crate::mcp;
 use crate::tools::Files;
 pub use access::{Gate, Token};
+pub use connections::TlsAcceptor;
+pub(crate) use places::Place;
+use places::Room;
 
-/// Connections at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 512;
-/// Requests that are answered at once; further ones are told to come later.
-const REQUESTS_MAX: usize = 128;
-/// Live streams at once, of all clients.
-const STREAMS_MAX: usize = 64;
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// A client may take so long to send the head of a request, and may hold an idle connection so long.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
-/// It may take so long to send the rest of it.
+/// A client may take so long to send the rest of a request whose head is there.
 const BODY_WAIT: Duration = Duration::from_secs(20);
-/// Requests that are under way at the end may take so long.
-const END_WAIT: Duration = Duration::from_secs(5);
-/// Waits of the accept loop after the system refused a connection.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
 /// What the routes share.
 #[derive(Clone)]
 struct Shared {
     handlers: Arc<dyn Handlers>,
     gate: Arc<Gate>,
-    requests: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    room: Room,
 }
 
 fn router(handlers: &Arc<dyn Handlers>, gate: Gate) -> Router {
-    let shared = Shared {
-        handlers: Arc::clone(handlers),
-        gate: Arc::new(gate),
-        requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-    };
+    let shared = Shared { handlers: Arc::clone(handlers), gate: Arc::new(gate), room: Room::default() };
     let server = mcp::Server::new(Arc::clone(handlers), Files::Sent);
     // the gate checks hosts and origins, with ports
     let config = StreamableHttpServerConfig::default()
@@ -97,58 +75,13 @@ fn router(handlers: &Arc<dyn Handlers>, gate: Gate) -> Router {
         .with_state(shared)
 }
 
-/// Answers at a listener until `stop` is done; what is under way then has a few seconds.
+/// Answers at a listener until `stop` is done; what is under way then has a few seconds. With `tls` it speaks nothing else.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     handlers: Arc<dyn Handlers>,
     gate: Gate,
     stop: impl Future<Output = ()>,
 ) {
-    let router = router(&handlers, gate);
-    let mut connections = JoinSet::new();
-    let (ending, ended) = tokio::sync::watch::channel(false);
-    tokio::pin!(stop);
-    loop {
-        let has_room = connections.len() < CONNECTIONS_MAX;
-        tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept(), if has_room => match accepted {
-                Ok((stream, _)) => {
-                    let (router, mut ended) = (router.clone(), ended.clone());
-                    connections.spawn(async move {
-                        let io = TokioIo::new(stream);
-                        let service = TowerToHyperService::new(router);
-                        let connection = http1::Builder::new()
-                            .timer(TokioTimer::new())
-                            .header_read_timeout(HEAD_WAIT)
-                            .max_buf_size(HEAD_BYTES_MAX)
-                            .serve_connection(io, service);
-                        tokio::pin!(connection);
-                        let ending = async move {
-                            let _ = ended.wait_for(|ended| *ended).await;
-                        };
-                        tokio::select! {
-                            _ = &mut connection => {}
-                            () = ending => {
-                                connection.as_mut().graceful_shutdown();
-                                let _ = connection.await;
-                            }
-                        }
-                        Ok::<(), Infallible>(())
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the HTTP door was not accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                }
-            },
-            _ = connections.join_next(), if !connections.is_empty() => {}
-        }
-    }
-    drop(listener);
-    ending.send_replace(true);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(END_WAIT, all).await.is_err() {
-        tracing::info!("clients of the HTTP door that were slow were sent away");
-    }
+    connections::serve(listener, tls, router(&handlers, gate), stop).await;
 }

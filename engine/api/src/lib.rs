@@ -16,4 +16,4 @@ pub mod tools;
 
 pub use failure::{Exit, Failure, Matter};
 pub use handlers::{Asked, Handlers, Items};
-pub use request::{Environment, GitFacts, GithubWishes, HeldBy, Request, Settings, Wishes};
+pub use request::{Environment, GitFacts, GithubWishes, HeldBy, Listing, Request, Settings, Wishes};

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::failure::{Exit, Failure};
 use crate::handlers::Handlers;
+use crate::http::Place;
 use crate::tools::{self, Context, Effect, Files, Tool};
 
 /// What clients are told of this server before they call anything.
@@ -101,6 +102,13 @@ fn protocol_error(failure: &Failure) -> ErrorData {
     }
 }
 
+/// A call that waits takes no place of those that are answered at once, where this came over HTTP.
+fn waits(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+    let parts = context.extensions.get::<axum::http::request::Parts>();
+    let place = parts.and_then(|parts| parts.extensions.get::<Arc<Place>>());
+    place.map_or(Ok(()), |place| place.waits()).map_err(|failure| protocol_error(&failure))
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let capabilities =
@@ -123,6 +131,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let tool = tools::find(&request.name).map_err(|failure| protocol_error(&failure))?;
+        if tool.waits {
+            waits(&context)?;
+        }
         let (told, mut telling) = mpsc::unbounded_channel();
         let progress = context.meta.get_progress_token();
         let arguments = request.arguments.unwrap_or_default();

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::Failure;
+
 /// Settings of a component, as its part of a node's configuration has them; missing keys have their defaults.
 pub type Settings = serde_json::Value;
 
@@ -88,6 +90,28 @@ pub struct HeldBy {
     pub token_of: Option<String>,
 }
 
+/// Which runs are wanted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listing {
+    /// Only runs with this status word; null: all.
+    pub status: Option<String>,
+    /// Only runs with a job that this peer holds or completed: its name, id or the beginning of its id; null: all.
+    pub peer: Option<String>,
+    /// Only runs with this tag, in any spelling of a routing tag; null: all.
+    pub tag: Option<String>,
+    /// Only runs submitted at most so many milliseconds ago; null: all.
+    pub since_ms: Option<u64>,
+    /// Only runs that have not ended.
+    pub open: bool,
+    /// Only runs where hosts disagreed: other content under one id, two plans of one job, more than one result.
+    pub disagree: bool,
+    /// Go on after this place: the `next` of the part before; null: begin with the newest.
+    pub after: Option<String>,
+    /// At most so many runs, and never more than 10,000.
+    pub limit: usize,
+}
+
 /// A question or an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,19 +147,8 @@ pub enum Request {
         /// Tell of its jobs, steps and log lines meanwhile.
         logs: bool,
     },
-    /// Runs, newest first. Answer: list of [`crate::answers::RunView`].
-    List {
-        /// Only runs with this status word; null: all.
-        status: Option<String>,
-        /// Only runs with a job that this peer holds or completed: its name, id or the beginning of its id; null: all.
-        peer: Option<String>,
-        /// Only runs with this tag, in any spelling of a routing tag; null: all.
-        tag: Option<String>,
-        /// Only runs submitted at most so many milliseconds ago; null: all.
-        since_ms: Option<u64>,
-        /// At most so many runs, and never more than 10,000.
-        limit: usize,
-    },
+    /// Runs, newest first. Answer: [`crate::answers::RunsView`].
+    List(Listing),
     /// One run. Answer: [`crate::answers::RunView`].
     Show {
         /// A given id, or the beginning of the id of a run, job or event, at least 4 hexadecimal digits. A job is shown alone.
@@ -307,9 +320,9 @@ pub enum Request {
     },
     /// Figures of this node. Answer: list of [`crate::answers::Metric`].
     Metrics,
-    /// Events as they are admitted. Items: [`crate::answers::EventLine`]. Answer: nothing; it ends when nobody listens.
+    /// Events as they are admitted. Items: [`crate::answers::FollowedEvent`]. Answer: nothing; it ends when nobody listens.
     Follow {
-        /// From this place on; null: from now on.
+        /// From this place on, which the log has reached; null: from now on.
         from: Option<u64>,
     },
     /// Encoded frames in the order of admission, base64. Answer: list of texts.
@@ -421,10 +434,30 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it only submits.
-    pub fn submits(&self) -> bool {
-        matches!(self, Request::Submit { .. } | Request::TaskSubmit { .. })
+    /// Makes it a request of somebody who may submit and nothing else: nobody knows who that is, or where the file comes from.
+    ///
+    /// # Errors
+    /// It asks for something else.
+    pub fn only_submits(&mut self) -> Result<(), Failure> {
+        let (wishes, copies) = match self {
+            Request::Submit { wishes, copies, .. } | Request::TaskSubmit { wishes, copies, .. } => {
+                (wishes, copies)
+            }
+            _ => return Err(Failure::refused(Self::SUBMITS_ONLY)),
+        };
+        if *copies > 0 {
+            return Err(Failure::refused(format!(
+                "{}: it does not wait for copies (--copies)",
+                Self::SUBMITS_ONLY
+            )));
+        }
+        wishes.actor = "http".to_owned();
+        wishes.repository = GitFacts::default();
+        Ok(())
     }
+
+    /// What whoever holds the submitting token is told who asks for something else.
+    pub const SUBMITS_ONLY: &str = "this token submits and does nothing else";
 
     /// Why whoever asks has to be on this host, if so: what is asked for is done with folders and programs of the asker's own.
     pub fn only_here(&self) -> Option<&'static str> {

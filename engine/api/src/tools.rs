@@ -133,6 +133,8 @@ pub struct Tool {
     pub effect: Effect,
     /// Whether it asks GitHub, a registry, or other hosts.
     pub is_open_world: bool,
+    /// Whether it waits for something to happen, however long that takes.
+    pub waits: bool,
     /// JSON Schema 2020-12 of its arguments.
     pub input: Arc<Object>,
     /// JSON Schema 2020-12 of its result.
@@ -153,6 +155,11 @@ impl Tool {
     /// Arguments that its schema does not allow, and whatever the node says.
     pub async fn call(&self, context: Context, arguments: Object) -> Result<Value, Failure> {
         (self.call)(context, Value::Object(arguments)).await
+    }
+
+    const fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
     }
 
     const fn open_world(mut self) -> Self {
@@ -183,7 +190,7 @@ where
             serde_json::to_value(call(context, arguments).await?).map_err(not_understood)
         })
     });
-    Tool { name, description, effect, is_open_world: false, input, output, call }
+    Tool { name, description, effect, is_open_world: false, waits: false, input, output, call }
 }
 
 /// All tools, by name.

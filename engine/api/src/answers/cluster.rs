@@ -37,6 +37,12 @@ pub struct StatusView {
     pub completed: u64,
     /// Runs with the status failed.
     pub failed: u64,
+    /// Runs with the status cancelled.
+    pub cancelled: u64,
+    /// Runs with the status skipped.
+    pub skipped: u64,
+    /// Runs with the status expired.
+    pub expired: u64,
     /// Open jobs that this node knows of.
     pub queue_size: u64,
     /// Members of the cluster besides this node.
@@ -51,6 +57,8 @@ pub struct StatusView {
     pub height: u64,
     /// Events in the log.
     pub events: u64,
+    /// Frames in the log, of one or more events that were written in one go: the place that the log has reached.
+    pub frames: u64,
     /// The automerge documents that follow the log, or null when not serving.
     pub documents: Option<DocumentsView>,
     /// Whose jobs run here.
@@ -193,6 +201,8 @@ pub struct SyncView {
     pub clock_hash: String,
     /// Events in the log.
     pub events: u64,
+    /// Frames in the log, of one or more events that were written in one go: the place that the log has reached.
+    pub frames: u64,
     /// Peers that are connected; empty when not serving.
     pub peers: Vec<SyncPeer>,
     /// Names of the peers that hold this node's head and sources, when waited for; empty otherwise.

@@ -50,6 +50,17 @@ pub struct EventLine {
     pub blobs: Vec<String>,
 }
 
+/// An event that a live stream tells.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FollowedEvent {
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventLine,
+    /// A stream from this place on goes on after it. Events that were written in one go come together: until the last of them this is
+    /// the place of the first.
+    pub next: u64,
+}
+
 /// A part of the log, in the order in which this node admitted it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {

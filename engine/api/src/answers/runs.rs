@@ -67,6 +67,15 @@ pub struct RunView {
     pub jobs: Vec<JobView>,
 }
 
+/// A part of the runs, newest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RunsView {
+    /// Those that fit.
+    pub runs: Vec<RunView>,
+    /// Where the next part begins; null: nothing is left. With a filter there may be a next part where this one is not full.
+    pub next: Option<String>,
+}
+
 /// A job.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {

@@ -4,15 +4,18 @@
 //! is what tells it; a page of another site says so itself. A token is compared by its hash, in a time that says nothing of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 use wfengine_storage_format::sha256;
 
 use super::operations::Access;
+use super::places::kept;
 use super::{BODY_WAIT, Shared, operations, problem};
 
 /// A secret that opens the door, as its hash.
@@ -51,43 +54,39 @@ pub struct Gate {
     pub submit_token: Option<Token>,
 }
 
-/// What whoever holds the submitting token is told.
-pub(super) const SUBMITS_ONLY: &str = "this token submits and does nothing else";
-
 /// Paths that need no token: they say nothing of this node.
 const OPEN: [&str; 2] = ["/healthz", "/api/v1/openapi.json"];
 
 /// Lets a request through or says why not.
-pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let gate = &shared.gate;
-    let passed = checked(gate, request.method(), request.uri(), request.headers());
+pub(super) async fn pass(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let passed = checked(&shared.gate, request.method(), request.uri(), request.headers());
     let passed = match passed {
         Ok(passed) => passed,
-        Err((status, what, detail)) => {
-            let mut response = problem::response(status, what, &detail, &[]);
-            if status == StatusCode::UNAUTHORIZED {
-                let challenge = HeaderValue::from_static("Bearer realm=\"wfengine\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            return response;
-        }
+        Err(refused) => return refused.response(origin),
     };
-    let mut request = request;
+    if request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    {
+        return with_origin(preflight(), origin);
+    }
     request.extensions_mut().insert(passed);
+    with_origin(answered(&shared, request, next).await, origin)
+}
+
+async fn answered(shared: &Shared, request: Request, next: Next) -> Response {
     // what says itself that it is too large is not waited for
     let length =
         text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > super::BODY_BYTES_MAX as u64) {
         return problem::too_large(super::BODY_BYTES_MAX);
     }
-    let origin = request.headers().get(header::ORIGIN).cloned();
     // what has no body is not waited for, and a stream is counted where it begins
     let path = request.uri().path();
     if OPEN.contains(&path) || request.method() == Method::OPTIONS || path.starts_with("/api/v1/live/") {
-        return with_origin(next.run(request).await, origin);
+        return next.run(request).await;
     }
-    let answered = tokio::time::timeout(BODY_WAIT, bounded(request)).await;
-    let request = match answered {
+    let mut request = match tokio::time::timeout(BODY_WAIT, bounded(request)).await {
         Ok(Ok(request)) => request,
         Ok(Err(response)) => return response,
         Err(_) => {
@@ -99,12 +98,13 @@ pub(super) async fn pass(State(shared): State<Shared>, request: Request, next: N
             );
         }
     };
-    let Ok(permit) = shared.requests.clone().try_acquire_owned() else {
-        return with_origin(problem::busy("too many requests are answered at once"), origin);
-    };
-    let response = next.run(request).await;
-    drop(permit);
-    with_origin(response, origin)
+    match shared.room.request() {
+        Ok(place) => {
+            request.extensions_mut().insert(Arc::clone(&place));
+            kept(next.run(request).await, place)
+        }
+        Err(busy) => problem::of(&busy),
+    }
 }
 
 /// The request with all of its body, so that whoever answers it waits for nobody.
@@ -129,6 +129,8 @@ fn with_origin(mut response: Response, origin: Option<HeaderValue>) -> Response 
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        let names = HeaderValue::from_static("retry-after, mcp-session-id");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, names);
     }
     response
 }
@@ -142,7 +144,44 @@ pub(super) enum Passed {
     ToSubmit,
 }
 
-type Refused = (StatusCode, &'static str, String);
+impl Passed {
+    /// An answer without what this one may not see: whoever submits what was submitted before does not learn what came of it.
+    pub(super) fn may_see(self, mut answer: Value) -> Value {
+        if self == Passed::ToSubmit
+            && let Some(run) = answer.get_mut("run").and_then(Value::as_object_mut)
+        {
+            run.insert("jobs".to_owned(), Value::Array(Vec::new()));
+        }
+        answer
+    }
+}
+
+/// Why a request was not let through.
+struct Refused {
+    status: StatusCode,
+    kind: &'static str,
+    detail: String,
+    /// Whether the page that asked may read that.
+    may_be_read: bool,
+}
+
+impl Refused {
+    /// Of whoever may ask, but not so.
+    fn of_known(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, detail: detail.into(), may_be_read: true }
+    }
+    fn of_stranger(status: StatusCode, kind: &'static str, detail: String) -> Self {
+        Self { status, kind, detail, may_be_read: false }
+    }
+    fn response(self, origin: Option<HeaderValue>) -> Response {
+        let mut response = problem::response(self.status, self.kind, &self.detail, &[]);
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"wfengine\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.may_be_read { with_origin(response, origin) } else { response }
+    }
+}
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
@@ -159,20 +198,20 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
             "this node does not answer to the name {host:?}: ask at {}, or allow the name with --http-host",
             gate.hosts.first().map(String::as_str).unwrap_or("its own address")
         );
-        return Err((StatusCode::MISDIRECTED_REQUEST, "wrong_host", detail));
+        return Err(Refused::of_stranger(StatusCode::MISDIRECTED_REQUEST, "wrong_host", detail));
     }
     if let Some(origin) = text(headers, header::ORIGIN) {
         let is_own = gate.hosts.contains(origin.split("://").nth(1).unwrap_or(origin));
         if !gate.origins.contains(origin) && !is_own {
             let detail =
                 format!("pages of {origin} may not ask this node: --http-origin names those that may");
-            return Err((StatusCode::FORBIDDEN, "cross_site", detail));
+            return Err(Refused::of_stranger(StatusCode::FORBIDDEN, "cross_site", detail));
         }
     } else if let Some(site) = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok())
         && !matches!(site, "same-origin" | "none")
     {
         let detail = "a page of another site may not ask this node".to_owned();
-        return Err((StatusCode::FORBIDDEN, "cross_site", detail));
+        return Err(Refused::of_stranger(StatusCode::FORBIDDEN, "cross_site", detail));
     }
     if OPEN.contains(&uri.path()) || method == Method::OPTIONS {
         return Ok(Passed::Whole);
@@ -184,7 +223,7 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     let Some(given) = given else {
         let detail =
             "a token is needed: Authorization: Bearer …; `wfengine status` names the file that holds it";
-        return Err((StatusCode::UNAUTHORIZED, "unauthorised", detail.to_owned()));
+        return Err(Refused::of_known(StatusCode::UNAUTHORIZED, "unauthorised", detail));
     };
     if gate.token.is(given) {
         return Ok(Passed::Whole);
@@ -193,17 +232,18 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
         if operations::access(method, uri.path()) != Access::All {
             return Ok(Passed::ToSubmit);
         }
-        return Err((StatusCode::FORBIDDEN, "refused", SUBMITS_ONLY.to_owned()));
+        return Err(Refused::of_known(StatusCode::FORBIDDEN, "refused", crate::Request::SUBMITS_ONLY));
     }
-    Err((StatusCode::UNAUTHORIZED, "unauthorised", "the token is not this node's".to_owned()))
+    Err(Refused::of_known(StatusCode::UNAUTHORIZED, "unauthorised", "the token is not this node's"))
 }
 
 /// A browser asks whether it may ask.
-pub(super) async fn preflight() -> Response {
+pub(super) fn preflight() -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-    let names = "authorization, content-type, idempotency-key, mcp-protocol-version, mcp-session-id";
+    let names =
+        "authorization, content-type, idempotency-key, last-event-id, mcp-protocol-version, mcp-session-id";
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response

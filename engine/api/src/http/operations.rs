@@ -3,7 +3,9 @@
 //! An operation is a tool: its path and its query or body together are the tool's arguments.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
@@ -14,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::{Shared, problem};
+use super::access::Passed;
+use super::{Place, Shared, problem};
 use crate::failure::Failure;
 use crate::tools::{self, Context, Effect, Files, Object, Tool};
 
@@ -107,29 +110,42 @@ pub(super) fn routes(mut router: Router<Shared>) -> Router<Shared> {
         let path = format!("/api/v1{}", operation.path);
         router = if operation.method == Method::GET {
             let answer = move |State(shared): State<Shared>,
+                               Extension(passed): Extension<Passed>,
                                Path(path): Path<HashMap<String, String>>,
                                query: RawQuery| async move {
                 let tool = tools::find(operation.tool);
                 let arguments = tool.and_then(|tool| Ok((tool, queried(tool, &path, query.0.as_deref())?)));
-                answered(&shared, arguments).await
+                answered(&shared, passed, arguments).await
             };
             router.route(&path, get(answer))
         } else {
             let answer = move |State(shared): State<Shared>,
+                               Extension(passed): Extension<Passed>,
                                Path(path): Path<HashMap<String, String>>,
                                headers: HeaderMap,
                                body: Bytes| async move {
                 let tool = tools::find(operation.tool);
                 let arguments = tool.and_then(|tool| Ok((tool, sent(tool, &path, &headers, &body)?)));
-                answered(&shared, arguments).await
+                answered(&shared, passed, arguments).await
             };
             router.route(&path, post(answer))
         };
     }
-    let named = |State(shared): State<Shared>, Path(name): Path<String>, headers: HeaderMap, body: Bytes| async move {
+    let named = |State(shared): State<Shared>,
+                 Extension(passed): Extension<Passed>,
+                 Extension(place): Extension<Arc<Place>>,
+                 Path(name): Path<String>,
+                 headers: HeaderMap,
+                 body: Bytes| async move {
         let tool = tools::find(&name);
-        let arguments = tool.and_then(|tool| Ok((tool, sent(tool, &HashMap::new(), &headers, &body)?)));
-        answered(&shared, arguments).await
+        let arguments = tool.and_then(|tool| {
+            let arguments = sent(tool, &HashMap::new(), &headers, &body)?;
+            if tool.waits {
+                place.waits()?;
+            }
+            Ok((tool, arguments))
+        });
+        answered(&shared, passed, arguments).await
     };
     router.route("/api/v1/tools", get(listed)).route("/api/v1/tools/{name}", post(named))
 }
@@ -147,7 +163,11 @@ async fn listed() -> Json<Value> {
     Json(json!({ "tools": tools::all().iter().map(of).collect::<Vec<_>>() }))
 }
 
-async fn answered(shared: &Shared, call: Result<(&'static Tool, Object), Failure>) -> Response {
+async fn answered(
+    shared: &Shared,
+    passed: Passed,
+    call: Result<(&'static Tool, Object), Failure>,
+) -> Response {
     let context = Context {
         handlers: shared.handlers.clone(),
         progress: None,
@@ -160,7 +180,7 @@ async fn answered(shared: &Shared, call: Result<(&'static Tool, Object), Failure
     };
     match outcome {
         Ok(value) => {
-            let mut response = (StatusCode::OK, Json(value)).into_response();
+            let mut response = (StatusCode::OK, Json(passed.may_see(value))).into_response();
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }

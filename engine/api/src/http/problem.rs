@@ -42,10 +42,6 @@ pub(super) fn of(failure: &Failure) -> Response {
     response(status(failure), failure.word(), &failure.message, &failure.candidates)
 }
 
-pub(super) fn busy(what: &str) -> Response {
-    of(&Failure::busy(format!("{what}: ask again in a moment")))
-}
-
 pub(super) fn too_large(bytes_max: usize) -> Response {
     let detail = format!("the body is larger than the {bytes_max} bytes that are allowed");
     response(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &detail, &[])
@@ -57,7 +53,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Response {
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
-        return super::access::preflight().await;
+        return super::access::preflight();
     }
     let detail =
         format!("{method} {}: there is no such operation; /api/v1/openapi.json lists them", uri.path());

@@ -3,9 +3,9 @@
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use serde_json::{Value, json};
 
-use crate::answers::{DigestView, RunView};
+use crate::answers::{DigestView, RunsView};
 use crate::failure::Failure;
-use crate::request::Request;
+use crate::request::{Listing, Request};
 use crate::tools::{self, Context};
 
 const JSON: &str = "application/json";
@@ -22,9 +22,9 @@ pub(super) async fn listed(context: &Context) -> Result<Vec<Resource>, Failure> 
             .with_title("The latest events of the log")
             .with_mime_type(JSON),
     ];
-    let request = Request::List { status: None, peer: None, tag: None, since_ms: None, limit: LISTED_MAX };
-    let runs: Vec<RunView> = context.ask(request).await?;
-    found.extend(runs.iter().map(|run| {
+    let wanted = Listing { limit: LISTED_MAX, ..Listing::default() };
+    let part: RunsView = context.ask(Request::List(wanted)).await?;
+    found.extend(part.runs.iter().map(|run| {
         Resource::new(format!("wfengine://runs/{}", run.id), run.name.clone())
             .with_description(format!("{} of {}, {}", run.kind, run.submitted_by, run.status))
             .with_mime_type(JSON)

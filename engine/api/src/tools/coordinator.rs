@@ -9,13 +9,13 @@ use serde_json::Value;
 use wfengine_workflow::{Workflow, tags};
 
 use super::shared::{
-    LEASE_MS, LISTED_MAX, Nothing, id_of, is_mine, named, peer_of, priority_milli, runs, seconds, status,
-    wishes,
+    LEASE_MS, LISTED_MAX, Nothing, counts, id_of, my_runs, named, open_runs, peer_of, priority_milli, runs,
+    seconds, status, total, wishes,
 };
 use super::{Context, Effect, Files, Tool, tool};
 use crate::answers::{OwnerView, RunView, Submitted, TaskView};
 use crate::failure::Failure;
-use crate::request::{HeldBy, Request, Wishes};
+use crate::request::{HeldBy, Listing, Request, Wishes};
 
 /// Words of this dialect. Two of ours are none of its: what was skipped is complete, what expired has failed.
 const STATUSES: [&str; 6] = ["pending", "assigned", "in_progress", "completed", "failed", "cancelled"];
@@ -45,7 +45,7 @@ pub(super) fn tools() -> Vec<Tool> {
         tool(
             "list_p2p_workflows",
             Effect::Reads,
-            "Runs and tasks, newest first, with a status or at a peer if asked for.",
+            "Runs and tasks, newest first and 10,000 at most, with a status or at a peer if asked for; list_runs goes through all of them part by part.",
             list,
         ),
         tool(
@@ -257,7 +257,7 @@ struct AssignAnswer {
 
 async fn assign(context: Context, _: Nothing) -> Result<AssignAnswer, Failure> {
     let owners: Vec<OwnerView> = context.ask(Request::Owner { ids: Vec::new() }).await?;
-    let listed = runs(&context).await?;
+    let listed = open_runs(&context).await?;
     let ids: BTreeMap<&str, String> = listed.iter().map(|run| (run.id.as_str(), id_of(run))).collect();
     let mut seen = BTreeSet::new();
     let assignments: Vec<AssignedPeer> = owners
@@ -343,16 +343,20 @@ async fn list(context: Context, input: Wanted) -> Result<Listed, Failure> {
     if let Some(status) = &input.status {
         known_status(status)?;
     }
-    let request = Request::List {
-        status: None,
-        peer: input.peer_id.clone(),
-        tag: None,
-        since_ms: None,
-        limit: LISTED_MAX,
+    // two of our words are one of this dialect's
+    let words: Vec<Option<String>> = match input.status.as_deref() {
+        Some("completed") => vec![Some("completed".to_owned()), Some("skipped".to_owned())],
+        Some("failed") => vec![Some("failed".to_owned()), Some("expired".to_owned())],
+        other => vec![other.map(str::to_owned)],
     };
-    let listed: Vec<RunView> = context.ask(request).await?;
-    let fits = |task: &Task| input.status.as_ref().is_none_or(|status| *status == task.status);
-    let workflows: Vec<Task> = listed.iter().map(task_of).filter(fits).collect();
+    let mut listed = Vec::new();
+    for status in words {
+        let wanted = Listing { status, peer: input.peer_id.clone(), limit: LISTED_MAX, ..Listing::default() };
+        listed.extend(runs(&context, wanted).await?);
+    }
+    listed.sort_by_key(|run| std::cmp::Reverse(run.submitted_ms));
+    listed.truncate(LISTED_MAX);
+    let workflows: Vec<Task> = listed.iter().map(task_of).collect();
     Ok(Listed {
         success: true,
         count: workflows.len() as u64,
@@ -400,6 +404,13 @@ async fn update(context: Context, input: Update) -> Result<Updated, Failure> {
         message,
     };
     if now == input.status && now != "in_progress" {
+        // the same report once more changes nothing; another one would be lost
+        let recorded = before.jobs.iter().map(|job| &job.result).find(|result| !result.is_null());
+        if input.result.as_ref().is_some_and(|result| !result.is_null() && recorded != Some(result)) {
+            return Err(Failure::conflict(format!(
+                "{id} is {now} already, with another result, and that is final"
+            )));
+        }
         return Ok(done(now, format!("{id} is {now} already")));
     }
     let is_open = matches!(now, "pending" | "assigned" | "in_progress");
@@ -474,19 +485,19 @@ struct Stats {
 }
 
 async fn stats(context: Context, _: Nothing) -> Result<Stats, Failure> {
-    let (node, listed) = (status(&context).await?, runs(&context).await?);
-    let mut counts: BTreeMap<String, u64> = STATUSES.iter().map(|word| ((*word).to_owned(), 0)).collect();
-    for run in &listed {
-        *counts.entry(status_word(&run.status).to_owned()).or_default() += 1;
+    let node = status(&context).await?;
+    let mut words: BTreeMap<String, u64> = STATUSES.iter().map(|word| ((*word).to_owned(), 0)).collect();
+    for (word, count) in counts(&node) {
+        *words.entry(status_word(word).to_owned()).or_default() += count;
     }
     Ok(Stats {
         success: true,
-        total_workflows: listed.len() as u64,
+        total_workflows: total(&node),
         queue_size: node.queue_size,
         peer_count: node.known_peers + 1,
         merkle_clock_height: node.height,
-        status_counts: counts,
-        my_workflows: listed.iter().filter(|run| is_mine(run, &node.peer)).count() as u64,
+        status_counts: words,
+        my_workflows: my_runs(&context, &node.peer).await?.len() as u64,
         peer_id: node.peer,
     })
 }
@@ -580,7 +591,6 @@ struct Mine {
 
 async fn mine(context: Context, _: Nothing) -> Result<Mine, Failure> {
     let node = status(&context).await?;
-    let listed = runs(&context).await?;
-    let workflows: Vec<Task> = listed.iter().filter(|run| is_mine(run, &node.peer)).map(task_of).collect();
+    let workflows: Vec<Task> = my_runs(&context, &node.peer).await?.iter().map(task_of).collect();
     Ok(Mine { success: true, count: workflows.len() as u64, peer_id: node.peer, workflows })
 }

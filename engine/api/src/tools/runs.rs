@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::shared::{Nothing, named, wishes};
 use super::{Context, Effect, Flow, Tool, tool};
 use crate::answers::{
-    DiscoveryView, FoundView, HistoryView, OwnerView, Progress, RunView, StatusView, Submitted, WhyView,
+    DiscoveryView, FoundView, HistoryView, OwnerView, Progress, RunView, RunsView, StatusView, Submitted,
+    WhyView,
 };
 use crate::failure::Failure;
-use crate::request::{Request, Wishes};
+use crate::request::{Listing, Request, Wishes};
 
 /// Lines of a log that one call gives.
 const LINES_MAX: usize = 10_000;
@@ -33,7 +34,8 @@ pub(super) fn tools() -> Vec<Tool> {
             Effect::Reads,
             "Waits until a run, with its retries, has ended, and tells meanwhile what happens in it.",
             wait_for_run,
-        ),
+        )
+        .waiting(),
         tool("cancel_run", Effect::Ends, "Cancels a run or task.", cancel_run),
         tool("rerun", Effect::Adds, "Submits an ended run again as its next attempt.", rerun),
         tool("set_run_priority", Effect::Sets, "Changes the priority of a run or task; the lower one runs first.", set_priority),
@@ -84,8 +86,12 @@ struct ListRuns {
     since_ms: Option<u64>,
     /// At most so many.
     #[serde(default = "limit_default")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 1_000))]
     limit: usize,
+    /// Go on after this place: the next of the part before.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    after: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -93,12 +99,20 @@ struct Runs {
     /// Newest first.
     runs: Vec<RunView>,
     count: u64,
+    /// Where the next part begins; null: nothing is left. With a filter there may be a next part where this one is not full.
+    next: Option<String>,
+}
+
+impl From<RunsView> for Runs {
+    fn from(RunsView { runs, next }: RunsView) -> Self {
+        Self { count: runs.len() as u64, runs, next }
+    }
 }
 
 async fn list_runs(context: Context, input: ListRuns) -> Result<Runs, Failure> {
-    let ListRuns { status, peer, tag, since_ms, limit } = input;
-    let runs: Vec<RunView> = context.ask(Request::List { status, peer, tag, since_ms, limit }).await?;
-    Ok(Runs { count: runs.len() as u64, runs })
+    let ListRuns { status, peer, tag, since_ms, limit, after } = input;
+    let wanted = Listing { status, peer, tag, since_ms, limit, after, ..Listing::default() };
+    Ok(context.ask::<RunsView>(Request::List(wanted)).await?.into())
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -333,16 +347,23 @@ async fn replay(context: Context, input: Replay) -> Result<HistoryView, Failure>
     context.ask(Request::History { run, author, kinds, from, limit }).await
 }
 
-async fn list_conflicts(context: Context, _: Nothing) -> Result<Runs, Failure> {
-    let disagree = |run: &RunView| {
-        run.conflict
-            || run.divergent_plan
-            || run.stale_input
-            || run.jobs.iter().any(|job| job.divergent || job.result_superseded || !job.duplicates.is_empty())
-    };
-    let mut runs = super::shared::runs(&context).await?;
-    runs.retain(disagree);
-    Ok(Runs { count: runs.len() as u64, runs })
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Conflicts {
+    /// At most so many.
+    #[serde(default = "limit_default")]
+    #[schemars(range(min = 1, max = 1_000))]
+    limit: usize,
+    /// Go on after this place: the next of the part before.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    after: Option<String>,
+}
+
+async fn list_conflicts(context: Context, input: Conflicts) -> Result<Runs, Failure> {
+    let Conflicts { limit, after } = input;
+    let wanted = Listing { disagree: true, limit, after, ..Listing::default() };
+    Ok(context.ask::<RunsView>(Request::List(wanted)).await?.into())
 }
 
 #[derive(Deserialize, JsonSchema)]

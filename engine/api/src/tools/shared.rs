@@ -9,14 +9,16 @@ use wfengine_storage_format::limits::PRIORITY_MILLI_MAX;
 use wfengine_workflow::tags::Tag;
 
 use super::Context;
-use crate::answers::{ClockView, PeerView, PeersView, RunView, StatusView};
+use crate::answers::{ClockView, PeerView, PeersView, RunView, RunsView, StatusView};
 use crate::failure::Failure;
-use crate::request::{Request, Wishes};
+use crate::request::{Listing, Request, Wishes};
 
 /// How long a program holds a task that it took through a tool: 10 minutes, as with the command line.
 pub(super) const LEASE_MS: u64 = 600_000;
-/// More runs than one listing holds.
+/// Runs that a listing without parts holds.
 pub(super) const LISTED_MAX: usize = 10_000;
+/// Runs that are asked for at once.
+const PART: usize = 500;
 /// The port of a member whose address names none.
 const PORT: u16 = 4433;
 /// Bytes of a name or id that comes from outside.
@@ -126,16 +128,53 @@ pub(super) fn peer_of(run: &RunView) -> Option<String> {
     run.jobs.iter().find_map(|job| job.peer.clone())
 }
 
-/// All runs that a node lists, newest first.
-pub(super) async fn runs(context: &Context) -> Result<Vec<RunView>, Failure> {
-    context
-        .ask(Request::List { status: None, peer: None, tag: None, since_ms: None, limit: LISTED_MAX })
-        .await
+/// The runs that are wanted, part by part, up to `wanted.limit`.
+pub(super) async fn runs(context: &Context, mut wanted: Listing) -> Result<Vec<RunView>, Failure> {
+    let limit = wanted.limit;
+    let mut found: Vec<RunView> = Vec::new();
+    loop {
+        wanted.limit = PART.min(limit - found.len());
+        let part: RunsView = context.ask(Request::List(wanted.clone())).await?;
+        found.extend(part.runs);
+        wanted.after = part.next.filter(|_| found.len() < limit);
+        if wanted.after.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
-/// Whether a run is open and lies with this peer.
-pub(super) fn is_mine(run: &RunView, me: &str) -> bool {
-    matches!(run.status.as_str(), "assigned" | "in_progress") && peer_of(run).is_some_and(|peer| peer == me)
+/// The runs that have not ended.
+pub(super) async fn open_runs(context: &Context) -> Result<Vec<RunView>, Failure> {
+    runs(context, Listing { open: true, limit: usize::MAX, ..Listing::default() }).await
+}
+
+/// The open runs that lie with this peer.
+pub(super) async fn my_runs(context: &Context, me: &str) -> Result<Vec<RunView>, Failure> {
+    let mut runs = open_runs(context).await?;
+    runs.retain(|run| {
+        matches!(run.status.as_str(), "assigned" | "in_progress")
+            && peer_of(run).is_some_and(|peer| peer == me)
+    });
+    Ok(runs)
+}
+
+/// Runs and tasks by our status words.
+pub(super) fn counts(node: &StatusView) -> [(&'static str, u64); 8] {
+    [
+        ("pending", node.pending),
+        ("assigned", node.assigned),
+        ("in_progress", node.in_progress),
+        ("completed", node.completed),
+        ("failed", node.failed),
+        ("cancelled", node.cancelled),
+        ("skipped", node.skipped),
+        ("expired", node.expired),
+    ]
+}
+
+/// Runs and tasks, ever.
+pub(super) fn total(node: &StatusView) -> u64 {
+    counts(node).iter().map(|(_, count)| count).sum()
 }
 
 /// What became of an address or a member.

@@ -10,8 +10,8 @@ use wfengine_storage_format::{BlobId, hamming_distance};
 use wfengine_workflow::tags::{Routing, Tag, route};
 
 use super::shared::{
-    LEASE_MS, Nothing, add_peer, id_of, is_mine, named, object_text, priority_milli, remove_peer, runs,
-    seconds, snake, status, synced_with, wishes,
+    LEASE_MS, Nothing, add_peer, id_of, my_runs, named, object_text, priority_milli, remove_peer, seconds,
+    snake, status, synced_with, total, wishes,
 };
 use super::{Context, Effect, Tool, tool};
 use crate::answers::{ClockView, OwnerView, PeersView, RunView, Submitted, TaskView};
@@ -122,13 +122,13 @@ struct Status {
 }
 
 async fn status_of(context: &Context) -> Result<Status, Failure> {
-    let (node, listed) = (status(context).await?, runs(context).await?);
+    let node = status(context).await?;
     Ok(Status {
         num_peers: node.known_peers + 1,
         clock: counter_clock(context).await?,
         queue_size: node.queue_size,
-        assigned_workflows: listed.iter().filter(|run| is_mine(run, &node.peer)).count() as u64,
-        total_workflows: listed.len() as u64,
+        assigned_workflows: my_runs(context, &node.peer).await?.len() as u64,
+        total_workflows: total(&node),
         peer_id: node.peer,
     })
 }
@@ -503,8 +503,7 @@ struct Assigned {
 
 async fn assigned(context: Context, _: Nothing) -> Result<Assigned, Failure> {
     let node = status(&context).await?;
-    let listed = runs(&context).await?;
-    let ids: Vec<String> = listed.iter().filter(|run| is_mine(run, &node.peer)).map(id_of).collect();
+    let ids: Vec<String> = my_runs(&context, &node.peer).await?.iter().map(id_of).collect();
     Ok(Assigned {
         success: true,
         count: ids.len() as u64,

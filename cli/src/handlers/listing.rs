@@ -1,0 +1,103 @@
+//! Runs, newest first, part by part.
+
+use wfengine_api::answers::RunsView;
+use wfengine_api::{Failure, Listing};
+use wfengine_core::views::job::{Job, Status};
+use wfengine_core::views::run::Run;
+use wfengine_storage_format::{PeerId, RunId};
+use wfengine_workflow::tags::Tag;
+
+use super::{resolve, runs};
+use crate::node::Node;
+
+/// Runs of one answer.
+const RUNS_MAX: usize = 10_000;
+/// Finished runs that are folded again for one answer; the next part goes on after them.
+const FOLDED_MAX: usize = 10_000;
+
+/// Where a run is in the listing: when it was submitted, and which it is.
+type Place = (u64, RunId);
+
+fn text_of((submitted_ms, id): Place) -> String {
+    format!("{submitted_ms}-{id}")
+}
+
+fn place_of(text: &str) -> Result<Place, Failure> {
+    let wrong = || Failure::bad_input(format!("after {text:?}: expected the `next` of the part before"));
+    let (submitted_ms, id) = text.split_once('-').ok_or_else(wrong)?;
+    Ok((submitted_ms.parse().map_err(|_| wrong())?, id.parse().map_err(|_| wrong())?))
+}
+
+/// The runs that are wanted. Those that left memory are read from the disk: not for a thread that others wait for.
+pub(super) fn list(node: &Node, wanted: &Listing) -> Result<RunsView, Failure> {
+    let Listing { status, peer, tag, since_ms, open, disagree, after, limit } = wanted;
+    let status = status.as_deref().map(known).transpose()?;
+    let peer = peer.as_deref().map(|peer| resolve::peer(node, peer)).transpose()?;
+    // every spelling of a routing tag is accepted
+    let tag = tag.as_ref().map(|tag| Tag::parse(tag).map_or(tag.as_str(), |known| known.name()));
+    let oldest = since_ms.map(|since| node.clock.wall().0.saturating_sub(since));
+    let after = after.as_deref().map(place_of).transpose()?;
+    let is_next = |place: &Place| {
+        after.is_none_or(|after| *place < after) && oldest.is_none_or(|oldest| place.0 >= oldest)
+    };
+    let fits_status =
+        |found: Status| status.is_none_or(|status| found == status) && !(*open && found.is_terminal());
+    let mut order: Vec<(Place, bool)> = {
+        let views = node.watcher().views();
+        let live = views.runs().all_live().filter(|run| run.submitted.is_some() && fits_status(run.status));
+        let live = live.map(|run| ((run.submission().map_or(0, |found| found.time_ms), run.id), false));
+        let finished = views.runs().finished().iter().filter(|(_, finished)| fits_status(finished.status));
+        let finished = finished.map(|(id, finished)| ((finished.submitted_ms, *id), true));
+        live.chain(finished).filter(|(place, _)| is_next(place)).collect()
+    };
+    order.sort_unstable_by(|one, other| other.cmp(one));
+    let fits = |run: &Run| {
+        fits_status(run.status)
+            && tag.is_none_or(|tag| {
+                run.submitted
+                    .as_ref()
+                    .is_some_and(|submitted| submitted.tags.iter().any(|known| known == tag))
+            })
+            && peer.is_none_or(|peer| run.jobs.values().any(|job| is_at(job, &peer)))
+            && (!*disagree || is_disagreed_on(run))
+    };
+    let mut found = RunsView::default();
+    let (mut folded, mut last) = (0, None);
+    for (place, is_finished) in order {
+        if found.runs.len() >= (*limit).min(RUNS_MAX) || folded >= FOLDED_MAX {
+            found.next = last.or(after).map(text_of);
+            break;
+        }
+        folded += usize::from(is_finished);
+        last = Some(place);
+        if let Some(run) = node.watcher().run(&place.1).filter(fits) {
+            found.runs.push(runs::shown(node, &run));
+        }
+    }
+    Ok(found)
+}
+
+fn known(word: &str) -> Result<Status, Failure> {
+    Status::ALL.iter().find(|status| status.name() == word).copied().ok_or_else(|| {
+        let words: Vec<&str> = Status::ALL.iter().map(|status| status.name()).collect();
+        let mut failure =
+            Failure::bad_input(format!("--status {word}: expected one of {}", words.join(", ")));
+        failure.candidates = words.into_iter().map(str::to_owned).collect();
+        failure
+    })
+}
+
+fn is_at(job: &Job, peer: &PeerId) -> bool {
+    job.result.as_ref().map_or_else(
+        || job.holder().is_some_and(|claim| claim.peer() == *peer),
+        |result| result.peer == *peer,
+    )
+}
+
+/// Whether hosts disagreed about it.
+fn is_disagreed_on(run: &Run) -> bool {
+    run.conflict
+        || run.divergent_plan
+        || run.stale_input
+        || run.jobs.values().any(|job| job.divergent || job.result_superseded || !job.duplicates.is_empty())
+}
