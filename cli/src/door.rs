@@ -300,7 +300,8 @@ impl Handlers for Own {
     }
 }
 
-fn checkout_of(file: &str) -> GitFacts {
+/// What git says of the folder that a file lies in.
+pub(crate) fn checkout_of(file: &str) -> GitFacts {
     let path = std::path::absolute(file).unwrap_or_default();
     path.parent().map(git_facts).unwrap_or_default()
 }

@@ -11,6 +11,8 @@ use wfengine_api::{Exit, Failure, Matter, Request};
 
 /// How long it may take until a node says anything.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// A node that works on an answer gives a sign of life every 15 s; one that gives none for so long is gone.
+const SILENT_MAX: Duration = Duration::from_secs(60);
 /// Bytes of one line of an answer.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of an error.
@@ -104,18 +106,25 @@ impl Remote {
     ) -> Result<serde_json::Value, Failure> {
         let body = serde_json::to_string(request)
             .map_err(|error| Failure::bad_input(format!("the request is no JSON: {error}")))?;
-        let (items, mut incoming) = mpsc::channel(ITEMS_WAITING_MAX);
+        let (signs, mut incoming) = mpsc::channel(ITEMS_WAITING_MAX);
         let remote = self.clone();
-        let mut work = tokio::task::spawn_blocking(move || remote.converse(&body, &items));
+        let mut work = tokio::task::spawn_blocking(move || remote.converse(&body, &signs));
         let answer = loop {
             tokio::select! {
                 biased;
-                Some(item) = incoming.recv() => each(item),
+                Some(sign) = incoming.recv() => if let Some(item) = sign {
+                    each(item);
+                },
                 answer = &mut work => break answer,
+                () = tokio::time::sleep(SILENT_MAX) => {
+                    return Err(self.fell_silent(&format!("said nothing for {} s", SILENT_MAX.as_secs())));
+                }
             }
         };
-        while let Ok(item) = incoming.try_recv() {
-            each(item);
+        while let Ok(sign) = incoming.try_recv() {
+            if let Some(item) = sign {
+                each(item);
+            }
         }
         answer.map_err(|error| {
             Failure::new(Exit::Failure, format!("BUG: asking {} broke off: {error}", self.url))
@@ -129,10 +138,18 @@ impl Remote {
         ))
     }
 
+    fn fell_silent(&self, how: &str) -> Failure {
+        Failure::unreachable(format!(
+            "the node at {} {how}, and what was asked for may be done all the same: look with `wfengine list` before asking again",
+            self.url
+        ))
+    }
+
+    /// Asks; what comes before the answer goes to `signs`, signs of life as nothing.
     fn converse(
         &self,
         body: &str,
-        items: &mpsc::Sender<serde_json::Value>,
+        signs: &mpsc::Sender<Option<serde_json::Value>>,
     ) -> Result<serde_json::Value, Failure> {
         let sent = self
             .agent
@@ -152,15 +169,19 @@ impl Remote {
             let mut line = Vec::new();
             let read = (&mut lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
             if read.map_err(|error| self.broken(error))? == 0 {
-                return Err(Failure::unreachable(format!(
-                    "the node at {} stopped before it answered, and what was asked for may be done all the same: look with `wfengine list` before asking again",
-                    self.url
-                )));
+                return Err(self.fell_silent("stopped before it answered"));
+            }
+            if line.trim_ascii().is_empty() {
+                // whoever asked may have left meanwhile, and takes up no room at the node then
+                if signs.blocking_send(None).is_err() {
+                    return Err(left());
+                }
+                continue;
             }
             match serde_json::from_slice(&line) {
                 Ok(Line::Item(item)) => {
-                    if items.blocking_send(item).is_err() {
-                        return Err(Failure::unreachable("whoever asked has left"));
+                    if signs.blocking_send(Some(item)).is_err() {
+                        return Err(left());
                     }
                 }
                 Ok(Line::Done(answer)) => return Ok(answer),
@@ -186,6 +207,10 @@ impl Remote {
         failure.candidates = problem.candidates;
         failure
     }
+}
+
+fn left() -> Failure {
+    Failure::unreachable("whoever asked has left")
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ impl Follower {
                         self.tell(node, items, &happening, logs).await;
                     }
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        // which ones is not known: rather a line twice than none
+                        self.read_already.clear();
                         let text = format!("{missed} lines were left out here; `wfengine logs` shows them all");
                         let _ = items.send(item(&Progress::Note { text })).await;
                     }
@@ -127,7 +129,8 @@ impl Follower {
     /// Tells what a job that runs has printed until and with this line, and remembers how many of the next ones that was.
     async fn catch_up(&mut self, node: &Node, items: &Items, job: JobId, line: &LogLine) {
         let path = node.running_log(&job);
-        let read = path.and_then(|path| lines_of(&std::fs::read(path).ok()?).ok()).unwrap_or_default();
+        let read = tokio::task::spawn_blocking(move || lines_of(&std::fs::read(path?).ok()?).ok());
+        let read = read.await.ok().flatten().unwrap_or_default();
         let Some(place) = read.iter().rposition(|known| known == line) else { return };
         self.told.insert(job);
         self.read_already.insert(job, read.len() - 1 - place);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wfengine_core::command::Command;
 use wfengine_core::scheduler::Execution;
-use wfengine_core::views::job::Status;
+use wfengine_core::views::job::{ClaimState, Status};
 use wfengine_storage_format::{
     Conclusion, EventId, JobCompleted, JobFailed, JobId, JobReleased, ReleaseReason, RunId,
 };
@@ -50,8 +50,9 @@ pub(super) async fn next(
     let wanted = Wanted { tags, only: None, lease: Duration::from_millis(lease_ms), waits: wait };
     let asked = node.next_task(wanted);
     let handed = tokio::select! {
-        handed = asked => handed,
+        biased;
         () = items.closed() => None,
+        handed = asked => handed,
         () = node.left(), if wait => {
             return Err(Failure::unreachable("the process that this command went through has ended; ask again"));
         }
@@ -61,6 +62,10 @@ pub(super) async fn next(
     {
         let text = format!("this node claims nothing: it {}", decline.text());
         let _ = items.send(item(&Progress::Note { text })).await;
+    }
+    // nobody would do what was handed to somebody who has left
+    if let Some(handed) = handed.filter(|_| items.is_closed()) {
+        node.report(handed.claim, Execution::GivenBack);
     }
     Ok(handed.and_then(|handed| describe(node, handed, lease_ms)))
 }
@@ -172,6 +177,11 @@ async fn settled(
     report: Execution,
     command: Command,
 ) -> Result<RunView, Failure> {
+    let wanted = match &report {
+        Execution::Finished(_) => "its result",
+        Execution::Failed { .. } => "its failure",
+        _ => "that it was given back",
+    };
     if is_scheduled(node, &claim) {
         let mut commits = node.watcher().subscribe();
         node.report(claim, report);
@@ -188,6 +198,29 @@ async fn settled(
                     return Err(node.stopped_with("the node stops: look with `wfengine show` before asking again"));
                 }
             }
+        }
+        // what came first counts: the end of the lease, a cancelled run, another report
+        let state = node.watcher().run(&run).and_then(|run| {
+            let claims: Vec<_> = run.jobs.values().filter_map(|job| job.claim(&claim)).collect();
+            claims.first().map(|claim| claim.state.clone())
+        });
+        let counts = match &state {
+            Some(ClaimState::Completed) => wanted == "its result",
+            Some(ClaimState::Failed) => wanted == "its failure",
+            Some(ClaimState::Released(_)) => wanted == "that it was given back",
+            _ => false,
+        };
+        if !counts {
+            let became = match state {
+                Some(ClaimState::Released(why) | ClaimState::Aborted(why)) => format!("it was taken back: {why}"),
+                Some(ClaimState::Completed) => "it is completed already".to_owned(),
+                Some(ClaimState::Failed) => "it has failed already".to_owned(),
+                Some(ClaimState::Held) | None => "nobody holds it any more".to_owned(),
+            };
+            return Err(Failure::conflict(format!(
+                "{wanted} came too late for run {} and does not count: {became}",
+                run.short()
+            )));
         }
     } else {
         node.ask(command).await?;

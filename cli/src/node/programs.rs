@@ -43,10 +43,11 @@ pub(super) struct Waiting {
     answers: BTreeMap<ProgramId, oneshot::Sender<Option<Handed>>>,
 }
 
-/// Withdraws a question when whoever asked goes away.
+/// Withdraws a question when whoever asked goes away, and gives back what was handed out in that moment.
 struct Question<'a> {
     node: &'a Node,
     program: ProgramId,
+    answered: oneshot::Receiver<Option<Handed>>,
 }
 
 impl Drop for Question<'_> {
@@ -54,6 +55,9 @@ impl Drop for Question<'_> {
         if held(&self.node.programs).answers.remove(&self.program).is_some() {
             let program = self.program;
             self.node.schedule(|scheduler, views, now| scheduler.handle_program_gone(views, program, now));
+        }
+        if let Ok(Some(handed)) = self.answered.try_recv() {
+            self.node.report(handed.claim, Execution::GivenBack);
         }
     }
 }
@@ -99,7 +103,7 @@ impl Node {
             waiting.answers.insert(program, answer);
             program
         };
-        let question = Question { node: self, program };
+        let mut question = Question { node: self, program, answered };
         let Wanted { tags, only, lease, waits } = wanted;
         let ask = ProgramAsk { program, tags, only, lease, waits };
         self.schedule(|scheduler, views, now| {
@@ -112,7 +116,7 @@ impl Node {
             }
             scheduler.handle_program(views, ask, now);
         });
-        let handed = answered.await.ok().flatten();
+        let handed = (&mut question.answered).await.ok().flatten();
         drop(question);
         if let Some(handed) = handed {
             self.report(handed.claim, Execution::Started);
