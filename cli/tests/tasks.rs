@@ -116,7 +116,10 @@ fn the_same_id_with_the_same_content_is_the_same_run_and_with_other_content_is_r
     let again = house.one(&same);
     assert_eq!(again.get("already_so").unwrap(), true);
     let other = ["task", "submit", "--task-id", "one", "--workflow-id", "w", "--metadata", "{\"a\":2}"];
-    house.ask(&other).ends(3).complains(&["`one`", "other content"]);
+    house.ask(&other).ends(3).complains(&["`one`", "other content", "metadata"]);
+    // what would be lost silently is refused
+    let tagged = [&same[..], &["--tags", "p2p-only", "--priority", "9"]].concat();
+    house.ask(&tagged).ends(3).complains(&["`one`", "tags, priority"]);
     next(&house, &[]).unwrap();
     house.ask(&["task", "complete", "one"]).ends(0);
     // also when it has ended

@@ -152,11 +152,11 @@ pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Re
         return Ok(());
     }
     Err(Failure::conflict(format!(
-        "the id `{}` was used before with other {} (run {} `{}`): choose another id",
+        "the id `{}` was used before for other content (run {} `{}` differs in {}): choose another id",
         String::from_utf8_lossy(given),
-        differs.join(", "),
         submission.run().short(),
-        before.name
+        before.name,
+        differs.join(", ")
     )))
 }
 

@@ -212,7 +212,9 @@ async fn settled(
         };
         if !counts {
             let became = match state {
-                Some(ClaimState::Released(why) | ClaimState::Aborted(why)) => format!("it was taken back: {why}"),
+                Some(ClaimState::Released(why) | ClaimState::Aborted(why)) => {
+                    format!("it was taken back: {why}")
+                }
                 Some(ClaimState::Completed) => "it is completed already".to_owned(),
                 Some(ClaimState::Failed) => "it has failed already".to_owned(),
                 Some(ClaimState::Held) | None => "nobody holds it any more".to_owned(),

@@ -43,8 +43,14 @@ fn a_name_and_an_origin_that_are_allowed_pass() {
     let headers = [("Origin", "https://pages.example"), ("Access-Control-Request-Method", "POST")];
     let asked = served.ask_with("OPTIONS", "/api/v1/runs", &headers, "").is(204);
     assert!(asked.head.contains("access-control-allow-headers: authorization"), "{asked:?}");
+    // the MCP door too; and what is wrong may be read there
+    let asked = served.ask_with("OPTIONS", "/mcp", &[headers[0], headers[1]], "").is(204);
+    assert!(asked.head.contains("access-control-allow-origin: https://pages.example"), "{asked:?}");
+    let refused = served.ask_with("GET", "/api/v1/status", &[headers[0]], "").is(401);
+    assert!(refused.head.contains("access-control-allow-origin: https://pages.example"), "{refused:?}");
     let headers = [("Authorization", &*bearer), ("Origin", "http://pages.example")];
-    served.ask_with("GET", "/api/v1/status", &headers, "").is(403);
+    let refused = served.ask_with("GET", "/api/v1/status", &headers, "").is(403);
+    assert!(!refused.head.contains("access-control-allow-origin"), "{refused:?}");
 }
 
 #[test]
@@ -125,6 +131,35 @@ fn the_submitting_token_submits_and_does_nothing_else() {
         assert_eq!(problem["kind"], "refused", "{path}");
     }
     assert_eq!(served.house.show("t")["status"], "pending");
+}
+
+#[test]
+fn whoever_only_submits_learns_nothing_and_is_nobody() {
+    let served = Served::new();
+    served.submitting("POST", "/api/v1/tasks", &json!({ "id": "t" })).is(200);
+    served.post("/api/v1/tasks/next", &json!({})).is(200);
+    served.post("/api/v1/tasks/t/complete", &json!({ "result": "secret" })).is(200);
+    // the same once more is no question for the result
+    let again = served.submitting("POST", "/api/v1/tasks", &json!({ "id": "t" })).is(200);
+    assert_eq!(
+        (&again.json()["already_so"], &again.json()["run"]["status"]),
+        (&json!(true), &json!("completed"))
+    );
+    assert!(!again.body.contains("secret"), "{again:?}");
+    let wishes = |copies: u32| {
+        let wishes = json!({
+            "name": null, "inputs": {}, "metadata": null, "priority_milli": null, "retries": 0, "backoff_ms": [1, 1],
+            "id": "f", "repository": { "repository": "bank/vault", "git_ref": "refs/heads/main", "sha": "" },
+            "actor": "root",
+        });
+        served.house.put_script("ci.yml", "true");
+        let source = std::fs::read_to_string(served.house.desk().join("ci.yml")).unwrap();
+        json!({ "submit": { "path": "ci.yml", "source": source, "wishes": wishes, "copies": copies } })
+    };
+    served.submitting("POST", "/api/v1/control", &wishes(1)).is(403);
+    let told = served.submitting("POST", "/api/v1/control", &wishes(0)).is(200);
+    assert!(told.body.contains("done"), "{told:?}");
+    assert_eq!(served.house.show("f")["repository"], "");
 }
 
 #[test]

@@ -18,6 +18,48 @@ fn events_come_as_they_are_written_and_from_any_place() {
     let told: Vec<String> = whole.iter().map(|event| text(event, "id").to_owned()).collect();
     assert_eq!(ids, told);
     served.get("/api/v1/live/events?from=x").is(400);
+    served.get("/api/v1/live/events?from=1000000").is(400);
+}
+
+#[test]
+fn a_stream_that_broke_off_goes_on_where_it_was() {
+    let served = Served::new();
+    served.post("/api/v1/tasks", &json!({ "id": "one" })).is(200);
+    let whole = served.house.json(&["replay"]).len();
+    let (ids, seen): (Vec<String>, Vec<String>) =
+        served.events("/api/v1/live/events?from=0").placed().take(whole).unzip();
+    served.post("/api/v1/tasks", &json!({ "id": "two" })).is(200);
+    // what a browser does by itself
+    let mut on = served.events_after("/api/v1/live/events?from=0", ids.last().unwrap()).placed();
+    let (_, event) = on.next().unwrap();
+    assert!(!seen.contains(&event) && event.contains("RunSubmitted") && event.contains("two"), "{event}");
+    // from any event on nothing is missed
+    let again = served.events_after("/api/v1/live/events", &ids[0]).placed();
+    let again: Vec<String> = again.take(whole).map(|(_, event)| event).collect();
+    assert!(seen.iter().skip(1).all(|event| again.contains(event)), "{again:?}");
+    let bearer = format!("Bearer {}", served.token);
+    for wrong in ["x", "1000000"] {
+        let headers = [("Authorization", &*bearer), ("Last-Event-ID", wrong)];
+        served.ask_with("GET", "/api/v1/live/events", &headers, "").is(400);
+    }
+}
+
+#[test]
+fn a_client_that_stops_reading_is_sent_away() {
+    let served = Served::new();
+    served
+        .house
+        .put_script("ci.yml", "yes 'a line that is of some length, as lines of logs are' | head -n 200000");
+    let source = std::fs::read_to_string(served.house.desk().join("ci.yml")).unwrap();
+    served.post("/api/v1/runs", &json!({ "path": "ci.yml", "source": source, "id": "r" })).is(200);
+    let mut open: Vec<_> = (0..63).map(|_| served.events("/api/v1/live/events")).collect();
+    // it reads the head, and not one byte of many megabytes
+    open.push(served.events("/api/v1/live/runs/r"));
+    assert_eq!(served_streams(&served), 64);
+    crate::house::until("its place is free", || (served_streams(&served) < 64).then_some(()));
+    // the others, which had nothing to read, are still there
+    served.post("/api/v1/tasks", &json!({ "id": "t" })).is(200);
+    assert_eq!(open[0].next().unwrap().0, "item");
 }
 
 #[test]

@@ -33,6 +33,36 @@ fn runs_are_submitted_shown_cancelled_and_run_again() {
 }
 
 #[test]
+fn runs_are_listed_part_by_part() {
+    let served = Served::new();
+    for n in 0..7 {
+        served
+            .post(
+                "/api/v1/tasks",
+                &json!({ "id": format!("t{n}"), "tags": [format!("even-{}", n % 2 == 0)] }),
+            )
+            .is(200);
+    }
+    served.post("/api/v1/runs/t3/cancel", &json!({})).is(200);
+    let parts = |filter: &str| {
+        let (mut ids, mut after) = (Vec::new(), String::new());
+        loop {
+            let part = served.get(&format!("/api/v1/runs?limit=2{filter}{after}")).is(200).json();
+            let runs = part["runs"].as_array().unwrap();
+            assert!(runs.len() <= 2, "{part}");
+            ids.extend(runs.iter().map(|run| text(run, "given_id").to_owned()));
+            let Some(next) = part["next"].as_str() else { return ids };
+            after = format!("&after={next}");
+        }
+    };
+    assert_eq!(parts(""), ["t6", "t5", "t4", "t3", "t2", "t1", "t0"]);
+    assert_eq!(parts("&status=pending&tag=even-false"), ["t5", "t1"]);
+    assert_eq!(parts("&status=cancelled"), ["t3"]);
+    let problem = served.get("/api/v1/runs?after=somewhere").is(400).problem();
+    assert!(text(&problem, "detail").contains("next"), "{problem}");
+}
+
+#[test]
 fn one_key_submits_once() {
     let served = Served::new();
     served.house.put_script("ci.yml", "true");
@@ -103,6 +133,11 @@ fn a_mistake_is_told_alike_at_every_door() {
         assert_eq!(told["result"]["isError"], true, "{told}");
         let document: Json = serde_json::from_str(text(&told["result"]["content"][0], "text")).unwrap();
         assert_eq!((&document["error"], &document["kind"]), (&problem["detail"], &problem["kind"]));
+        // a command that asks this node from elsewhere
+        let url = format!("http://{}", served.address);
+        let elsewhere = [&["--node", &url, "--token", &served.token], command].concat();
+        let afar = served.house.ask(&elsewhere);
+        assert_eq!((afar.code(), &afar.err), (said.code(), &said.err), "{command:?}");
     }
 }
 

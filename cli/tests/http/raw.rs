@@ -118,10 +118,21 @@ impl Served {
 
     /// A stream of server-sent events.
     pub(crate) fn events(&self, path: &str) -> Events {
+        self.events_with(path, "")
+    }
+
+    /// The same after an event, by its id.
+    pub(crate) fn events_after(&self, path: &str, id: &str) -> Events {
+        self.events_with(path, &format!("Last-Event-ID: {id}\r\n"))
+    }
+
+    fn events_with(&self, path: &str, headers: &str) -> Events {
         let mut stream = self.connect();
         let bearer = self.bearer();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\n\r\n", self.address);
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\n{headers}\r\n",
+            self.address
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream);
         let mut status = String::new();
@@ -145,6 +156,28 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
 /// Server-sent events as they come.
 pub(crate) struct Events {
     lines: BufReader<TcpStream>,
+}
+
+impl Events {
+    /// Ids of events, and what they say.
+    pub(crate) fn placed(mut self) -> impl Iterator<Item = (String, String)> {
+        let (mut id, mut data) = (String::new(), String::new());
+        std::iter::from_fn(move || {
+            loop {
+                let mut line = String::new();
+                if self.lines.read_line(&mut line).unwrap() == 0 {
+                    return None;
+                }
+                if let Some(is) = line.strip_prefix("id: ") {
+                    is.trim().clone_into(&mut id);
+                } else if let Some(is) = line.strip_prefix("data: ") {
+                    is.trim().clone_into(&mut data);
+                } else if line.trim().is_empty() && !data.is_empty() {
+                    return Some((id.clone(), std::mem::take(&mut data)));
+                }
+            }
+        })
+    }
 }
 
 impl Iterator for Events {

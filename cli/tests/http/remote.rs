@@ -71,6 +71,42 @@ fn whoever_only_submits_may_do_so_with_the_submitting_token() {
 }
 
 #[test]
+fn with_a_certificate_the_way_is_secret() {
+    let house = House::new();
+    let file = |name: &str| format!("{}/tests/http/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--no-lan", "--http", "127.0.0.1:0"];
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let mut live = house.begin(&[&serve[..], &["--http-cert", &cert, "--http-key", &key]].concat());
+    let line = live.wait_for("programs ask at");
+    let url = line.split_whitespace().find(|word| word.starts_with("https://")).unwrap().to_owned();
+    let token = std::fs::read_to_string(house.data().join("http-token")).unwrap();
+    let other = House::new();
+    let ask = |authority: Option<&str>| {
+        let mut command = other.command(&["--json", "status"]);
+        command.env("WFENGINE_NODE", &url).env("WFENGINE_TOKEN", &token);
+        if let Some(authority) = authority {
+            command.env("WFENGINE_CA_FILE", authority);
+        }
+        Live::start(command).end()
+    };
+    assert_eq!(ask(Some(&file("authority.pem"))).ends(0).json()[0]["http"], url.as_str());
+    // who it is has to be known
+    ask(None).ends(4).complains(&["does not answer"]);
+    // what is not secret is not understood
+    let plain = url.replace("https://", "http://");
+    house.ask(&["--node", &plain, "--token", &token, "status"]).ends(4).complains(&["does not answer"]);
+    live.stop().ends(0);
+    // with it others may hear, and what is wrong with the files is said
+    let mut outside =
+        house.begin(&[&serve[..5], &["0.0.0.0:0", "--http-cert", &cert, "--http-key", &key]].concat());
+    outside.wait_for("https://0.0.0.0:");
+    outside.stop().ends(0);
+    let swapped = [&serve[..], &["--http-cert", &key, "--http-key", &cert]].concat();
+    house.ask(&swapped).ends(2).complains(&["--http-cert", "key.pem"]);
+    house.ask(&[&serve[..], &["--http-cert", &cert]].concat()).ends(2).complains(&["--http-key"]);
+}
+
+#[test]
 fn a_history_is_followed_from_another_host() {
     let (served, house) = (Served::new(), House::new());
     let mut live = Live::start(elsewhere(&served, &house, &["replay", "--follow"]));

@@ -190,3 +190,20 @@ fn without_a_node_the_log_itself_is_asked() {
     assert_eq!(house.one(&["task", "result", "before"])["result"], 1);
     house.ask(&["replay", "--verify"]).ends(0);
 }
+
+#[test]
+fn a_client_that_is_idle_keeps_no_node_from_starting() {
+    let house = House::new();
+    let Some(mut client) = Client::without_a_node(Kind::NodeStdio, &house, "a node beside an idle client")
+    else {
+        return;
+    };
+    client.call("submit_task", json!({ "id": "before" }));
+    let mut live = house.begin(&["serve", "--listen", "127.0.0.1:0", "--no-lan", "--no-http"]);
+    live.wait_for("serves on UDP");
+    // from here on it goes through the node, and by itself again once that has ended
+    assert_eq!(client.call("node_status", json!({}))["serving"], true);
+    live.stop().ends(0);
+    assert_eq!(client.call("node_status", json!({}))["serving"], false);
+    assert_eq!(client.call("get_run", json!({ "id": "before" }))["status"], "pending");
+}
