@@ -61,14 +61,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs of the program itself go to stderr, warnings of its own crates included; `WFENGINE_LOG=debug` shows more.
+/// Logs of the program itself go to stderr, warnings of its own crates included; `WFENGINE_LOG=debug` shows more, and
+/// `WFENGINE_LOG_FORMAT=json` writes each as a JSON object in a line of its own. What is wrong there is said, and stops nothing.
 fn init_logs() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WFENGINE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
+    let given = std::env::var("WFENGINE_LOG").ok().filter(|given| !given.is_empty());
+    let filter = given.map(|given| {
+        given.parse().map_err(|error| {
+            terminal::note(&format!(
+                "WFENGINE_LOG={given}: {error}; expected such as info or wfengine=debug"
+            ));
+        })
+    });
+    let filter = filter.and_then(Result::ok);
+    let filter = filter.unwrap_or_else(|| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(ansi)
-        .with_writer(std::io::stderr)
-        .try_init();
+    let format = std::env::var("WFENGINE_LOG_FORMAT").unwrap_or_default();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr);
+    if format == "json" {
+        let _ = lines.json().flatten_event(true).try_init();
+        return;
+    }
+    if !matches!(format.as_str(), "" | "text") {
+        terminal::note(&format!("WFENGINE_LOG_FORMAT={format}: expected json or text"));
+    }
+    let _ = lines.try_init();
 }

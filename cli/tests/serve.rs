@@ -11,6 +11,31 @@ const GATED: &str =
     "echo $$ > {desk}/pid\necho began\nuntil [ -e {desk}/go ]; do sleep 0.02; done\necho went on";
 
 #[test]
+fn what_the_program_says_of_itself_can_be_read_by_programs() {
+    let house = House::new();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--no-lan", "--no-http"];
+    let mut command = house.command(&serve);
+    command.env("WFENGINE_LOG", "trace").env("WFENGINE_LOG_FORMAT", "json");
+    let mut live = house::Live::start(command);
+    live.wait_for("serves on UDP");
+    let said = live.stop().ends(0);
+    let lines: Vec<serde_json::Value> =
+        said.err.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(!lines.is_empty(), "{said:?}");
+    for line in &lines {
+        assert!(["timestamp", "level", "target"].iter().all(|field| line[field].is_string()), "{line}");
+    }
+    // what is wrong is said, and the command is done all the same
+    let mut command = house.command(&["list"]);
+    command.env("WFENGINE_LOG", "wfengine=loud").env("WFENGINE_LOG_FORMAT", "xml");
+    house::Live::start(command).end().ends(0).complains(&[
+        "WFENGINE_LOG=wfengine=loud",
+        "WFENGINE_LOG_FORMAT=xml",
+        "json",
+    ]);
+}
+
+#[test]
 fn commands_go_through_the_serving_node() {
     let house = House::new();
     house.put_script("hello.yml", "echo good morning");

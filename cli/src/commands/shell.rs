@@ -84,6 +84,9 @@ Where the node's log and key are. \fB\-\-data\-dir\fR comes before it.
 \fBWFENGINE_LOG\fR
 What the program says of itself on standard error: error, warn, info, debug.
 .TP
+\fBWFENGINE_LOG_FORMAT\fR
+text, or json for one JSON object a line.
+.TP
 \fBNO_COLOR\fR
 Colours are taken out of logs.
 .TP

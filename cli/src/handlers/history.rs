@@ -36,13 +36,11 @@ pub(super) fn history(
     if let Some(run) = run {
         let events = node.watcher().events_of_run(&run)?;
         let views = node.watcher().views();
-        let mut place = from;
-        for event in events.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)) {
+        for (place, event) in (0..).zip(&events).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
             if view.events.len() >= limit {
                 view.next = Some(place);
                 break;
             }
-            place += 1;
             if is_wanted(event) {
                 view.events.push(event_line(event, &views));
             }

@@ -135,6 +135,7 @@ impl House {
             "XDG_DATA_HOME",
             "NO_COLOR",
             "WFENGINE_LOG",
+            "WFENGINE_LOG_FORMAT",
             "WFENGINE_NODE",
             "WFENGINE_TOKEN",
         ] {

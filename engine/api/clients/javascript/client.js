@@ -14,6 +14,8 @@ const TIMEOUT_MS_DEFAULT = 30_000;
 // The longest wait that timers know.
 const TIMEOUT_MS_MAX = 0x7fffffff;
 const NAME_LENGTH_MAX = 256;
+// Runs that are asked for at once.
+const PART_RUNS_MAX = 500;
 // What a node takes as the body of one request.
 const BODY_BYTES_MAX = 1024 * 1024;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
@@ -482,9 +484,22 @@ class MCP {
     return this.callTool('get_run', { id }, options);
   }
 
-  /** Runs, newest first. */
+  /** Runs, newest first: 50, or as many as `limit` says. */
   async runs(filter, options) {
-    return this.#listIn(await this.callTool('list_runs', filter, options), 'runs');
+    const given = checkedObject('filter', filter);
+    const { limit = 50 } = given;
+    if (!(Number.isSafeInteger(limit) && limit >= 1)) {
+      throw badInput('limit: expected a whole number of 1 or more');
+    }
+    const found = [];
+    let after = given.after;
+    do {
+      const wanted = { ...given, limit: Math.min(limit - found.length, PART_RUNS_MAX), after };
+      const part = await this.callTool('list_runs', wanted, options);
+      found.push(...this.#listIn(part, 'runs'));
+      after = part.next;
+    } while (after && found.length < limit);
+    return found;
   }
 
   /** Cancels a run or task. */

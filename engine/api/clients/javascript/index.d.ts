@@ -173,8 +173,10 @@ declare namespace MCP {
     tag?: string | null;
     /** Only of so many milliseconds ago at most. */
     since_ms?: number | null;
-    /** 1 to 10000; 50 unless given. */
+    /** 1 or more; 50 unless given. */
     limit?: number;
+    /** Only runs after this place: the `next` of an answer of the tool `list_runs`. */
+    after?: string | null;
   }
 
   export type Status =

@@ -376,7 +376,7 @@ export interface Results {
 
   submit_workflow: MCP.Submitted;
   get_run: MCP.Run;
-  list_runs: { runs: MCP.Run[]; count: number };
+  list_runs: { runs: MCP.Run[]; count: number; next: string | null };
   cancel_run: MCP.Run;
   wait_for_run: MCP.Run;
 }

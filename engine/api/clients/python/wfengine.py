@@ -21,6 +21,7 @@ import urllib.parse
 import warnings
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+PART_RUNS_MAX = 500
 FILE_BYTES_MAX = 512 * 1024
 REQUEST_BYTES_MAX = 1024 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -203,7 +204,16 @@ class Client:
 
     def runs(self, status=None, peer=None, tag=None, since_ms=None, limit=None):
         """Runs, newest first; 50 unless `limit` says otherwise."""
-        return self.call("list_runs", status=status, peer=peer, tag=tag, since_ms=since_ms, limit=limit)["runs"]
+        wanted = 50 if limit is None else int(limit)
+        found, after = [], None
+        while wanted > len(found):
+            part = self.call("list_runs", status=status, peer=peer, tag=tag, since_ms=since_ms,
+                             limit=min(wanted - len(found), PART_RUNS_MAX), after=after)
+            found += part["runs"]
+            after = part["next"]
+            if after is None:
+                break
+        return found
 
     def cancel(self, id, reason=None):
         """Cancels a run or task, and answers it as it is then."""
