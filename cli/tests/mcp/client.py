@@ -5,6 +5,7 @@ Usage: client.py stdio PROGRAM ARGUMENTS…   or   client.py http URL TOKEN
 
 import asyncio
 import json
+import os
 import sys
 
 from mcp import Client, StdioServerParameters
@@ -13,7 +14,7 @@ from mcp import Client, StdioServerParameters
 def server(arguments):
     kind, where, *rest = arguments
     if kind == "stdio":
-        return StdioServerParameters(command=where, args=rest)
+        return StdioServerParameters(command=where, args=rest, env=dict(os.environ))
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 

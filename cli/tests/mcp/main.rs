@@ -6,6 +6,10 @@ mod dialects;
 mod fields;
 #[path = "../house/mod.rs"]
 mod house;
+#[path = "../autoscaler/lab.rs"]
+#[allow(unreachable_pub, dead_code, reason = "every test uses another part of it")]
+mod lab;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
+mod runners;
 mod surroundings;

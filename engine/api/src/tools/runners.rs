@@ -18,7 +18,7 @@ pub(super) fn tools() -> Vec<Tool> {
         tool(
             "runner_start_autoscaler",
             Effect::Sets,
-            "Has this host start GitHub runners in containers as jobs are queued, from now on and after restarts. Every other setting is as `wfengine runner start` has it by default, or as the pool keeps it.",
+            "Has this host start GitHub runners in containers as jobs are queued, from now on and after restarts. Every other setting is as `wfengine runner start` has it by default; without any argument the pool goes on as it was started last.",
             start,
         )
         .open_world(),
