@@ -125,7 +125,8 @@ async fn start(context: Context, input: Start) -> Result<Started, Failure> {
         settings["container"] = json!({ "image": image });
     }
     let variables = context.handlers.environment();
-    let started: StartedView = context.ask(Request::RunnerStart { wishes: settings, variables }).await?;
+    let started: StartedView =
+        context.ask(Request::RunnerStart { wishes: settings, anew: false, variables }).await?;
     let mut notes = started.notes;
     if !input.background {
         notes.push("a node works in the background: this call does not wait for it".to_owned());
