@@ -1,6 +1,6 @@
 //! A GitHub that containers reach, an engine that is watched, and a house whose node starts runners there.
 
-#[path = "elsewhere.rs"]
+#[path = "lab/elsewhere.rs"]
 mod elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ import os
 import sys
 
 from mcp import Client, StdioServerParameters
+from mcp.types import PromptReference, ResourceTemplateReference
 
 
 def server(arguments):
@@ -51,6 +52,10 @@ async def answer(client, question):
         return plain(await client.list_prompts())
     if what == "prompt":
         return plain(await client.get_prompt(question["name"], question.get("arguments", {})))
+    if what == "complete":
+        of = question["ref"]
+        kind = PromptReference if of["type"] == "ref/prompt" else ResourceTemplateReference
+        return plain(await client.complete(kind(**of), question["argument"]))
     raise ValueError(what)
 
 

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod clients;
+mod conformance;
 mod dialects;
 mod fields;
 #[path = "../house/mod.rs"]
@@ -11,5 +12,7 @@ mod house;
 mod lab;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
+#[path = "../../../engine/api/tests/conformance/runner.rs"]
+mod runner;
 mod runners;
 mod surroundings;

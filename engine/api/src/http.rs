@@ -62,14 +62,14 @@ struct Shared {
     streams: Arc<Semaphore>,
 }
 
-fn router(handlers: &Arc<dyn Handlers>, gate: Gate) -> Router {
+fn router(handlers: &Arc<dyn Handlers>, offer: Arc<dyn mcp::Offer>, gate: Gate) -> Router {
     let shared = Shared {
         handlers: Arc::clone(handlers),
         gate: Arc::new(gate),
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     };
-    let server = mcp::Server::new(Arc::clone(handlers), Files::Sent);
+    let server = mcp::Server::new(offer);
     // the gate checks hosts and origins, with ports
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
@@ -104,7 +104,19 @@ pub async fn serve(
     gate: Gate,
     stop: impl Future<Output = ()>,
 ) {
-    let router = router(&handlers, gate);
+    let offer = Arc::new(mcp::Own::new(Arc::clone(&handlers), Files::Sent));
+    serve_offer(listener, handlers, offer, gate, stop).await;
+}
+
+/// As [`serve`], with something else than a node's own at `/mcp`.
+pub async fn serve_offer(
+    listener: TcpListener,
+    handlers: Arc<dyn Handlers>,
+    offer: Arc<dyn mcp::Offer>,
+    gate: Gate,
+    stop: impl Future<Output = ()>,
+) {
+    let router = router(&handlers, offer, gate);
     let mut connections = JoinSet::new();
     let (ending, ended) = tokio::sync::watch::channel(false);
     tokio::pin!(stop);
