@@ -88,7 +88,7 @@ const RUNNERS: &[(&str, Then)] = &[
     ("ipfs-accelerate runner list-workflows", Rows(shapes::queues_listed, 1)),
     ("ipfs-accelerate runner list-containers", Rows(shapes::containers_listed, 1)),
     ("ipfs-accelerate runner provision --repo owner/repo", Done(shapes::provisioned)),
-    ("ipfs-accelerate runner provision", Done(shapes::provisioned_everywhere)),
+    ("ipfs-accelerate runner provision", Done(shapes::provisioned)),
     ("ipfs-accelerate runner stop-container --container abc123def456", Done(shapes::container_stopped)),
     ("ipfs-accelerate runner stop", Done(shapes::pool_stopped)),
     ("ipfs-accelerate runner start --verbose", Done(shapes::started_with_settings)),
@@ -197,6 +197,21 @@ impl Stage {
         live.stop().ends(0);
     }
 
+    /// Waits until a runner has each job that has not ended.
+    fn until_jobs_run(&self) {
+        let runs = || {
+            let jobs = self.lab.standin.jobs();
+            jobs.iter().all(|job| job.started_at.is_some() || job.completed_at.is_some())
+        };
+        until("the jobs run", || runs().then_some(()));
+    }
+
+    /// Ends all jobs, whoever has them.
+    fn cancel_all(&self) {
+        let jobs = self.lab.standin.jobs().into_iter();
+        jobs.filter(|job| job.completed_at.is_none()).for_each(|job| self.lab.standin.cancel_job(job.id));
+    }
+
     /// The node that a line left behind.
     fn node(&self) -> Option<Pid> {
         let said = self.house.ask(&["--json", "status"]);
@@ -255,19 +270,18 @@ fn the_lines_of_the_runners_do_what_they_say() {
             stage.lab.standin.queue_jobs("myorg/one", "build do-slow-600", &LABELS, 1);
         }
         if line.ends_with("provision --repo owner/repo") {
-            // in the document every line stands alone: these are for all that the credential sees, with something queued there
+            // in the document every line stands alone: these are for all that the credential sees, with something queued in one of them
+            stage.until_jobs_run();
+            stage.cancel_all();
+            stage.lab.until_nothing_is_left();
             stage.lab.standin.queue_jobs("owner/repo", "build do-slow-600", &LABELS, 1);
             stage.run("ipfs-accelerate runner start", Done(shapes::started), &mut containers);
             // so that what is provisioned stays idle
-            until("both jobs run", || {
-                stage.lab.standin.jobs().iter().all(|job| job.started_at.is_some()).then_some(())
-            });
+            stage.until_jobs_run();
         }
         stage.run(line, *then, &mut containers);
     }
-    for job in stage.lab.standin.jobs() {
-        stage.lab.standin.cancel_job(job.id);
-    }
+    stage.cancel_all();
     stage.house.ask(&["runner", "stop"]).ends(0);
     stage.lab.until_nothing_is_left();
     let node = stage.node().unwrap();
