@@ -97,8 +97,8 @@ pub(crate) async fn handle(
         Request::Dispatch { repository, workflow, git_ref, inputs, github, variables } => json(
             &discovery::dispatch(&node, &repository, &workflow, git_ref, inputs, github, &variables).await?,
         ),
-        Request::RunnerStart { wishes, variables } => {
-            json(&runners::start(&node, settings(wishes)?, &variables).await?)
+        Request::RunnerStart { wishes, anew, variables } => {
+            json(&runners::start(&node, settings(wishes)?, anew, &variables).await?)
         }
         Request::RunnerStop { pool } => json(&runners::stop(&node, pool).await?),
         Request::RunnerStatus => json(&runners::status(&node).await?),

@@ -57,6 +57,9 @@ pub(crate) struct RunnerStartArgs {
     /// What the pool is called: runners with one set of settings
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) pool: String,
+    /// Go by the options given here, even if there are none, and not by those of the last start
+    #[arg(long)]
+    pub(crate) anew: bool,
     /// Say more of what happens
     #[arg(long)]
     pub(crate) verbose: bool,

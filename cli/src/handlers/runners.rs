@@ -20,10 +20,11 @@ const CONTAINER_BYTES_MAX: usize = 128;
 pub(super) async fn start(
     node: &Arc<Node>,
     wishes: RunnerWishes,
+    anew: bool,
     variables: &Environment,
 ) -> Result<StartedView, Failure> {
     wishes.check()?;
-    autoscaler::start(node, wishes, variables).await
+    autoscaler::start(node, wishes, anew, variables).await
 }
 
 pub(super) async fn stop(node: &Arc<Node>, pool: Option<String>) -> Result<StoppedView, Failure> {

@@ -191,18 +191,24 @@ async fn queues(asking: &Asking) -> Result<Value, Failure> {
 /// The autoscaler of `github`: it looked for tagged workflows as well.
 async fn autoscaler(asking: &Asking, args: AutoscalerArgs, verbose: bool) -> Result<Exit, Failure> {
     let AutoscalerArgs { owner, interval, since_days, max_runners, no_p2p } = args;
-    let start = Words::of(&["runner", "start"])
+    let start = Words::of(&["runner", "start", "--anew"])
         .option("owner", owner.as_ref())
         .option("interval", Some(interval))
         .option("since-days", Some(since_days))
         .option("max-runners", Some(max_runners.unwrap_or_else(processors)))
         .flag("no-p2p", no_p2p)
         .flag("verbose", verbose);
-    if no_p2p {
-        return asking.ours(&start.0).await;
-    }
     let status: StatusView = commands::call(&asking.globals, Request::Status).await?;
     let watches = status.discovers;
+    if no_p2p {
+        if !watches.is_empty() {
+            terminal::note(&format!(
+                "this host was told to look for tagged workflows in {}, and goes on: `wfengine discover watch --stop` ends that",
+                watches.join(", ")
+            ));
+        }
+        return asking.ours(&start.0).await;
+    }
     if !watches.is_empty() {
         terminal::note(&format!(
             "this host looks for tagged workflows in {} already, and goes on as it was told to",
@@ -269,7 +275,7 @@ async fn runner(
 
 fn starting(args: StartArgs, verbose: bool) -> Words {
     let StartArgs { owner, interval, max_runners, image, background } = args;
-    Words::of(&["runner", "start"])
+    Words::of(&["runner", "start", "--anew"])
         .option("owner", owner)
         .option("interval", Some(interval))
         .option("max-runners", Some(max_runners))
@@ -324,7 +330,7 @@ fn serving(args: McpArgs) -> (Words, String) {
         };
         return (Words::of(&["serve"]).option("http", Some(http)), format!("{door}{why}"));
     }
-    let words = Words::of(&["runner", "start"])
+    let words = Words::of(&["runner", "start", "--anew"])
         .option("http", Some(http))
         .option("owner", args.autoscaler_owner)
         .option("interval", args.autoscaler_interval)
@@ -387,12 +393,12 @@ mod tests {
         let Verb::Runner(RunnerVerb::Start(args)) = said.verb else { unreachable!() };
         assert_eq!(
             starting(args, true).0.join(" "),
-            "runner start --owner=myorg --interval=60 --max-runners=8 --image=a/b:latest --background --verbose"
+            "runner start --anew --owner=myorg --interval=60 --max-runners=8 --image=a/b:latest --background --verbose"
         );
         let Verb::Runner(RunnerVerb::Start(args)) = read("runner start").unwrap().verb else {
             unreachable!()
         };
-        assert_eq!(starting(args, false).0.join(" "), "runner start --interval=120 --max-runners=10");
+        assert_eq!(starting(args, false).0.join(" "), "runner start --anew --interval=120 --max-runners=10");
     }
 
     #[test]
@@ -409,7 +415,7 @@ mod tests {
         assert_eq!(words, "serve --http=[::1]:9000");
         assert!(!note.contains("runners"), "{note}");
         let (words, _) = line("mcp start --autoscaler-owner o --autoscaler-max-runners 3 --no-p2p");
-        assert_eq!(words, "runner start --http=127.0.0.1:9000 --owner=o --max-runners=3 --no-p2p");
+        assert_eq!(words, "runner start --anew --http=127.0.0.1:9000 --owner=o --max-runners=3 --no-p2p");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::terminal;
 /// Fields of the answers in the order in which the documents and programs show them; all others follow.
 const FIRST: &[&str] = &[
     "success",
+    "repo",
+    "total_workflows",
     "running",
     "start_time",
     "iterations",
@@ -18,9 +20,6 @@ const FIRST: &[&str] = &[
     "queued_workflows",
     "repositories_monitored",
     "last_check",
-    "container_id",
-    "repo",
-    "total_workflows",
     "failed",
     "pending",
     "task",
@@ -47,6 +46,9 @@ const FIRST: &[&str] = &[
     "known_peers",
 ];
 
+/// The same for a runner's container, whose state comes before its name.
+const FIRST_OF_CONTAINER: &[&str] = &["container_id", "repo", "status", "created_at"];
+
 /// A value whose objects begin with what people look for.
 struct Shown<'v>(&'v Value);
 
@@ -56,8 +58,9 @@ impl Serialize for Shown<'_> {
             Value::Array(items) => serializer.collect_seq(items.iter().map(Shown)),
             Value::Object(fields) => {
                 let mut map = serializer.serialize_map(Some(fields.len()))?;
-                let first = FIRST.iter().filter_map(|name| fields.get_key_value(*name));
-                let others = fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+                let wanted = if fields.contains_key("container_id") { FIRST_OF_CONTAINER } else { FIRST };
+                let first = wanted.iter().filter_map(|name| fields.get_key_value(*name));
+                let others = fields.iter().filter(|(name, _)| !wanted.contains(&name.as_str()));
                 for (name, value) in first.chain(others) {
                     map.serialize_entry(name, &Shown(value))?;
                 }

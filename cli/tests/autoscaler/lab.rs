@@ -1,5 +1,8 @@
 //! A GitHub that containers reach, an engine that is watched, and a house whose node starts runners there.
 
+#[path = "lab/elsewhere.rs"]
+mod elsewhere;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +14,8 @@ use wfengine_docker::{ContainerState, Endpoint, Engine};
 use wfengine_tests::runner_image::{RunnerImage, SERVICE_HOST};
 use wfengine_tests::standin::{Options, RepositoryOptions, RunnerPatience, Standin, StandinClock, TokenKind};
 
-use crate::house::{House, Live, until};
+use self::elsewhere::Elsewhere;
+use crate::house::{House, Live, text, until};
 use crate::requirements::{Requirement, require};
 
 /// Labels that every job of these tests asks for.
@@ -34,6 +38,9 @@ pub struct Lab {
     pub engine: Engine,
     pub image: RunnerImage,
     pub pool: String,
+    /// The label by which its containers, networks and volumes are known.
+    label: (&'static str, String),
+    _elsewhere: Option<Elsewhere>,
     pub watched: Arc<Mutex<Watched>>,
     pub runtime: Runtime,
 }
@@ -48,13 +55,37 @@ impl Lab {
     /// A service with these private repositories of the user `octo`. `None` where there is no engine.
     pub fn new(repositories: &[&str], left_unshown: &str) -> Option<Self> {
         let socket = require(Requirement::Docker, left_unshown)?;
+        let pool = free_name();
+        let label = ("dev.wfengine.pool", pool.clone());
+        Some(Self::at(&socket, repositories, pool, label, None))
+    }
+
+    /// As [`Lab::new`], for the pool of a house's node that has no name and none of the settings of [`Lab::start_arguments`]: its runners
+    /// find the service somewhere else than on their host.
+    pub fn plain(house: &House, repositories: &[&str], left_unshown: &str) -> Option<Self> {
+        let socket = require(Requirement::Docker, left_unshown)?;
+        let ip = require(Requirement::Namespaces, left_unshown)?;
+        let peer = text(&house.one(&["peer", "id"]), "peer_id").to_owned();
+        let label = ("dev.wfengine.peer", peer);
+        Some(Self::at(&socket, repositories, "default".to_owned(), label, Some(Elsewhere::new(ip))))
+    }
+
+    fn at(
+        socket: &Path,
+        repositories: &[&str],
+        pool: String,
+        label: (&'static str, String),
+        elsewhere: Option<Elsewhere>,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let engine = Engine::new(Endpoint::parse(&socket.display().to_string()).unwrap());
         let image = runtime.block_on(RunnerImage::build(&engine)).unwrap();
+        let runner_host =
+            elsewhere.as_ref().map_or_else(|| SERVICE_HOST.to_owned(), |there| there.address.clone());
         let options = Options {
             clock: StandinClock::real(),
             listens_everywhere: true,
-            runner_host: Some(SERVICE_HOST.to_owned()),
+            runner_host: Some(runner_host),
             ..Options::default()
         };
         let standin = runtime.block_on(Standin::start(options)).unwrap();
@@ -66,17 +97,20 @@ impl Lab {
             standin.push(repository, "main", &[("README", Some(b"text".as_slice()))], "first");
         }
         let token = standin.token(&TokenKind::classic("octo"));
-        let pool = free_name();
         let watched = Arc::new(Mutex::new(Watched::default()));
-        let lab = Self { standin, token, engine, image, pool, watched, runtime };
+        let lab =
+            Self { standin, token, engine, image, pool, label, _elsewhere: elsewhere, watched, runtime };
         lab.watch();
-        Some(lab)
+        lab
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 1] {
+        [(self.label.0, self.label.1.as_str())]
     }
 
     /// Counts what the engine says of the pool's containers, from now on.
     fn watch(&self) {
-        let labels = [("dev.wfengine.pool", self.pool.as_str())];
-        let mut events = self.runtime.block_on(self.engine.events(&labels)).unwrap();
+        let mut events = self.runtime.block_on(self.engine.events(&self.labels())).unwrap();
         let watched = Arc::clone(&self.watched);
         self.runtime.spawn(async move {
             while let Some(Ok(event)) = events.next().await {
@@ -172,13 +206,12 @@ impl Lab {
 
     /// Containers of the pool.
     pub fn containers(&self) -> Vec<ContainerState> {
-        let labels = [("dev.wfengine.pool", self.pool.as_str())];
-        self.runtime.block_on(self.engine.containers(&labels)).unwrap()
+        self.runtime.block_on(self.engine.containers(&self.labels())).unwrap()
     }
 
     /// What is left of the pool at the engine: containers, networks, volumes.
     pub fn left(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let labels = [("dev.wfengine.pool", self.pool.as_str())];
+        let labels = self.labels();
         let names =
             |made: Vec<wfengine_docker::Made>| made.into_iter().map(|made| made.name).collect::<Vec<_>>();
         let mut left = BTreeMap::new();
@@ -229,7 +262,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // a test that failed leaves nothing behind either
-        let labels = [("dev.wfengine.pool", self.pool.as_str())];
+        let labels = self.labels();
         self.runtime.block_on(async {
             for container in self.engine.containers(&labels).await.unwrap_or_default() {
                 let _ = self.engine.remove_container(&container.id).await;
@@ -242,6 +275,9 @@ impl Drop for Lab {
             }
         });
         remove_chains(&self.port());
+        if let ("dev.wfengine.peer", peer) = (self.label.0, self.label.1.as_str()) {
+            let _ = self.runtime.block_on(wfengine_autoscaler::firewall::open(peer));
+        }
     }
 }
 

@@ -35,6 +35,8 @@ async function answer(client, question) {
       return client.listPrompts();
     case 'prompt':
       return client.getPrompt({ name: question.name, arguments: question.arguments ?? {} });
+    case 'complete':
+      return client.complete({ ref: question.ref, argument: question.argument });
     default:
       throw new Error(question.ask);
   }

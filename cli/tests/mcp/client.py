@@ -5,15 +5,17 @@ Usage: client.py stdio PROGRAM ARGUMENTS…   or   client.py http URL TOKEN
 
 import asyncio
 import json
+import os
 import sys
 
 from mcp import Client, StdioServerParameters
+from mcp.types import PromptReference, ResourceTemplateReference
 
 
 def server(arguments):
     kind, where, *rest = arguments
     if kind == "stdio":
-        return StdioServerParameters(command=where, args=rest)
+        return StdioServerParameters(command=where, args=rest, env=dict(os.environ))
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
@@ -50,6 +52,10 @@ async def answer(client, question):
         return plain(await client.list_prompts())
     if what == "prompt":
         return plain(await client.get_prompt(question["name"], question.get("arguments", {})))
+    if what == "complete":
+        of = question["ref"]
+        kind = PromptReference if of["type"] == "ref/prompt" else ResourceTemplateReference
+        return plain(await client.complete(kind(**of), question["argument"]))
     raise ValueError(what)
 
 

@@ -44,17 +44,25 @@ pub(crate) struct Served {
     _live: Live,
     pub(crate) url: String,
     pub(crate) token: String,
+    /// Variables of the node and of whoever asks it.
+    environment: Vec<(String, String)>,
 }
 
 impl Served {
     pub(crate) fn new() -> Self {
-        let house = House::new();
-        let mut live =
-            house.begin(&["serve", "--listen", "127.0.0.1:0", "--no-lan", "--http", "127.0.0.1:0"]);
+        Self::with(House::new(), Vec::new())
+    }
+
+    /// A node in this house that has these variables.
+    pub(crate) fn with(house: House, environment: Vec<(String, String)>) -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--no-lan", "--http", "127.0.0.1:0"];
+        let mut command = house.command(&arguments);
+        command.envs(environment.clone());
+        let mut live = Live::start(command);
         let line = live.wait_for("programs ask at");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
         let token = std::fs::read_to_string(house.data().join("http-token")).unwrap();
-        Self { house, _live: live, url, token }
+        Self { house, _live: live, url, token, environment }
     }
 }
 
@@ -83,6 +91,7 @@ impl Client {
         let mut command = Command::new(program);
         command.arg(script).env("NODE_PATH", node_modules()).env("HOME", house.path(""));
         command.current_dir(house.desk());
+        command.envs(served.iter().flat_map(|served| served.environment.clone()));
         match served.filter(|_| kind.is_http()) {
             Some(served) => {
                 command.arg("http").arg(format!("{}/mcp", served.url)).arg(&served.token);

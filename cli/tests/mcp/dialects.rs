@@ -321,7 +321,7 @@ fn coordinator(kind: Kind) {
     assert!(stats["merkle_clock_height"].as_u64() <= house.one(&["clock"])["height"].as_u64(), "{stats}");
 }
 
-/// Tools of runners where there is neither an engine nor a credential: each says what is missing.
+/// Tools of runners where there is neither an engine nor a credential: each says what is missing. With both: `runners.rs`.
 fn runners_without_an_engine(kind: Kind) {
     let served = Served::new();
     let Some(mut client) = Client::connect(kind, &served, "the runners' tools") else { return };

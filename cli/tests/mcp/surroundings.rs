@@ -106,6 +106,34 @@ fn runs_logs_and_history_are_resources(kind: Kind) {
     );
 }
 
+fn ids_of_runs_are_completed(kind: Kind) {
+    let served = Served::new();
+    let Some(mut client) = Client::connect(kind, &served, "completions") else { return };
+    for id in ["report-1", "report-2", "other"] {
+        served.house.one(&["task", "submit", "--task-id", id]);
+    }
+    let ids = |begins: &str| -> Vec<String> {
+        let runs = served.house.json(&["list"]);
+        let ids = runs.iter().map(|run| text(run, "id").to_owned());
+        ids.filter(|id| id.starts_with(begins)).collect()
+    };
+    let first = ids("").remove(0);
+    let mut complete = |of: &Json, argument: &str, begun: &str| {
+        let asked = json!({ "ask": "complete", "ref": of, "argument": { "name": argument, "value": begun } });
+        let answer = client.ask(&asked)?;
+        let values = answer["completion"]["values"].as_array().unwrap().clone();
+        Ok::<_, String>(values.iter().map(|value| value.as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    let prompt = json!({ "type": "ref/prompt", "name": "why_did_this_run_fail" });
+    let template = json!({ "type": "ref/resource", "uri": "wfengine://runs/{id}/log" });
+    assert_eq!(complete(&prompt, "run", ""), Ok(ids("")));
+    assert_eq!(complete(&prompt, "run", &first[..4]), Ok(ids(&first[..4])));
+    assert_eq!(complete(&template, "id", &first), Ok(vec![first.clone()]));
+    assert_eq!(complete(&prompt, "colour", ""), Ok(Vec::new()));
+    let unknown = json!({ "type": "ref/prompt", "name": "why" });
+    assert!(complete(&unknown, "run", "").unwrap_err().contains("there is no prompt `why`"));
+}
+
 fn a_long_call_tells_how_far_it_is(kind: Kind) {
     let served = Served::new();
     let Some(mut client) = Client::connect(kind, &served, "progress of long calls") else { return };
@@ -168,6 +196,8 @@ for_each_client! {
     tools_are_listed_to_typescript_over_http: all_tools_are_listed, NodeHttp;
     resources_through_python_at_stdio: runs_logs_and_history_are_resources, PythonStdio;
     resources_through_typescript_over_http: runs_logs_and_history_are_resources, NodeHttp;
+    completions_through_python_over_http: ids_of_runs_are_completed, PythonHttp;
+    completions_through_typescript_at_stdio: ids_of_runs_are_completed, NodeStdio;
     progress_through_python_over_http: a_long_call_tells_how_far_it_is, PythonHttp;
     progress_through_typescript_at_stdio: a_long_call_tells_how_far_it_is, NodeStdio;
     errors_through_python_at_stdio: a_wrong_call_is_told_what_is_wrong, PythonStdio;

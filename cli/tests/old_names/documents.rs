@@ -34,7 +34,7 @@ fn written_in(text: &str) -> Vec<String> {
 }
 
 /// Words as a shell makes them.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
     for c in line.chars() {

@@ -1,4 +1,5 @@
 //! Every command line of the five documents, in their order, with what becomes of it where there is neither a GitHub nor an engine.
+//! With both: `with_both.rs`.
 
 use crate::shapes::{self, Shape};
 

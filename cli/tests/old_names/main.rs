@@ -7,11 +7,15 @@ mod checkout;
 mod documents;
 #[path = "../house/mod.rs"]
 mod house;
+#[path = "../autoscaler/lab.rs"]
+mod lab;
 mod lines;
+mod renaming;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;
 mod shapes;
 mod taking_over;
+mod with_both;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

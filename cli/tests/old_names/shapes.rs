@@ -187,6 +187,12 @@ pub fn kit_stats(_: &[String], said: &Said) {
 }
 
 pub fn runner_status(_: &[String], said: &Said) {
+    runner_fields(said);
+    assert_eq!(document(&said.out)["running"], false);
+}
+
+#[track_caller]
+fn runner_fields(said: &Said) {
     let shown: Vec<&str> =
         said.out.lines().filter_map(|line| line.strip_prefix("  \"")?.split('"').next()).take(7).collect();
     let wanted = [
@@ -199,9 +205,109 @@ pub fn runner_status(_: &[String], said: &Said) {
         "last_check",
     ];
     assert_eq!(shown, wanted, "{said:?}");
-    assert_eq!(document(&said.out)["running"], false);
 }
 
 pub fn runner_stopped(_: &[String], said: &Said) {
     assert_eq!(said.out, "no pool was on: nothing is started here\n");
+}
+
+/// The block of `p2p-discover once`; more may follow it.
+pub fn discovered(_: &[String], said: &Said) {
+    let wanted = [
+        "Discovery Results:",
+        "  Workflows discovered: ",
+        "  Workflows submitted: ",
+        "",
+        "Scheduler Status:",
+        "  Pending tasks: ",
+        "  Assigned tasks: ",
+        "  Completed tasks: ",
+        "  Known peers: ",
+    ];
+    let mut lines = said.out.lines();
+    for label in wanted {
+        let number = lines.next().and_then(|line| line.strip_prefix(label));
+        let number = number.unwrap_or_else(|| panic!("no `{label}` in its place: {said:?}"));
+        assert_eq!(number.parse::<u64>().is_ok(), label.ends_with(": "), "{said:?}");
+    }
+}
+
+pub fn discovered_document(_: &[String], said: &Said) {
+    let document = document(&said.out);
+    assert!(document["discovered"].is_u64() && document["submitted"].is_u64(), "{document}");
+}
+
+pub fn started(_: &[String], said: &Said) {
+    assert!(said.out.starts_with("pool default is on: looks every "), "{said:?}");
+}
+
+pub fn started_behind(words: &[String], said: &Said) {
+    started(words, said);
+    assert!(said.out.contains("its node is process "), "{said:?}");
+}
+
+pub fn started_with_settings(words: &[String], said: &Said) {
+    started(words, said);
+    assert!(said.out.contains("\n  network   own\n"), "{said:?}");
+}
+
+pub fn runner_status_on(_: &[String], said: &Said) {
+    runner_fields(said);
+    let status = document(&said.out);
+    assert_eq!(status["running"], true, "{status}");
+    assert!(is_time(&status["start_time"]), "{status}");
+    for field in ["iterations", "active_runners", "queued_workflows", "repositories_monitored"] {
+        assert!(status[field].is_u64(), "{field}: {status}");
+    }
+}
+
+/// As `2024-01-15T10:30:00Z`.
+fn is_time(value: &Json) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.len() == "2024-01-15T10:30:00Z".len() && text.ends_with('Z') && text.as_bytes()[10] == b'T'
+}
+
+/// Every object of a list begins with these fields, in this order.
+#[track_caller]
+fn rows_begin_with(said: &Said, wanted: &[&str]) -> Vec<Json> {
+    let rows: Vec<Json> = document(&said.out).as_array().unwrap().clone();
+    let names: Vec<&str> =
+        said.out.lines().filter_map(|line| line.strip_prefix("    \"")?.split('"').next()).collect();
+    let begins = names.windows(wanted.len()).filter(|begin| *begin == wanted).count();
+    assert!(begins == rows.len() && names.starts_with(wanted), "{said:?}");
+    rows
+}
+
+pub fn queues_listed(_: &[String], said: &Said) {
+    let counts = ["total_workflows", "running", "failed", "pending"];
+    for row in rows_begin_with(said, &[["repo"].as_slice(), &counts].concat()) {
+        assert!(row["repo"].is_string() && counts.iter().all(|count| row[*count].is_u64()), "{row}");
+    }
+}
+
+pub fn containers_listed(_: &[String], said: &Said) {
+    for row in rows_begin_with(said, &["container_id", "repo", "status", "created_at"]) {
+        assert_eq!(row["container_id"].as_str().unwrap().len(), 12, "{row}");
+        assert_eq!((&row["status"], is_time(&row["created_at"])), (&"running".into(), true), "{row}");
+    }
+}
+
+/// The container that a line names, if it does.
+pub fn container_in(said: &Said) -> Option<String> {
+    let (_, rest) = said.out.split_once("container ")?;
+    let id: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+    (id.len() == 12).then_some(id)
+}
+
+pub fn provisioned(_: &[String], said: &Said) {
+    assert!(said.out.starts_with("owner/repo: runner wfengine-"), "{said:?}");
+    assert!(container_in(said).is_some(), "{said:?}");
+}
+
+pub fn container_stopped(_: &[String], said: &Said) {
+    assert!(said.out.starts_with("wfengine-") && said.out.ends_with(" is stopped\n"), "{said:?}");
+}
+
+pub fn pool_stopped(_: &[String], said: &Said) {
+    assert_eq!(said.out, "pool default starts no more runners\n");
 }

@@ -45,9 +45,9 @@ struct Shared {
     room: Room,
 }
 
-fn router(handlers: &Arc<dyn Handlers>, gate: Gate) -> Router {
+fn router(handlers: &Arc<dyn Handlers>, offer: Arc<dyn mcp::Offer>, gate: Gate) -> Router {
     let shared = Shared { handlers: Arc::clone(handlers), gate: Arc::new(gate), room: Room::default() };
-    let server = mcp::Server::new(Arc::clone(handlers), Files::Sent);
+    let server = mcp::Server::new(offer);
     // the gate checks hosts and origins, with ports
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
@@ -83,5 +83,18 @@ pub async fn serve(
     gate: Gate,
     stop: impl Future<Output = ()>,
 ) {
-    connections::serve(listener, tls, router(&handlers, gate), stop).await;
+    let offer = Arc::new(mcp::Own::new(Arc::clone(&handlers), Files::Sent));
+    serve_offer(listener, tls, handlers, offer, gate, stop).await;
+}
+
+/// As [`serve`], with something else than a node's own at `/mcp`.
+pub async fn serve_offer(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    handlers: Arc<dyn Handlers>,
+    offer: Arc<dyn mcp::Offer>,
+    gate: Gate,
+    stop: impl Future<Output = ()>,
+) {
+    connections::serve(listener, tls, router(&handlers, offer, gate), stop).await;
 }

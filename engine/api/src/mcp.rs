@@ -1,19 +1,22 @@
 //! The Model Context Protocol: the tools, with runs, logs and the history as resources, and two prompts.
 //!
-//! Messages, sessions and transports are rmcp's; here is what they carry. A tool that fails answers with `isError` and a document of
-//! the same error that every other door gives, so that whoever called can read it; the protocol's own errors are for calls that no tool
-//! could take.
+//! Messages, sessions and transports are rmcp's; what they carry is an [`Offer`]: a node's own is [`Own`]. A tool that fails answers with
+//! `isError` and a document of the same error that every other door gives, so that whoever called can read it; the protocol's own errors
+//! are for calls that no tool could take.
 
+mod offer;
+mod own;
 mod prompts;
 mod resources;
 
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, GetPromptRequestParams,
-    GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig, Tool as ListedTool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
+    CompletionInfo, ContentBlock, GetPromptRequestParams, GetPromptResponse, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, Tool as ListedTool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
@@ -23,33 +26,26 @@ use tokio::sync::mpsc;
 use crate::failure::{Exit, Failure};
 use crate::handlers::Handlers;
 use crate::http::Place;
-use crate::tools::{self, Context, Effect, Files, Tool};
-
-/// What clients are told of this server before they call anything.
-const INSTRUCTIONS: &str = "A node of a leaderless workflow engine. Runs are workflow files or tasks; which host runs a job follows from hashes, not from a leader. \
-Start with node_status and list_runs; why says in a paragraph why a run is where it is; replay gives the signed history. Ids may be shortened to a unique beginning.";
+use crate::tools::Files;
+pub use offer::{Answering, Offer};
+pub use own::Own;
 
 /// A server for one client.
 #[derive(Clone)]
 pub struct Server {
-    handlers: Arc<dyn Handlers>,
-    files: Files,
+    offer: Arc<dyn Offer>,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Server").finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// A server that asks these handlers. `files` says whose files a path names.
-    pub fn new(handlers: Arc<dyn Handlers>, files: Files) -> Self {
-        Self { handlers, files }
-    }
-
-    fn context(&self, progress: Option<tools::Progress>) -> Context {
-        Context { handlers: Arc::clone(&self.handlers), progress, files: self.files, actor: "mcp".to_owned() }
+    /// A server of what is offered.
+    pub fn new(offer: Arc<dyn Offer>) -> Self {
+        Self { offer }
     }
 }
 
@@ -60,21 +56,10 @@ impl Server {
 pub async fn serve_stdio(handlers: Arc<dyn Handlers>) -> Result<(), Failure> {
     let broken =
         |error: String| Failure::new(Exit::Unreachable, format!("the client at standard input: {error}"));
-    let server = Server::new(handlers, Files::Own);
+    let server = Server::new(Arc::new(Own::new(handlers, Files::Own)));
     let running = server.serve(rmcp::transport::stdio()).await.map_err(|error| broken(error.to_string()))?;
     running.waiting().await.map_err(|error| broken(error.to_string()))?;
     Ok(())
-}
-
-fn listed(tool: &Tool) -> ListedTool {
-    let annotations = ToolAnnotations::new()
-        .read_only(tool.effect == Effect::Reads)
-        .destructive(tool.effect == Effect::Ends)
-        .idempotent(matches!(tool.effect, Effect::Reads | Effect::Sets))
-        .open_world(tool.is_open_world);
-    ListedTool::new(tool.name, tool.description, Arc::clone(&tool.input))
-        .with_raw_output_schema(Arc::clone(&tool.output))
-        .with_annotations(annotations)
 }
 
 /// The error document of every door.
@@ -111,10 +96,15 @@ fn waits(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let capabilities =
-            ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build();
-        let implementation = Implementation::new("wfengine", env!("CARGO_PKG_VERSION"));
-        ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(INSTRUCTIONS)
+        let capabilities = ServerCapabilities::builder()
+            .enable_completions()
+            .enable_tools()
+            .enable_resources()
+            .enable_prompts()
+            .build();
+        ServerConfig::new(capabilities)
+            .with_server_info(self.offer.implementation())
+            .with_instructions(self.offer.instructions())
     }
 
     async fn list_tools(
@@ -122,7 +112,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools::all().iter().map(listed).collect()))
+        Ok(ListToolsResult::with_all_items(self.offer.tools()))
     }
 
     async fn call_tool(
@@ -130,16 +120,15 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let tool = tools::find(&request.name).map_err(|failure| protocol_error(&failure))?;
-        if tool.waits {
+        if self.offer.waits(&request.name) {
             waits(&context)?;
         }
         let (told, mut telling) = mpsc::unbounded_channel();
         let progress = context.meta.get_progress_token();
         let arguments = request.arguments.unwrap_or_default();
-        let surroundings = self.context(progress.is_some().then_some(told));
-        let work = tool.call(surroundings, arguments);
-        tokio::pin!(work);
+        let told = progress.is_some().then_some(told);
+        let mut work =
+            self.offer.call(&request.name, arguments, told).map_err(|failure| protocol_error(&failure))?;
         let mut told_so_far = 0.0;
         let mut tell = async |text: String| {
             if let Some(token) = &progress {
@@ -164,14 +153,14 @@ impl ServerHandler for Server {
             tell(text).await;
         }
         let result = match outcome {
-            Ok(value) => CallToolResult::structured(value),
-            Err(failure) => failed(&failure, tool.name, self.handlers.now_ms() as f64 / 1_000.0),
+            Ok(result) => result,
+            Err(failure) => failed(&failure, &request.name, self.offer.now_ms() as f64 / 1_000.0),
         };
         Ok(result.into())
     }
 
     fn get_tool(&self, name: &str) -> Option<ListedTool> {
-        tools::find(name).ok().map(listed)
+        self.offer.tool(name)
     }
 
     async fn list_resources(
@@ -179,8 +168,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let listed =
-            resources::listed(&self.context(None)).await.map_err(|failure| protocol_error(&failure))?;
+        let listed = self.offer.resources().await.map_err(|failure| protocol_error(&failure))?;
         Ok(ListResourcesResult::with_all_items(listed))
     }
 
@@ -189,7 +177,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(resources::templates()))
+        Ok(ListResourceTemplatesResult::with_all_items(self.offer.templates()))
     }
 
     async fn read_resource(
@@ -197,7 +185,7 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let read = resources::read(&self.context(None), &request.uri).await;
+        let read = self.offer.read(&request.uri).await;
         let read = read.map_err(|failure| match failure.word() {
             "unknown" => ErrorData::resource_not_found(failure.message.clone(), None),
             _ => protocol_error(&failure),
@@ -210,7 +198,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Ok(ListPromptsResult::with_all_items(prompts::listed()))
+        Ok(ListPromptsResult::with_all_items(self.offer.prompts()))
     }
 
     async fn get_prompt(
@@ -218,8 +206,23 @@ impl ServerHandler for Server {
         request: GetPromptRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let made =
-            prompts::made(&self.context(None), &request.name, &request.arguments.unwrap_or_default()).await;
+        let arguments = request.arguments.unwrap_or_default();
+        let made = self.offer.prompt(&request.name, &arguments).await;
         Ok(made.map_err(|failure| protocol_error(&failure))?.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let CompleteRequestParams { r#ref: of, argument, .. } = request;
+        let found = self.offer.completions(&of, &argument.name, &argument.value).await;
+        let mut found = found.map_err(|failure| protocol_error(&failure))?;
+        let total = u32::try_from(found.len()).ok();
+        let has_more = found.len() > CompletionInfo::MAX_VALUES;
+        found.truncate(CompletionInfo::MAX_VALUES);
+        let info = CompletionInfo::with_pagination(found, total, has_more);
+        Ok(CompleteResult::new(info.map_err(|error| ErrorData::internal_error(error, None))?))
     }
 }

@@ -386,6 +386,9 @@ pub enum Request {
     RunnerStart {
         /// The pool's settings; a pool's name alone has it go on as it was started last.
         wishes: Settings,
+        /// These settings and no others, even where they are the pool's name alone.
+        #[serde(default)]
+        anew: bool,
         /// Variables that the way to GitHub depends on.
         variables: Environment,
     },

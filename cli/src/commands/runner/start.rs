@@ -26,11 +26,12 @@ const GRACE_S: u64 = 300;
 
 pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Exit, Failure> {
     let (background, verbose) = (args.background, args.verbose);
-    let network = args.node.clone();
+    let (anew, network) = (args.anew, args.node.clone());
     let mode = network_of_environment(&args);
     let wishes = RunnerWishes::of(args, mode.as_deref())?;
     wishes.gives_away().iter().for_each(|text| terminal::note(text));
-    let request = Request::RunnerStart { wishes: serde_json::json!(wishes), variables: environment() };
+    let variables = environment();
+    let request = Request::RunnerStart { wishes: serde_json::json!(wishes), anew, variables };
     globals.only_here("runner start")?;
     let home = Home::open(globals.data_dir.clone())?;
     if let Some(client) = Client::connect(&home.data.control_socket()).await {

@@ -43,10 +43,11 @@ fn said(node: &Node, wishes: &RunnerWishes, pool: &Pool, source: &str) -> PoolCh
 pub(crate) async fn start(
     node: &Arc<Node>,
     wishes: RunnerWishes,
+    anew: bool,
     variables: &Environment,
 ) -> Result<StartedView, Failure> {
     let mut notes = Vec::new();
-    let wishes = resumed(node, wishes, &mut notes);
+    let wishes = if anew { wishes } else { resumed(node, wishes, &mut notes) };
     same_openings(node, &wishes)?;
     let ready = ready(node, &wishes, variables).await?;
     let source = ready.client.settings().host().to_owned();
@@ -77,7 +78,7 @@ fn resumed(node: &Node, wishes: RunnerWishes, notes: &mut Vec<String>) -> Runner
     match kept.filter(|kept| wishes == plain && RunnerWishes { on: true, ..kept.clone() } != plain) {
         Some(kept) => {
             notes.push(format!(
-                "pool {} goes on as it was started last; any option makes it anew from those that are given",
+                "pool {} goes on as it was started last; any option makes it anew from those that are given, --anew from none",
                 kept.pool
             ));
             RunnerWishes { on: true, ..kept }

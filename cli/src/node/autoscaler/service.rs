@@ -388,6 +388,10 @@ impl Service {
                     "Allocating {} runners for P2P tasks, {} for GitHub workflows",
                     shared.share.p2p, shared.share.github
                 ));
+                lines.say(format!(
+                    "P2P Summary: {} pending, {} assigned, {} runners allocated for P2P",
+                    load.pending, load.running, shared.share.p2p
+                ));
             }
             self.said_share = Some(said);
         }

@@ -37,17 +37,27 @@ async fn document(context: &Context, tool: &str, arguments: Value) -> Result<Str
     Ok(serde_json::to_string_pretty(&value).unwrap_or_default())
 }
 
+fn known(name: &str) -> Result<(), Failure> {
+    let known: Vec<String> = listed().into_iter().map(|prompt| prompt.name).collect();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let mut failure = Failure::unknown(format!("there is no prompt `{name}`"));
+    failure.candidates = known;
+    Err(failure)
+}
+
+/// Whether an argument of a prompt names a run.
+pub(super) fn names_run(name: &str, argument: &str) -> Result<bool, Failure> {
+    known(name).map(|()| argument == "run")
+}
+
 pub(super) async fn made(
     context: &Context,
     name: &str,
     arguments: &Object,
 ) -> Result<GetPromptResult, Failure> {
-    let known: Vec<String> = listed().into_iter().map(|prompt| prompt.name).collect();
-    if !known.iter().any(|known| known == name) {
-        let mut failure = Failure::unknown(format!("there is no prompt `{name}`"));
-        failure.candidates = known;
-        return Err(failure);
-    }
+    known(name)?;
     let run = arguments.get("run").and_then(Value::as_str).unwrap_or_default();
     if run.is_empty() {
         return Err(Failure::bad_input(format!("{name}: the argument `run` is needed")));

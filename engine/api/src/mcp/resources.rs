@@ -46,6 +46,24 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
     ]
 }
 
+/// Whether a part of an address of this template names a run.
+pub(super) fn names_run(template: &str, part: &str) -> Result<bool, Failure> {
+    let known: Vec<String> = templates().into_iter().map(|known| known.uri_template.clone()).collect();
+    if known.iter().any(|known| known == template) {
+        return Ok(part == "id");
+    }
+    let mut failure = Failure::unknown(format!("{template}: there is no such template"));
+    failure.candidates = known;
+    Err(failure)
+}
+
+/// Ids of the listed runs that begin so, the newest first.
+pub(super) async fn runs(context: &Context, begun: &str) -> Result<Vec<String>, Failure> {
+    let ids = listed(context).await?.into_iter();
+    let ids = ids.filter_map(|listed| Some(listed.uri.strip_prefix("wfengine://runs/")?.to_owned()));
+    Ok(ids.filter(|id| id.starts_with(begun)).collect())
+}
+
 async fn call(context: &Context, tool: &str, arguments: Value) -> Result<Value, Failure> {
     let Value::Object(arguments) = arguments else { return Ok(Value::Null) };
     tools::find(tool)?.call(context.clone(), arguments).await

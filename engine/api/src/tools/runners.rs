@@ -18,7 +18,7 @@ pub(super) fn tools() -> Vec<Tool> {
         tool(
             "runner_start_autoscaler",
             Effect::Sets,
-            "Has this host start GitHub runners in containers as jobs are queued, from now on and after restarts. Every other setting is as `wfengine runner start` has it by default, or as the pool keeps it.",
+            "Has this host start GitHub runners in containers as jobs are queued, from now on and after restarts. Every other setting is as `wfengine runner start` has it by default; without any argument the pool goes on as it was started last.",
             start,
         )
         .open_world(),
@@ -125,7 +125,8 @@ async fn start(context: Context, input: Start) -> Result<Started, Failure> {
         settings["container"] = json!({ "image": image });
     }
     let variables = context.handlers.environment();
-    let started: StartedView = context.ask(Request::RunnerStart { wishes: settings, variables }).await?;
+    let started: StartedView =
+        context.ask(Request::RunnerStart { wishes: settings, anew: false, variables }).await?;
     let mut notes = started.notes;
     if !input.background {
         notes.push("a node works in the background: this call does not wait for it".to_owned());
