@@ -53,6 +53,9 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// Waits of the accept loop after the system refused a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// Alert rules for Prometheus over what `/metrics` tells, as a file of YAML.
+pub const ALERTS: &str = include_str!("../alerts.yml");
+
 /// What the routes share.
 #[derive(Clone)]
 struct Shared {
