@@ -57,13 +57,21 @@ fn how(document: &str, line: &str) -> How {
 fn run(document: &str) {
     let what = format!("the command lines of {document}");
     let Some(ip) = require(Requirement::Namespaces, &what) else { return };
-    let (Some(_), Some(_), Some(_)) = (
-        require(Requirement::Git, &what),
-        require(Requirement::Curl, &what),
-        require(Requirement::Node, &what),
-    ) else {
-        return;
-    };
+    let lines = commands(document);
+    let programs = [
+        ("git ", Requirement::Git),
+        ("discover ", Requirement::Git),
+        ("curl ", Requirement::Curl),
+        ("npm ", Requirement::Node),
+        ("node ", Requirement::Node),
+        ("python3 ", Requirement::Python),
+    ];
+    for (program, requirement) in programs {
+        let runs = |line: &String| line.contains(program) && !matches!(how(document, line), How::NotRun(_));
+        if lines.iter().any(runs) && require(requirement, &what).is_none() {
+            return;
+        }
+    }
     let docker = LINES
         .iter()
         .any(|row| row.0 == document && matches!(row.2, How::WithDocker))
@@ -75,7 +83,7 @@ fn run(document: &str) {
     let surroundings = Surroundings::prepare(document, &first, docker.as_deref());
     let mut here = Shell::start(&first, &surroundings.variables);
     let mut there: Option<Shell> = None;
-    for line in commands(document) {
+    for line in lines {
         match how(document, &line) {
             How::Succeeds => drop(here.run(&line)),
             How::GoesOn(ready) => here.begin(&line, ready),
