@@ -1,6 +1,7 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
 mod discover;
+mod metrics;
 mod overview;
 mod runner;
 mod tasks;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
+pub(crate) use metrics::MetricsVerb;
 pub(crate) use overview::OVERVIEW;
 pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
@@ -127,6 +129,9 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// A door for agents: the Model Context Protocol
     Mcp(McpArgs),
+    /// What Prometheus needs to watch this node
+    #[command(subcommand, after_help = metrics::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Metrics(MetricsVerb),
     /// Take over what an older program kept
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Import(ImportVerb),

@@ -11,6 +11,7 @@ mod local;
 mod log;
 mod logs;
 mod mcp;
+mod metrics;
 mod peer;
 mod replay;
 mod run;
@@ -96,6 +97,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Example(args) => example::example(&globals, &args),
         Verb::Demo(args) => demo::demo(&globals, args).await,
         Verb::Mcp(args) => mcp::mcp(&globals, args).await,
+        Verb::Metrics(verb) => metrics::metrics(&globals, verb).await,
         Verb::Import(verb) => crate::old_names::import(&globals, verb).await,
         Verb::As(args) => crate::old_names::run(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),

@@ -7,7 +7,8 @@ use wfengine_api::Failure;
 use wfengine_api::answers::runners::RunnerStatusView;
 use wfengine_api::answers::{Metric, MetricKind};
 use wfengine_core::views::job::Status;
-use wfengine_store::disk::free_bytes;
+use wfengine_github::Budget;
+use wfengine_store::disk::{FREE_CRITICAL_BYTES, FREE_LOW_BYTES, free_bytes};
 
 use crate::node::{Node, autoscaler};
 
@@ -79,30 +80,55 @@ pub(super) async fn metrics(node: &Arc<Node>) -> Result<Vec<Metric>, Failure> {
     if let Some(free) = free_bytes(node.home.data.path()) {
         all.push(gauge("wfengine_disk_free_bytes", "Free bytes where the log lies", free as f64));
     }
-    let runners = autoscaler::status(node).await?;
-    all.extend(documented(&runners));
-    let budgets = |field: &str| -> Vec<(Vec<(&str, String)>, f64)> {
-        let of = runners.github.iter().filter_map(|(resource, budget)| {
-            Some((vec![("resource", resource.clone())], budget.get(field)?.as_f64()?))
-        });
-        of.collect()
-    };
+    let watermarks = [("low", FREE_LOW_BYTES), ("critical", FREE_CRITICAL_BYTES)];
     all.extend([
         Metric::of(
             MetricKind::Gauge,
-            "wfengine_github_requests_remaining",
-            "Requests that GitHub still answers until the reset",
-            budgets("remaining"),
+            "wfengine_disk_watermark_bytes",
+            "Free bytes that the log should have: below low somebody should make room, below critical at once",
+            watermarks.map(|(level, bytes)| (vec![("level", level.to_owned())], bytes as f64)).into(),
         ),
-        Metric::of(
-            MetricKind::Gauge,
-            "wfengine_github_reset_seconds",
-            "Seconds until GitHub's limit is reset",
-            budgets("resets_in_s"),
+        Metric::one(
+            MetricKind::Counter,
+            "wfengine_replication_sent_bytes",
+            "Bytes of messages that went to peers",
+            node.network().map_or(0, |network| network.sent_bytes()) as f64,
         ),
     ]);
+    let runners = autoscaler::status(node).await?;
+    all.extend(documented(&runners));
+    all.extend(github(node));
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(all)
+}
+
+/// What is left of GitHub's limits. Of several credentials the one that is nearest to its end is told.
+fn github(node: &Node) -> [Metric; 3] {
+    let mut budgets: BTreeMap<String, Budget> = BTreeMap::new();
+    for (bucket, budget) in node.github_budgets() {
+        let kept = budgets.entry(bucket.to_string()).or_insert(budget);
+        if budget.remaining < kept.remaining {
+            *kept = budget;
+        }
+    }
+    let of = |name: &str, help: &str, value: fn(&Budget) -> f64| {
+        let samples =
+            budgets.iter().map(|(resource, budget)| (vec![("resource", resource.clone())], value(budget)));
+        Metric::of(MetricKind::Gauge, name, help, samples.collect())
+    };
+    [
+        of("wfengine_github_requests_limit", "Requests that GitHub answers between two resets", |budget| {
+            budget.limit as f64
+        }),
+        of(
+            "wfengine_github_requests_remaining",
+            "Requests that GitHub still answers until the reset",
+            |budget| budget.remaining as f64,
+        ),
+        of("wfengine_github_reset_seconds", "Seconds until GitHub's limit is reset", |budget| {
+            budget.resets_in.as_secs_f64().round()
+        }),
+    ]
 }
 
 /// The five figures of the older program's document, under its names.

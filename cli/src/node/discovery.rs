@@ -14,7 +14,7 @@ pub(crate) use wfengine_discovery::Dispatch;
 use wfengine_discovery::source::{Connection, FolderSource, GithubSource, Source};
 use wfengine_discovery::{Discovery, Options, Report, Scope};
 use wfengine_github::settings::Given;
-use wfengine_github::{Client, Settings, credential};
+use wfengine_github::{Bucket, Budget, Client, Settings, credential};
 use wfengine_store::KeyedCache;
 
 use super::{Node, held};
@@ -42,6 +42,11 @@ impl Node {
     /// Answers of GitHub. Whole trees are among them, so they have a bound of their own: they must not crowd out what is small.
     pub(crate) fn github_answers(&self) -> Result<Arc<KeyedCache>, Failure> {
         self.open_cache(&self.github_answers, "answers.redb", ANSWERS_BYTES_MAX)
+    }
+
+    /// What is left of the limits of every GitHub and credential that this node speaks with.
+    pub(crate) fn github_budgets(&self) -> Vec<(Bucket, Budget)> {
+        held(&self.clients).values().flat_map(Client::budgets).collect()
     }
 
     fn open_cache(&self, kept: &KeptCache, name: &str, bytes_max: u64) -> Result<Arc<KeyedCache>, Failure> {

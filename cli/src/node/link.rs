@@ -195,6 +195,10 @@ impl Network for Link {
             .collect()
     }
 
+    fn sent_bytes(&self) -> u64 {
+        self.driver.sent_bytes()
+    }
+
     fn documents(&self) -> Documents {
         self.driver.documents()
     }

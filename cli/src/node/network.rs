@@ -25,6 +25,8 @@ pub(crate) trait Network: PeerAsk {
     fn log_at(&self, peer: PeerId, job: JobId, offset: u64) -> PortFuture<'_, Vec<u8>>;
     /// Peers connected now.
     fn connected(&self) -> Vec<Connected>;
+    /// Bytes of messages that went to peers since this node serves.
+    fn sent_bytes(&self) -> u64;
     /// The automerge documents that follow the log.
     fn documents(&self) -> Documents;
     /// Connects to an address, now and whenever the connection is lost.

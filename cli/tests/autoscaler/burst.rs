@@ -5,6 +5,17 @@ use std::time::Duration;
 use crate::house::{House, text, until};
 use crate::lab::{LABELS, Lab, files_with};
 
+/// A figure of the node that serves in a house, by its line.
+fn figure(house: &House, sample: &str) -> f64 {
+    let url = text(&house.one(&["status"]), "http").to_owned();
+    let token = std::fs::read_to_string(house.data().join("http-token")).unwrap();
+    let asked = ureq::get(format!("{url}/metrics")).header("Authorization", format!("Bearer {token}")).call();
+    let told = asked.unwrap().body_mut().read_to_string().unwrap();
+    let line = told.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == sample));
+    let line = line.unwrap_or_else(|| panic!("no {sample} in {told}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 #[test]
 fn twenty_jobs_in_three_repositories_are_done_once_by_three_runners_at_a_time() {
     let repositories = ["octo/one", "octo/two", "octo/three"];
@@ -27,6 +38,22 @@ fn twenty_jobs_in_three_repositories_are_done_once_by_three_runners_at_a_time() 
     });
     assert_eq!(status["provisioned_runners"], 20, "{status}");
     assert_eq!((&status["running"], &status["active_runners"]), (&true.into(), &0.into()));
+    for (sample, expected) in [
+        ("wfengine_runner_start_seconds_count", 20.0),
+        ("provisioned_runners", 20.0),
+        ("active_runners", 0.0),
+        ("queued_workflows", 0.0),
+        ("repositories_monitored", 3.0),
+    ] {
+        assert_eq!(figure(&house, sample), expected, "{sample}");
+    }
+    // each of them took a while, and none of them long
+    let started = figure(&house, "wfengine_runner_start_seconds_sum");
+    assert!(started > 0.0 && started < 20.0 * 60.0, "{started}");
+    assert!(figure(&house, "iterations") > 0.0);
+    let [limit, remaining] = ["limit", "remaining"]
+        .map(|name| figure(&house, &format!("wfengine_github_requests_{name}{{resource=\"core\"}}")));
+    assert!(remaining > 0.0 && remaining < limit, "{remaining} of {limit}");
     let said = node.stop().ends(0);
     assert!(said.out.contains("At capacity: 3/3 runners active"), "{said:?}");
     // no secret is written anywhere: not by the node, not in its log

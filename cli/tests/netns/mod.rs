@@ -5,11 +5,12 @@
 //!
 //! Invariants: whatever a [`Network`] made (processes, namespaces, folders) is gone when it is dropped, also by a panic, except
 //! when the test's own process is killed; names carry its process id, so two test runs do not meet.
+#![allow(dead_code, reason = "every test file uses another part of it")]
 
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio, id},
     sync::atomic::{AtomicU32, Ordering},
@@ -18,6 +19,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -199,6 +201,37 @@ impl Host {
             .current_dir(&self.home)
             .stdin(Stdio::null());
         command
+    }
+
+    /// Its home.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A shell on this host that has its home and nothing else of the caller's environment.
+    pub(crate) fn shell(&self) -> Command {
+        let mut command = Command::new(&self.ip);
+        let script = "hostname \"$1\" && exec bash";
+        command.args([
+            "netns",
+            "exec",
+            &self.namespace,
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            &self.name,
+        ]);
+        command.env_clear().env("HOME", &self.home).env("TERM", "dumb").current_dir(&self.home);
+        command
+    }
+
+    /// Brings the calling thread into the namespace: what it opens then, it opens there.
+    pub(crate) fn enter(&self) {
+        let namespace = fs::File::open(format!("/var/run/netns/{}", self.namespace)).unwrap();
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     }
 
     /// Runs a command to its end, whatever it is.

@@ -37,6 +37,9 @@ use places::Room;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// A client may take so long to send the rest of a request whose head is there.
 const BODY_WAIT: Duration = Duration::from_secs(20);
+/// Alert rules for Prometheus over what `/metrics` tells, as a file of YAML.
+pub const ALERTS: &str = include_str!("../alerts.yml");
+
 /// What the routes share.
 #[derive(Clone)]
 struct Shared {

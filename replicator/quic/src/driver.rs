@@ -21,6 +21,7 @@ mod wire;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,7 @@ pub struct Link {
 pub struct Driver {
     controls: mpsc::UnboundedSender<Control>,
     links: Arc<Mutex<Vec<Link>>>,
+    sent_bytes: Arc<AtomicU64>,
     endpoint: Endpoint,
     documents: DocumentKeeper,
     stop: watch::Sender<bool>,
@@ -124,10 +126,11 @@ impl Driver {
         let (stop, stopping) = watch::channel(false);
         let endpoint = start.endpoint.clone();
         let machine = Machine::new(start, controls.clone(), Arc::clone(&links));
+        let sent_bytes = Arc::clone(&machine.sent_bytes);
         let (watcher, starts) = (machine.watcher.clone(), machine.starts.clone());
         let documents = DocumentKeeper::start(watcher, starts, stopping.clone());
         let task = tokio::spawn(machine.run(controlled, stopping));
-        Self { controls, links, endpoint, documents, stop, stopped: Mutex::new(Some(task)) }
+        Self { controls, links, sent_bytes, endpoint, documents, stop, stopped: Mutex::new(Some(task)) }
     }
 
     /// The UDP address this node listens on.
@@ -138,6 +141,11 @@ impl Driver {
     /// The members connected now.
     pub fn links(&self) -> Vec<Link> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes of messages that went to peers since the start; datagrams are not counted.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// The automerge documents that follow the log. They decide nothing.

@@ -47,6 +47,8 @@ pub(crate) enum Requirement {
     Prometheus,
     /// `git`. Gives its path.
     Git,
+    /// `curl`. Gives its path.
+    Curl,
     /// A Docker Engine that answers. Gives the path of its socket.
     Docker,
     /// The corpus of workflow files. Gives its folder.
@@ -65,6 +67,7 @@ const ALL: [Requirement; 12] = [
     Requirement::Schemathesis,
     Requirement::Prometheus,
     Requirement::Git,
+    Requirement::Curl,
     Requirement::Docker,
     Requirement::Corpus,
     Requirement::Documents,
@@ -83,6 +86,7 @@ impl Requirement {
             Self::Schemathesis => "schemathesis",
             Self::Prometheus => "prometheus",
             Self::Git => "git",
+            Self::Curl => "curl",
             Self::Docker => "docker",
             Self::Corpus => "corpus",
             Self::Documents => "documents",
@@ -108,6 +112,7 @@ impl Requirement {
                 "run `python3 -m venv target/python && target/python/bin/pip install schemathesis`"
             }
             Self::Git => "install git",
+            Self::Curl => "install curl",
             Self::Docker => "install docker.io and iptables and start dockerd (or set DOCKER_HOST)",
             Self::Corpus => "set WFENGINE_CORPUS to the folder of the GitHub corpus",
             Self::Documents => "set WFENGINE_DOCUMENTS to the folder of the documents",
@@ -175,6 +180,7 @@ impl Requirement {
                 succeeds(Command::new(&git).args(["http-backend", "-h"]).env("REQUEST_METHOD", "GET"))
                     .then_some(git)
             }
+            Self::Curl => program("curl"),
             Self::Docker => docker::socket(),
             Self::Corpus => folder("WFENGINE_CORPUS"),
             Self::Documents => folder("WFENGINE_DOCUMENTS"),

@@ -1,6 +1,7 @@
 //! The task that owns the exchange and the failure detector, and performs what they want.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ pub(super) struct Machine {
     pub(super) asked: BTreeMap<AskId, Asked>,
     links: Arc<Mutex<Vec<Link>>>,
     links_due: Monotonic,
+    pub(super) sent_bytes: Arc<AtomicU64>,
     pub(super) inputs: mpsc::UnboundedSender<Input>,
     messages: mpsc::Sender<(ConnectionId, Vec<u8>)>,
     datagrams: mpsc::Sender<(ConnectionId, Vec<u8>)>,
@@ -157,6 +159,7 @@ impl Machine {
             asked: BTreeMap::new(),
             links,
             links_due: now,
+            sent_bytes: Arc::default(),
             inputs,
             messages,
             datagrams,
@@ -410,7 +413,10 @@ impl Machine {
                     self.lost(&wire);
                 }
             }
-            Input::Sent(id, bytes) => self.exchange.handle_sent(id, bytes, now),
+            Input::Sent(id, bytes) => {
+                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.exchange.handle_sent(id, bytes, now);
+            }
             Input::NotCommitted(frames) => {
                 for (chain, end_seq, outcome) in frames {
                     self.exchange.handle_outcome(&chain, end_seq, outcome, now);
