@@ -37,6 +37,9 @@ pub(crate) struct Cli {
     /// The token of that node
     #[arg(long, global = true, value_name = "TOKEN", env = "WFENGINE_TOKEN", hide_env_values = true, help_heading = EVERYWHERE)]
     pub(crate) token: Option<String>,
+    /// Colours: at a terminal unless NO_COLOR is set, or as said
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = EVERYWHERE)]
+    pub(crate) color: crate::terminal::colours::When,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }

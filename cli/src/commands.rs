@@ -58,6 +58,7 @@ impl Globals {
 
 /// Runs one verb.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    cli.color.choose();
     let globals = Globals {
         json: cli.json,
         data_dir: cli.data_dir,

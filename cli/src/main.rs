@@ -34,6 +34,7 @@ fn keep_to_itself() {
 }
 
 fn main() -> ExitCode {
+    terminal::colours::When::early(std::env::args_os()).choose();
     // a link with the name of an older program asks for that program's words
     let cli = old_names::called_by(std::env::args_os()).unwrap_or_else(args::Cli::parse);
     init_logs();
@@ -65,10 +66,9 @@ fn main() -> ExitCode {
 fn init_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WFENGINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(ansi)
+        .with_ansi(terminal::colours::on_stderr())
         .with_writer(std::io::stderr)
         .try_init();
 }

@@ -8,7 +8,7 @@ use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::{DiscoverVerb, DispatchArgs, MonitorArgs, OnceArgs, WatchArgs};
 use crate::node::discovery::{Wishes, environment, github_wishes};
-use crate::terminal;
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn discover(globals: &Globals, verb: DiscoverVerb) -> Result<Exit, Failure> {
     match verb {
@@ -172,12 +172,24 @@ async fn list(globals: &Globals) -> Result<Exit, Failure> {
     if found.is_empty() {
         terminal::note("no tagged workflow was found yet: `wfengine discover once` looks");
     }
+    terminal::show(&found_page(&found));
+    Ok(Exit::Success)
+}
+
+const FOUND: &[Column] = &[
+    Column::yielding("REPOSITORY", 3),
+    Column::yielding("WORKFLOW", 4),
+    Column::yielding("TAGS", 2),
+    Column::yielding("REMARKS", 1),
+];
+
+fn found_page(found: &[FoundView]) -> Page {
     let row = |found: &FoundView| {
         vec![found.repository.clone(), found.path.clone(), found.tags.join(", "), found.remarks.join("; ")]
     };
-    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    terminal::table(&["REPOSITORY", "WORKFLOW", "TAGS", "REMARKS"], &rows);
-    Ok(Exit::Success)
+    let mut page = Page::default();
+    page.table(FOUND, found.iter().map(row).collect());
+    page
 }
 
 async fn dispatch(globals: &Globals, args: DispatchArgs) -> Result<Exit, Failure> {

@@ -7,7 +7,7 @@ use wfengine_api::{Exit, Failure, Request};
 use super::Globals;
 use crate::args::{InviteArgs, PeerVerb};
 use crate::submission::duration_ms;
-use crate::terminal;
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Failure> {
     match verb {
@@ -74,8 +74,22 @@ async fn list(globals: &Globals) -> Result<Exit, Failure> {
     let peers: PeersView = super::call(globals, Request::Peers).await?;
     if globals.json {
         terminal::json(&peers);
-        return Ok(Exit::Success);
+    } else {
+        terminal::show(&peers_page(&peers));
     }
+    Ok(Exit::Success)
+}
+
+const PEERS: &[Column] = &[
+    Column::whole("PEER"),
+    Column::whole("ID"),
+    Column::state("STATE"),
+    Column::yielding("ROLES", 2),
+    Column::yielding("LABELS", 1),
+];
+
+fn peers_page(peers: &PeersView) -> Page {
+    let mut page = Page::default();
     let rows: Vec<Vec<String>> = peers
         .peers
         .iter()
@@ -96,9 +110,9 @@ async fn list(globals: &Globals) -> Result<Exit, Failure> {
             ]
         })
         .collect();
-    terminal::table(&["PEER", "ID", "STATE", "ROLES", "LABELS"], &rows);
+    page.table(PEERS, rows);
     if !peers.addresses.is_empty() {
-        terminal::line(&format!("connects to: {}", peers.addresses.join(", ")));
+        page.line(format!("connects to: {}", peers.addresses.join(", ")));
     }
-    Ok(Exit::Success)
+    page
 }

@@ -138,8 +138,7 @@ async fn stop_container(globals: &Globals, args: StopContainerArgs) -> Result<Ex
 
 async fn logs(globals: &Globals, args: RunnerLogsArgs) -> Result<Exit, Failure> {
     let request = Request::RunnerLogs { name: args.name, follow: args.follow };
-    let is_plain = !terminal::stdout_is_terminal() || std::env::var_os("NO_COLOR").is_some();
-    let colours = if is_plain { Colours::Strip } else { Colours::Keep };
+    let colours = if terminal::colours::on_stdout() { Colours::Keep } else { Colours::Strip };
     let print = |line: RunnerLogLine| {
         if globals.json {
             terminal::json(&line);

@@ -7,7 +7,7 @@ use wfengine_workflow::tags::{Tag, is_p2p_only, should_bypass_github};
 
 use super::Globals;
 use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ManArgs, ShellName};
-use crate::terminal;
+use crate::terminal::{self, Column};
 
 pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
@@ -19,7 +19,7 @@ pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     } else {
         let rows: Vec<Vec<String>> =
             Tag::ALL.iter().map(|tag| vec![tag.name().to_owned(), tag.description().to_owned()]).collect();
-        terminal::table(&["TAG", "MEANS"], &rows);
+        terminal::table(const { &[Column::whole("TAG"), Column::yielding("MEANS", 1)] }, rows);
     }
     Ok(Exit::Success)
 }
@@ -84,8 +84,11 @@ Where the node's log and key are. \fB\-\-data\-dir\fR comes before it.
 \fBWFENGINE_LOG\fR
 What the program says of itself on standard error: error, warn, info, debug.
 .TP
-\fBNO_COLOR\fR
-Colours are taken out of logs.
+\fBNO_COLOR\fR, \fBCLICOLOR_FORCE\fR, \fBTERM=dumb\fR
+No colours; colours also where no terminal is; no colours. \fB\-\-color\fR comes before them.
+.TP
+\fBCOLUMNS\fR
+How wide a terminal is that does not say so itself. What is not printed at a terminal is never cut.
 .TP
 \fBP2P_DATA_DIR\fR, \fBP2P_PEER_ID\fR, \fBP2P_BOOTSTRAP_PEERS\fR
 Read, with a note, where wfengine's own variable, name or addresses are not set.
