@@ -4,6 +4,7 @@ mod discover;
 mod overview;
 mod runner;
 mod tasks;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
 };
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
+use watching::WATCHING;
+pub(crate) use watching::WatchChoice;
 
 /// Heading of the options that every verb has.
 const EVERYWHERE: &str = "Options of every verb";
@@ -59,6 +62,15 @@ A link with that name does the same:
 
 `wfengine as ipfs-kit --help` lists that program's verbs.";
 
+/// What else there is to know about `completions`.
+const COMPLETIONS_NEXT: &str = "\
+  source <(wfengine completions bash)          # in ~/.bashrc
+  source <(wfengine completions zsh)           # in ~/.zshrc, after compinit
+  wfengine completions fish | source           # in ~/.config/fish/config.fish
+
+At a TAB the program is asked, and it asks the node, for a third of a second at
+most. Where no node answers, verbs and options are completed all the same.";
+
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
@@ -68,9 +80,11 @@ pub(crate) enum Verb {
     #[command(after_help = SUBMIT_NEXT)]
     Submit(SubmitArgs),
     /// List runs
+    #[command(after_help = WATCHING)]
     List(ListArgs),
     /// Show one run with its jobs
-    Show(IdArgs),
+    #[command(after_help = WATCHING)]
+    Show(ShowArgs),
     /// Print a run's or job's log
     Logs(LogsArgs),
     /// Cancel a run
@@ -82,6 +96,7 @@ pub(crate) enum Verb {
     /// Say in one paragraph why a run or job is where it is
     Why(IdArgs),
     /// Show the ranked peers of jobs, with distances
+    #[command(after_help = WATCHING)]
     Owner(OwnerArgs),
     /// Hamming distance between two hashes (64 hexadecimal digits) or texts (hashed first)
     Distance(DistanceArgs),
@@ -116,7 +131,8 @@ pub(crate) enum Verb {
     /// Claim again
     Resume,
     /// This node in a few lines
-    Status,
+    #[command(after_help = WATCHING)]
+    Status(WatchChoice),
     /// The merkle clock
     Clock,
     /// Print, prove or follow the history
@@ -136,7 +152,8 @@ pub(crate) enum Verb {
     /// Speak an older program's words: ipfs-accelerate, ipfs-datasets or ipfs-kit
     #[command(after_help = AS_NEXT)]
     As(AsArgs),
-    /// Print a shell completion script
+    /// Print a shell completion script, which asks the node for ids, peers, tags and repositories
+    #[command(after_help = COMPLETIONS_NEXT)]
     Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one verb
     Man(ManArgs),
@@ -146,6 +163,14 @@ pub(crate) enum Verb {
 pub(crate) struct IdArgs {
     /// Run, job, event, or an id given with --task-id; a unique beginning is enough
     pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) id: IdArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -240,6 +265,8 @@ pub(crate) struct ListArgs {
     /// At most so many, newest first
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -276,6 +303,8 @@ pub(crate) struct PriorityArgs {
 pub(crate) struct OwnerArgs {
     /// Runs or jobs; all open jobs without one
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -369,7 +398,8 @@ pub(crate) enum PeerVerb {
     /// Remember an address to connect to
     Add(AddressArgs),
     /// List members and addresses
-    List,
+    #[command(after_help = WATCHING)]
+    List(WatchChoice),
     /// Revoke a member, or forget an address
     Remove(RemoveArgs),
 }

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod clock;
 mod commands;
+mod completion;
 mod control;
 mod door;
 mod handlers;
@@ -34,6 +35,10 @@ fn keep_to_itself() {
 }
 
 fn main() -> ExitCode {
+    // a shell that asks at a TAB gets nothing but candidates
+    if completion::answered() {
+        return ExitCode::SUCCESS;
+    }
     terminal::colours::When::early(std::env::args_os()).choose();
     // a link with the name of an older program asks for that program's words
     let cli = old_names::called_by(std::env::args_os()).unwrap_or_else(args::Cli::parse);

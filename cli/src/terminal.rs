@@ -7,6 +7,7 @@
 
 pub(crate) mod colours;
 mod page;
+mod screen;
 
 use std::io::{IsTerminal, Write};
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 pub(crate) use page::{Column, Look, Page};
+pub(crate) use screen::Screen;
 
 /// Told once stdout is closed.
 static READER_LEFT: Notify = Notify::const_new();

@@ -228,7 +228,7 @@ fn conclude(teller: &Teller, rows: &[Requirement], kept: Option<&str>) {
         vec![if row.holds { "yes" } else { "NO" }.to_owned(), row.requirement.to_owned(), row.detail.clone()]
     };
     const COLUMNS: &[Column] =
-        &[Column::whole("HOLDS"), Column::yielding("PROMISE", 2), Column::yielding("SEEN", 1)];
+        &[Column::whole("HOLDS"), Column::yielding("PROMISE", 2, 2), Column::yielding("SEEN", 1, 1)];
     terminal::table(COLUMNS, rows.iter().map(cells).collect());
     let held = rows.iter().filter(|row| row.holds).count();
     terminal::line("");

@@ -69,7 +69,7 @@ fn list(globals: &Globals) {
     }
     let rows: Vec<Vec<String>> =
         EXAMPLES.iter().map(|(name, shows, _)| vec![(*name).to_owned(), (*shows).to_owned()]).collect();
-    terminal::table(const { &[Column::whole("EXAMPLE"), Column::yielding("SHOWS", 1)] }, rows);
+    terminal::table(const { &[Column::whole("EXAMPLE"), Column::yielding("SHOWS", 1, 1)] }, rows);
     terminal::line("next: wfengine example hello");
 }
 

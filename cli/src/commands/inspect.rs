@@ -4,7 +4,8 @@ use wfengine_api::answers::{JobView, RunView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
-use crate::args::{IdArgs, ListArgs};
+use super::watch::{Cause, watch};
+use crate::args::{ListArgs, ShowArgs};
 use crate::clock::{show_duration, show_wall};
 use crate::submission::duration_ms;
 use crate::terminal::{self, Column, Page};
@@ -12,9 +13,18 @@ use crate::terminal::{self, Column, Page};
 pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     let since_ms = args.since.as_deref().map(|since| duration_ms("--since", since)).transpose()?;
     let filtered = args.status.is_some() || args.peer.is_some() || args.tag.is_some() || since_ms.is_some();
-    let request =
-        Request::List { status: args.status, peer: args.peer, tag: args.tag, since_ms, limit: args.limit };
-    let runs: Vec<RunView> = super::call(globals, request).await?;
+    let request = || Request::List {
+        status: args.status.clone(),
+        peer: args.peer.clone(),
+        tag: args.tag.clone(),
+        since_ms,
+        limit: args.limit,
+    };
+    if args.watch.watch {
+        let page = |runs: &Vec<RunView>| list_page(runs, filtered);
+        return watch(globals, Cause::Events, request, page).await;
+    }
+    let runs: Vec<RunView> = super::call(globals, request()).await?;
     if globals.json {
         runs.iter().for_each(terminal::json);
     } else {
@@ -28,9 +38,9 @@ const RUNS: &[Column] = &[
     Column::state("STATUS"),
     Column::whole("JOBS"),
     Column::whole("PRIORITY"),
-    Column::yielding("SUBMITTED", 3),
-    Column::yielding("PEERS", 1),
-    Column::yielding("NAME", 2),
+    Column::yielding("SUBMITTED", 0, 2),
+    Column::yielding("PEERS", 2, 1),
+    Column::yielding("NAME", 1, 3),
 ];
 
 fn list_page(runs: &[RunView], filtered: bool) -> Page {
@@ -68,8 +78,12 @@ fn list_page(runs: &[RunView], filtered: bool) -> Page {
     page
 }
 
-pub(super) async fn show(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {
-    let run: RunView = super::call(globals, Request::Show { id: args.id }).await?;
+pub(super) async fn show(globals: &Globals, args: ShowArgs) -> Result<Exit, Failure> {
+    let request = || Request::Show { id: args.id.id.clone() };
+    if args.watch.watch {
+        return watch(globals, Cause::Events, request, run_page).await;
+    }
+    let run: RunView = super::call(globals, request()).await?;
     if globals.json {
         terminal::json(&run);
     } else {
@@ -81,10 +95,10 @@ pub(super) async fn show(globals: &Globals, args: IdArgs) -> Result<Exit, Failur
 const JOBS: &[Column] = &[
     Column::whole("JOB"),
     Column::state("STATUS"),
-    Column::yielding("PEER", 1),
-    Column::yielding("CLAIMS", 2),
+    Column::yielding("PEER", 2, 2),
+    Column::yielding("CLAIMS", 0, 1),
     Column::whole("TOOK"),
-    Column::yielding("NAME", 3),
+    Column::yielding("NAME", 1, 3),
 ];
 
 fn run_page(run: &RunView) -> Page {

@@ -4,7 +4,8 @@ use wfengine_api::answers::{AllowView, ClockView, StatusView, SyncView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
-use crate::args::{AllowArgs, InitArgs, SyncArgs};
+use super::watch::{Cause, watch};
+use crate::args::{AllowArgs, InitArgs, SyncArgs, WatchChoice};
 use crate::terminal::{self, Column, Page};
 
 pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Failure> {
@@ -23,7 +24,11 @@ pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
-pub(super) async fn status(globals: &Globals) -> Result<Exit, Failure> {
+pub(super) async fn status(globals: &Globals, choice: WatchChoice) -> Result<Exit, Failure> {
+    if choice.watch {
+        // who is connected is no event
+        return watch(globals, Cause::EventsAndTime, || Request::Status, status_page).await;
+    }
     let status: StatusView = super::call(globals, Request::Status).await?;
     print_status(globals, &status);
     Ok(Exit::Success)
@@ -111,10 +116,10 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
 
 const SYNC: &[Column] = &[
     Column::whole("PEER"),
-    Column::yielding("ADDRESS", 1),
-    Column::yielding("HOLDS OF MINE", 4),
-    Column::yielding("I HOLD OF IT", 3),
-    Column::yielding("ROUND TRIP", 2),
+    Column::yielding("ADDRESS", 1, 1),
+    Column::yielding("HOLDS OF MINE", 3, 4),
+    Column::yielding("I HOLD OF IT", 2, 3),
+    Column::yielding("ROUND TRIP", 0, 2),
 ];
 
 fn sync_page(sync: &SyncView) -> Page {

@@ -5,7 +5,8 @@ use wfengine_api::answers::{InviteView, PeersView, StatusView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
-use crate::args::{InviteArgs, PeerVerb};
+use super::watch::{Cause, watch};
+use crate::args::{InviteArgs, PeerVerb, WatchChoice};
 use crate::submission::duration_ms;
 use crate::terminal::{self, Column, Page};
 
@@ -21,7 +22,7 @@ pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Fail
             }
             Ok(Exit::Success)
         }
-        PeerVerb::List => list(globals).await,
+        PeerVerb::List(choice) => list(globals, choice).await,
         PeerVerb::Remove(args) => {
             let said: String =
                 super::call(globals, Request::RemovePeer { peer: args.peer, reason: args.reason }).await?;
@@ -70,7 +71,11 @@ async fn invite(globals: &Globals, args: InviteArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-async fn list(globals: &Globals) -> Result<Exit, Failure> {
+async fn list(globals: &Globals, choice: WatchChoice) -> Result<Exit, Failure> {
+    if choice.watch {
+        // who is connected is no event
+        return watch(globals, Cause::EventsAndTime, || Request::Peers, peers_page).await;
+    }
     let peers: PeersView = super::call(globals, Request::Peers).await?;
     if globals.json {
         terminal::json(&peers);
@@ -84,8 +89,8 @@ const PEERS: &[Column] = &[
     Column::whole("PEER"),
     Column::whole("ID"),
     Column::state("STATE"),
-    Column::yielding("ROLES", 2),
-    Column::yielding("LABELS", 1),
+    Column::yielding("ROLES", 2, 2),
+    Column::yielding("LABELS", 1, 1),
 ];
 
 fn peers_page(peers: &PeersView) -> Page {

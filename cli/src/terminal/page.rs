@@ -22,22 +22,24 @@ const ELLIPSIS: char = '…';
 pub(crate) struct Column {
     title: &'static str,
     is_state: bool,
-    /// When it is cut: 1 before 2. `None`: never.
-    turn: Option<u8>,
+    /// When it is cut: 1 before 2; 0: never.
+    cut: u8,
+    /// When it is left out, if cutting was not enough: 1 before 2; 0: never.
+    leave: u8,
 }
 
 impl Column {
     /// One that is never cut.
     pub(crate) const fn whole(title: &'static str) -> Self {
-        Self { title, is_state: false, turn: None }
+        Self { title, is_state: false, cut: 0, leave: 0 }
     }
     /// One of states, which have colours; never cut.
     pub(crate) const fn state(title: &'static str) -> Self {
-        Self { title, is_state: true, turn: None }
+        Self { title, is_state: true, cut: 0, leave: 0 }
     }
-    /// One that is cut where the terminal is too narrow; those with a lower turn first.
-    pub(crate) const fn yielding(title: &'static str, turn: u8) -> Self {
-        Self { title, is_state: false, turn: Some(turn) }
+    /// One that yields where the terminal is too narrow: when it is cut (0: never), and when it is left out; lower numbers first.
+    pub(crate) const fn yielding(title: &'static str, cut: u8, leave: u8) -> Self {
+        Self { title, is_state: false, cut, leave }
     }
 }
 
@@ -139,17 +141,22 @@ fn widths(columns: &[Column], rows: &[Vec<String>], fit: Option<usize>) -> Vec<O
     let natural: Vec<usize> = columns.iter().enumerate().map(natural).collect();
     let mut widths: Vec<Option<usize>> = natural.iter().copied().map(Some).collect();
     let Some(fit) = fit else { return widths };
-    let mut yielding: Vec<(u8, usize)> =
-        columns.iter().enumerate().filter_map(|(place, column)| Some((column.turn?, place))).collect();
-    yielding.sort_unstable();
-    for (_, place) in &yielding {
+    let in_order = |turn: fn(&Column) -> u8| {
+        let mut places: Vec<(u8, usize)> =
+            columns.iter().enumerate().map(|(place, column)| (turn(column), place)).collect();
+        places.retain(|(turn, _)| *turn > 0);
+        places.sort_unstable();
+        places
+    };
+    for (_, place) in &in_order(|column| column.cut) {
         let excess = room(&widths).saturating_sub(fit);
         if let (Some(Some(width)), Some(column)) = (widths.get_mut(*place), columns.get(*place)) {
             let least = (*width).min(NARROWEST.max(column.title.width()));
             *width = width.saturating_sub(excess).max(least);
         }
     }
-    for (_, place) in &yielding {
+    let leaving = in_order(|column| column.leave);
+    for (_, place) in &leaving {
         if room(&widths) > fit
             && let Some(width) = widths.get_mut(*place)
         {
@@ -157,7 +164,7 @@ fn widths(columns: &[Column], rows: &[Vec<String>], fit: Option<usize>) -> Vec<O
         }
     }
     // where a column was left out the others have more room, the most important first
-    for (_, place) in yielding.iter().rev() {
+    for (_, place) in leaving.iter().rev() {
         let free = fit.saturating_sub(room(&widths));
         if let (Some(Some(width)), Some(natural)) = (widths.get_mut(*place), natural.get(*place)) {
             *width = (*natural).min(*width + free);
@@ -199,8 +206,8 @@ mod tests {
     const COLUMNS: &[Column] = &[
         Column::whole("ID"),
         Column::state("STATUS"),
-        Column::yielding("PEERS", 2),
-        Column::yielding("NAME", 1),
+        Column::yielding("PEERS", 2, 1),
+        Column::yielding("NAME", 1, 2),
     ];
 
     fn page(rows: &[[&str; 4]]) -> Page {
@@ -240,7 +247,7 @@ mod tests {
         assert_eq!(lines[1], "0123456789ab  completed  lab-1,la…  a name…");
         // then columns are left out, and what is left uses the room
         let lines = shown(ROWS, 40);
-        assert_eq!(lines[1], "0123456789ab  completed  lab-1,lab-2");
+        assert_eq!(lines[1], "0123456789ab  completed  a name that is…");
         let lines = shown(ROWS, 20);
         assert_eq!(lines[1], "0123456789ab  completed");
     }

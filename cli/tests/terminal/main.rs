@@ -4,5 +4,7 @@
 #[path = "../house/mod.rs"]
 mod house;
 
+mod completing;
 mod pty;
 mod tables;
+mod watching;

@@ -14,7 +14,7 @@ pub use cluster::{
     SyncPeer, SyncView,
 };
 pub use discovery::{DiscoveryView, FoundView, SchedulerView, WatchView};
-pub use history::{EventLine, HistoryView};
+pub use history::{Changed, EventLine, HistoryView};
 pub use metrics::{Metric, MetricKind, Sample};
 pub use runs::{
     ClaimView, JobView, OwnerView, Progress, RankView, RunView, Submitted, TaskView, WhyView, in_file_order,
