@@ -5,6 +5,7 @@ mod metrics;
 mod overview;
 mod runner;
 mod tasks;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
 };
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
+use watching::WATCHING;
+pub(crate) use watching::WatchChoice;
 
 /// Heading of the options that every verb has.
 const EVERYWHERE: &str = "Options of every verb";
@@ -39,6 +42,9 @@ pub(crate) struct Cli {
     /// The token of that node
     #[arg(long, global = true, value_name = "TOKEN", env = "WFENGINE_TOKEN", hide_env_values = true, help_heading = EVERYWHERE)]
     pub(crate) token: Option<String>,
+    /// Colours: at a terminal unless NO_COLOR is set, or as said
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = EVERYWHERE)]
+    pub(crate) color: crate::terminal::colours::When,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -58,6 +64,15 @@ A link with that name does the same:
 
 `wfengine as ipfs-kit --help` lists that program's verbs.";
 
+/// What else there is to know about `completions`.
+const COMPLETIONS_NEXT: &str = "\
+  source <(wfengine completions bash)          # in ~/.bashrc
+  source <(wfengine completions zsh)           # in ~/.zshrc, after compinit
+  wfengine completions fish | source           # in ~/.config/fish/config.fish
+
+At a TAB the program is asked, and it asks the node, for a third of a second at
+most. Where no node answers, verbs and options are completed all the same.";
+
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
@@ -67,9 +82,11 @@ pub(crate) enum Verb {
     #[command(after_help = SUBMIT_NEXT)]
     Submit(SubmitArgs),
     /// List runs
+    #[command(after_help = WATCHING)]
     List(ListArgs),
     /// Show one run with its jobs
-    Show(IdArgs),
+    #[command(after_help = WATCHING)]
+    Show(ShowArgs),
     /// Print a run's or job's log
     Logs(LogsArgs),
     /// Cancel a run
@@ -81,6 +98,7 @@ pub(crate) enum Verb {
     /// Say in one paragraph why a run or job is where it is
     Why(IdArgs),
     /// Show the ranked peers of jobs, with distances
+    #[command(after_help = WATCHING)]
     Owner(OwnerArgs),
     /// Hamming distance between two hashes (64 hexadecimal digits) or texts (hashed first)
     Distance(DistanceArgs),
@@ -115,7 +133,8 @@ pub(crate) enum Verb {
     /// Claim again
     Resume,
     /// This node in a few lines
-    Status,
+    #[command(after_help = WATCHING)]
+    Status(WatchChoice),
     /// The merkle clock
     Clock,
     /// Print, prove or follow the history
@@ -138,7 +157,8 @@ pub(crate) enum Verb {
     /// Speak an older program's words: ipfs-accelerate, ipfs-datasets or ipfs-kit
     #[command(after_help = AS_NEXT)]
     As(AsArgs),
-    /// Print a shell completion script
+    /// Print a shell completion script, which asks the node for ids, peers, tags and repositories
+    #[command(after_help = COMPLETIONS_NEXT)]
     Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one verb
     Man(ManArgs),
@@ -148,6 +168,14 @@ pub(crate) enum Verb {
 pub(crate) struct IdArgs {
     /// Run, job, event, or an id given with --task-id; a unique beginning is enough
     pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) id: IdArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -242,6 +270,8 @@ pub(crate) struct ListArgs {
     /// At most so many, newest first
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -278,6 +308,8 @@ pub(crate) struct PriorityArgs {
 pub(crate) struct OwnerArgs {
     /// Runs or jobs; all open jobs without one
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) watch: WatchChoice,
 }
 
 #[derive(Args, Debug)]
@@ -377,7 +409,8 @@ pub(crate) enum PeerVerb {
     /// Remember an address to connect to
     Add(AddressArgs),
     /// List members and addresses
-    List,
+    #[command(after_help = WATCHING)]
+    List(WatchChoice),
     /// Revoke a member, or forget an address
     Remove(RemoveArgs),
 }

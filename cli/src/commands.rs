@@ -21,6 +21,7 @@ mod shell;
 mod steer;
 mod submit;
 mod task;
+mod watch;
 mod work;
 
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ impl Globals {
 
 /// Runs one verb.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    cli.color.choose();
     let globals = Globals {
         json: cli.json,
         data_dir: cli.data_dir,
@@ -90,7 +92,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Sync(args) => local::sync(&globals, args).await,
         Verb::Pause => local::pause(&globals, true).await,
         Verb::Resume => local::pause(&globals, false).await,
-        Verb::Status => local::status(&globals).await,
+        Verb::Status(watch) => local::status(&globals, watch).await,
         Verb::Clock => local::clock(&globals).await,
         Verb::Replay(args) => replay::replay(&globals, args).await,
         Verb::Log(verb) => log::log(&globals, verb).await,

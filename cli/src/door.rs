@@ -63,6 +63,8 @@ pub(crate) enum Others {
     Wait,
     /// They are answered.
     Served,
+    /// This process never owns it: it only asks whoever does.
+    Asked,
 }
 
 /// The control socket of a process that is no node of its own.
@@ -113,8 +115,27 @@ impl Door {
         Ok(door)
     }
 
+    /// A way to a process that answers already, or to a node elsewhere; `None` if nobody answers here. It does not outlive that process.
+    pub(crate) async fn of_node(globals: &Globals) -> Result<Option<Self>, Failure> {
+        if globals.node.is_some() {
+            return Self::open(globals, Others::Asked).await.map(Some);
+        }
+        let home = Home::open(globals.data_dir.clone())?;
+        let client = Client::connect(&home.data.control_socket()).await;
+        Ok(client.map(|client| Self {
+            home: Some(home),
+            others: Others::Asked,
+            reopening: tokio::sync::Mutex::default(),
+            way: Mutex::new(Way::There(client)),
+            serving: Mutex::default(),
+        }))
+    }
+
     /// Finds the node again after its process has left.
     async fn reopen(&self) -> Result<(), Failure> {
+        if self.others == Others::Asked {
+            return Err(Failure::unreachable("the node has gone"));
+        }
         let Some(home) = &self.home else { return Ok(()) };
         let _only_one = self.reopening.lock().await;
         if self.node().is_some() {

@@ -82,6 +82,7 @@ pub(crate) async fn handle(
         }
         Request::Metrics => json(&metrics::metrics(&node).await?),
         Request::Follow { from } => json(&history::follow(&node, from, items).await?),
+        Request::Changes => json(&history::changes(&node, items).await?),
         Request::Frames { from, len_max } => json(&cluster::frames(&node, from, len_max)?),
         Request::Import { frames } => json(&cluster::import(&node, &frames).await?),
         Request::Blob { id } => json(&cluster::blob(&node, &id).await?),

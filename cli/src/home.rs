@@ -47,14 +47,21 @@ pub(crate) struct Home {
 /// Finds the data directory: `--data-dir` or WFENGINE_DATA_DIR, P2P_DATA_DIR with a note, else the user's data folder, or
 /// /var/lib/wfengine for root without a home.
 pub(crate) fn data_dir_path(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    data_dir_with_note(given, crate::terminal::note)
+}
+
+/// As [`data_dir_path`], for whoever must not print.
+pub(crate) fn data_dir_unsaid(given: Option<PathBuf>) -> Option<PathBuf> {
+    data_dir_with_note(given, |_| ()).ok()
+}
+
+fn data_dir_with_note(given: Option<PathBuf>, note: impl Fn(&str)) -> Result<PathBuf, Failure> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = given.or_else(|| variable("WFENGINE_DATA_DIR")) {
         return Ok(path);
     }
     if let Some(path) = variable("P2P_DATA_DIR") {
-        crate::terminal::note(
-            "P2P_DATA_DIR is read for compatibility; wfengine's own name is WFENGINE_DATA_DIR",
-        );
+        note("P2P_DATA_DIR is read for compatibility; wfengine's own name is WFENGINE_DATA_DIR");
         return Ok(match path.strip_prefix("~") {
             Ok(rest) => variable("HOME").unwrap_or_default().join(rest),
             Err(_) => path,

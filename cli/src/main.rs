@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod clock;
 mod commands;
+mod completion;
 mod control;
 mod door;
 mod handlers;
@@ -34,6 +35,11 @@ fn keep_to_itself() {
 }
 
 fn main() -> ExitCode {
+    // a shell that asks at a TAB gets nothing but candidates
+    if completion::answered() {
+        return ExitCode::SUCCESS;
+    }
+    terminal::colours::When::early(std::env::args_os()).choose();
     // a link with the name of an older program asks for that program's words
     let cli = old_names::called_by(std::env::args_os()).unwrap_or_else(args::Cli::parse);
     init_logs();
@@ -74,7 +80,7 @@ fn init_logs() {
     });
     let filter = filter.and_then(Result::ok);
     let filter = filter.unwrap_or_else(|| tracing_subscriber::EnvFilter::new("error,wfengine=warn"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let ansi = terminal::colours::on_stderr();
     let format = std::env::var("WFENGINE_LOG_FORMAT").unwrap_or_default();
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr);

@@ -5,22 +5,33 @@
 //! printed afterwards goes nowhere, and commands that print for long ask [`reader_left`].
 #![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
+pub(crate) mod colours;
+mod page;
+mod screen;
+
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 use tokio::sync::Notify;
+
+pub(crate) use page::{Column, Look, Page};
+pub(crate) use screen::Screen;
 
 /// Told once stdout is closed.
 static READER_LEFT: Notify = Notify::const_new();
 
 /// A remark on stderr.
 pub(crate) fn note(text: &str) {
-    eprintln!("note: {}", plain(text));
+    eprintln!("{} {}", prefix("note:", colours::NOTE), plain(text));
 }
 
 /// An error on stderr.
 pub(crate) fn error(text: &str) {
-    eprintln!("error: {}", plain(text));
+    eprintln!("{} {}", prefix("error:", colours::ERROR), plain(text));
+}
+
+fn prefix(word: &str, style: anstyle::Style) -> String {
+    if colours::on_stderr() { colours::painted(word, style) } else { word.to_owned() }
 }
 
 /// What may have been meant, under an error.
@@ -86,29 +97,31 @@ pub(crate) fn ask(question: &str) -> bool {
     std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// Rows under a header, columns as wide as they need to be, one line each.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
-    let one_line = |cell: &String| plain(cell).replace(['\n', '\t'], " ");
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+/// How a page looks on stdout.
+fn look() -> Look {
+    Look { width: width(), cut_lines: false, colours: colours::on_stdout() }
+}
+
+/// Columns of the terminal that shows stdout: as it says, else as `COLUMNS` says. `None`: programs read stdout, or nobody knows.
+fn width() -> Option<usize> {
+    if !stdout_is_terminal() {
+        return None;
     }
-    let print = |cells: &[String]| {
-        let last = cells.len().saturating_sub(1);
-        let mut text = String::new();
-        for (place, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            text.push_str(cell);
-            if place != last {
-                text.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
-            }
-        }
-        line(text.trim_end());
-    };
-    print(&header.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>());
-    rows.iter().for_each(|row| print(row));
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    let set = || std::env::var("COLUMNS").ok()?.trim().parse().ok();
+    Some(told).filter(|told| *told > 0).or_else(set).filter(|columns| *columns > 0)
+}
+
+/// A page on stdout.
+pub(crate) fn show(page: &Page) {
+    page.lines(look()).iter().for_each(|line| log_line(line));
+}
+
+/// One table on stdout.
+pub(crate) fn table(columns: &'static [Column], rows: Vec<Vec<String>>) {
+    let mut page = Page::default();
+    page.table(columns, rows);
+    show(&page);
 }
 
 #[cfg(test)]

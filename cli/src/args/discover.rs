@@ -30,7 +30,8 @@ pub(crate) enum DiscoverVerb {
     /// Have this host's node look from now on, whenever it serves
     Watch(WatchArgs),
     /// List the tagged workflows that members found
-    List,
+    #[command(after_help = super::WATCHING)]
+    List(super::WatchChoice),
     /// Start a workflow of a repository
     Dispatch(DispatchArgs),
 }

@@ -37,11 +37,13 @@ pub(crate) enum RunnerVerb {
     /// Start no more runners; those that run a job finish it
     Stop(RunnerStopArgs),
     /// How it gets on, as JSON
-    Status,
+    #[command(after_help = super::WATCHING)]
+    Status(super::WatchChoice),
     /// What is queued and runs in each repository, as JSON
     ListWorkflows,
     /// The containers of this host's runners, as JSON
-    ListContainers,
+    #[command(after_help = super::WATCHING)]
+    ListContainers(super::WatchChoice),
     /// Start one runner now, for a repository or for every one with something queued
     Provision(ProvisionArgs),
     /// Stop one container

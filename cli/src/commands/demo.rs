@@ -19,7 +19,7 @@ use serde_json::json;
 use super::Globals;
 use super::interrupt::Interrupts;
 use crate::args::DemoArgs;
-use crate::terminal;
+use crate::terminal::{self, Column};
 use cluster::{Cluster, eventually};
 use proof::{Proved, replay_verify};
 use teller::{Teller, tenths};
@@ -227,7 +227,9 @@ fn conclude(teller: &Teller, rows: &[Requirement], kept: Option<&str>) {
     let cells = |row: &Requirement| {
         vec![if row.holds { "yes" } else { "NO" }.to_owned(), row.requirement.to_owned(), row.detail.clone()]
     };
-    terminal::table(&["HOLDS", "PROMISE", "SEEN"], &rows.iter().map(cells).collect::<Vec<_>>());
+    const COLUMNS: &[Column] =
+        &[Column::whole("HOLDS"), Column::yielding("PROMISE", 2, 2), Column::yielding("SEEN", 1, 1)];
+    terminal::table(COLUMNS, rows.iter().map(cells).collect());
     let held = rows.iter().filter(|row| row.holds).count();
     terminal::line("");
     terminal::line(&format!("{held} of {} hold, after {} s", rows.len(), tenths(teller.now_ms())));

@@ -6,16 +6,17 @@ use wfengine_discovery::Report;
 
 use super::Globals;
 use super::interrupt::Interrupts;
-use crate::args::{DiscoverVerb, DispatchArgs, MonitorArgs, OnceArgs, WatchArgs};
+use super::watch::Cause;
+use crate::args::{DiscoverVerb, DispatchArgs, MonitorArgs, OnceArgs, WatchArgs, WatchChoice};
 use crate::node::discovery::{Wishes, environment, github_wishes};
-use crate::terminal;
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn discover(globals: &Globals, verb: DiscoverVerb) -> Result<Exit, Failure> {
     match verb {
         DiscoverVerb::Once(args) => once(globals, args).await,
         DiscoverVerb::Monitor(args) => monitor(globals, args).await,
         DiscoverVerb::Watch(args) => watch(globals, args).await,
-        DiscoverVerb::List => list(globals).await,
+        DiscoverVerb::List(choice) => list(globals, choice).await,
         DiscoverVerb::Dispatch(args) => dispatch(globals, args).await,
     }
 }
@@ -163,7 +164,11 @@ async fn watch(globals: &Globals, args: WatchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-async fn list(globals: &Globals) -> Result<Exit, Failure> {
+async fn list(globals: &Globals, choice: WatchChoice) -> Result<Exit, Failure> {
+    if choice.watch {
+        let page = |found: &Vec<FoundView>| found_page(found);
+        return super::watch::watch(globals, Cause::Events, || Request::Discovered, page).await;
+    }
     let found: Vec<FoundView> = super::call(globals, Request::Discovered).await?;
     if globals.json {
         found.iter().for_each(terminal::json);
@@ -172,12 +177,24 @@ async fn list(globals: &Globals) -> Result<Exit, Failure> {
     if found.is_empty() {
         terminal::note("no tagged workflow was found yet: `wfengine discover once` looks");
     }
+    terminal::show(&found_page(&found));
+    Ok(Exit::Success)
+}
+
+const FOUND: &[Column] = &[
+    Column::yielding("REPOSITORY", 3, 3),
+    Column::yielding("WORKFLOW", 4, 4),
+    Column::yielding("TAGS", 2, 2),
+    Column::yielding("REMARKS", 1, 1),
+];
+
+fn found_page(found: &[FoundView]) -> Page {
     let row = |found: &FoundView| {
         vec![found.repository.clone(), found.path.clone(), found.tags.join(", "), found.remarks.join("; ")]
     };
-    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    terminal::table(&["REPOSITORY", "WORKFLOW", "TAGS", "REMARKS"], &rows);
-    Ok(Exit::Success)
+    let mut page = Page::default();
+    page.table(FOUND, found.iter().map(row).collect());
+    page
 }
 
 async fn dispatch(globals: &Globals, args: DispatchArgs) -> Result<Exit, Failure> {

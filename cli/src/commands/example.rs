@@ -7,7 +7,7 @@ use wfengine_api::{Exit, Failure};
 
 use super::Globals;
 use crate::args::ExampleArgs;
-use crate::terminal;
+use crate::terminal::{self, Column};
 
 /// Name, what it shows, text.
 const EXAMPLES: [(&str, &str, &str); 4] = [
@@ -69,7 +69,7 @@ fn list(globals: &Globals) {
     }
     let rows: Vec<Vec<String>> =
         EXAMPLES.iter().map(|(name, shows, _)| vec![(*name).to_owned(), (*shows).to_owned()]).collect();
-    terminal::table(&["EXAMPLE", "SHOWS"], &rows);
+    terminal::table(const { &[Column::whole("EXAMPLE"), Column::yielding("SHOWS", 1, 1)] }, rows);
     terminal::line("next: wfengine example hello");
 }
 

@@ -6,8 +6,9 @@ use wfengine_api::{Exit, Failure, Request};
 use wfengine_storage_format::{BlobId, hamming_distance, sha256};
 
 use super::Globals;
+use super::watch::{Cause, watch};
 use crate::args::{DistanceArgs, IdArgs, OwnerArgs};
-use crate::terminal;
+use crate::terminal::{self, Page};
 
 pub(super) async fn why(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {
     let found: Vec<WhyView> = super::call(globals, Request::Why { id: args.id }).await?;
@@ -22,30 +23,38 @@ pub(super) async fn why(globals: &Globals, args: IdArgs) -> Result<Exit, Failure
 }
 
 pub(super) async fn owner(globals: &Globals, args: OwnerArgs) -> Result<Exit, Failure> {
-    let found: Vec<OwnerView> = super::call(globals, Request::Owner { ids: args.ids }).await?;
-    if found.is_empty() && !globals.json {
-        terminal::line("no open jobs");
+    let request = || Request::Owner { ids: args.ids.clone() };
+    if args.watch.watch {
+        let page = |found: &Vec<OwnerView>| owner_page(found);
+        return watch(globals, Cause::Events, request, page).await;
     }
-    for job in &found {
-        if globals.json {
-            terminal::json(job);
-            continue;
-        }
+    let found: Vec<OwnerView> = super::call(globals, request()).await?;
+    if globals.json {
+        found.iter().for_each(terminal::json);
+    } else {
+        terminal::show(&owner_page(&found));
+    }
+    Ok(Exit::Success)
+}
+
+fn owner_page(found: &[OwnerView]) -> Page {
+    let mut page = Page::default();
+    if found.is_empty() {
+        page.line("no open jobs");
+    }
+    for job in found {
         let holder = job
             .holder
             .as_deref()
             .map_or_else(|| "held by nobody".to_owned(), |peer| format!("held by {peer}"));
         let short = job.job.get(..12).unwrap_or(&job.job);
-        terminal::line(&format!("{short} {} [{}], {holder}", job.name, job.status));
+        page.stated(format!("{short} {} [", job.name), &job.status, &format!("], {holder}"));
         for ranked in &job.ranked {
             let band = if ranked.band == 0 { "" } else { " (joined after the submission)" };
-            terminal::line(&format!(
-                "  {:>2}. {} at distance {}{band}",
-                ranked.rank, ranked.peer, ranked.distance
-            ));
+            page.line(format!("  {:>2}. {} at distance {}{band}", ranked.rank, ranked.peer, ranked.distance));
         }
     }
-    Ok(Exit::Success)
+    page
 }
 
 pub(super) fn distance(globals: &Globals, args: &DistanceArgs) -> Result<Exit, Failure> {

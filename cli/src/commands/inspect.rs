@@ -4,11 +4,12 @@ use wfengine_api::answers::{JobView, RunView, RunsView};
 use wfengine_api::{Exit, Failure, Listing, Request};
 
 use super::Globals;
-use crate::args::{IdArgs, ListArgs};
+use super::watch::{Cause, watch};
+use crate::args::{ListArgs, ShowArgs};
 use crate::clock::{show_duration, show_wall};
 use crate::door::Door;
 use crate::submission::duration_ms;
-use crate::terminal;
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     let since_ms = args.since.as_deref().map(|since| duration_ms("--since", since)).transpose()?;
@@ -21,6 +22,10 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
         limit: args.limit,
         ..Listing::default()
     };
+    if args.watch.watch {
+        let page = |part: &RunsView| list_page(&part.runs, filtered);
+        return watch(globals, Cause::Events, || Request::List(wanted.clone()), page).await;
+    }
     let runs = super::through(globals, async |door| {
         let runs = listed(&door, wanted).await;
         (door, runs)
@@ -28,8 +33,24 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
     .await?;
     if globals.json {
         runs.iter().for_each(terminal::json);
-        return Ok(Exit::Success);
+    } else {
+        terminal::show(&list_page(&runs, filtered));
     }
+    Ok(Exit::Success)
+}
+
+const RUNS: &[Column] = &[
+    Column::whole("RUN"),
+    Column::state("STATUS"),
+    Column::whole("JOBS"),
+    Column::whole("PRIORITY"),
+    Column::yielding("SUBMITTED", 0, 2),
+    Column::yielding("PEERS", 2, 1),
+    Column::yielding("NAME", 1, 3),
+];
+
+fn list_page(runs: &[RunView], filtered: bool) -> Page {
+    let mut page = Page::default();
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|run| {
@@ -54,13 +75,13 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
         })
         .collect();
     if rows.is_empty() && filtered {
-        terminal::line("no run fits");
+        page.line("no run fits");
     } else if rows.is_empty() {
-        terminal::line("no runs: start one with `wfengine run FILE` or `wfengine submit FILE`");
+        page.line("no runs: start one with `wfengine run FILE` or `wfengine submit FILE`");
     } else {
-        terminal::table(&["RUN", "STATUS", "JOBS", "PRIORITY", "SUBMITTED", "PEERS", "NAME"], &rows);
+        page.table(RUNS, rows);
     }
-    Ok(Exit::Success)
+    page
 }
 
 /// The runs that are wanted, part by part.
@@ -77,41 +98,55 @@ async fn listed(door: &Door, mut wanted: Listing) -> Result<Vec<RunView>, Failur
     }
 }
 
-pub(super) async fn show(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {
-    let run: RunView = super::call(globals, Request::Show { id: args.id }).await?;
+pub(super) async fn show(globals: &Globals, args: ShowArgs) -> Result<Exit, Failure> {
+    let request = || Request::Show { id: args.id.id.clone() };
+    if args.watch.watch {
+        return watch(globals, Cause::Events, request, run_page).await;
+    }
+    let run: RunView = super::call(globals, request()).await?;
     if globals.json {
         terminal::json(&run);
-        return Ok(Exit::Success);
+    } else {
+        terminal::show(&run_page(&run));
     }
-    print_run(&run);
     Ok(Exit::Success)
 }
 
-pub(super) fn print_run(run: &RunView) {
+const JOBS: &[Column] = &[
+    Column::whole("JOB"),
+    Column::state("STATUS"),
+    Column::yielding("PEER", 2, 2),
+    Column::yielding("CLAIMS", 0, 1),
+    Column::whole("TOOK"),
+    Column::yielding("NAME", 1, 3),
+];
+
+fn run_page(run: &RunView) -> Page {
+    let mut page = Page::default();
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
-    terminal::line(&format!("run       {}", run.id));
+    page.line(format!("run       {}", run.id));
     if !run.given_id.is_empty() {
-        terminal::line(&format!("given id  {}", run.given_id));
+        page.line(format!("given id  {}", run.given_id));
     }
-    terminal::line(&format!("name      {}", run.name));
-    terminal::line(&format!("status    {}{reason}", run.status));
-    terminal::line(&format!("submitted {} by {}", show_wall(run.submitted_ms), run.submitted_by));
-    terminal::line(&format!("priority  {} (lower runs first), attempt {}", run.priority, run.attempt));
+    page.line(format!("name      {}", run.name));
+    page.stated("status    ", &run.status, &reason);
+    page.line(format!("submitted {} by {}", show_wall(run.submitted_ms), run.submitted_by));
+    page.line(format!("priority  {} (lower runs first), attempt {}", run.priority, run.attempt));
     if !run.path.is_empty() {
-        terminal::line(&format!("workflow  {}", run.path));
+        page.line(format!("workflow  {}", run.path));
     }
     if !run.repository.is_empty() {
         let sha = run.sha.get(..12).unwrap_or(&run.sha);
-        terminal::line(&format!(
+        page.line(format!(
             "sources   {} at {sha} ({}), started by {}",
             run.repository, run.git_ref, run.trigger
         ));
     }
     if let Some(url) = &run.github {
-        terminal::line(&format!("github    {}", if url.is_empty() { "handed over" } else { url }));
+        page.line(format!("github    {}", if url.is_empty() { "handed over" } else { url }));
     }
     if !run.tags.is_empty() {
-        terminal::line(&format!("tags      {}", run.tags.join(", ")));
+        page.line(format!("tags      {}", run.tags.join(", ")));
     }
     for (flag, text) in [
         (run.conflict, "conflict: submissions under this id ask for different things"),
@@ -119,19 +154,20 @@ pub(super) fn print_run(run: &RunView) {
         (run.stale_input, "stale-input: a job used a result that is no longer the canonical one"),
     ] {
         if flag {
-            terminal::line(&format!("! {text}"));
+            page.line(format!("! {text}"));
         }
     }
     let rows: Vec<Vec<String>> = run.jobs.iter().map(job_row).collect();
     if !rows.is_empty() {
-        terminal::table(&["JOB", "STATUS", "PEER", "CLAIMS", "TOOK", "NAME"], &rows);
+        page.table(JOBS, rows);
     }
     for job in &run.jobs {
-        print_details(job);
+        add_details(&mut page, job);
     }
     if !run.waiting_jobs.is_empty() {
-        terminal::line(&format!("not planned yet: {}", run.waiting_jobs.join(", ")));
+        page.line(format!("not planned yet: {}", run.waiting_jobs.join(", ")));
     }
+    page
 }
 
 fn job_row(job: &JobView) -> Vec<String> {
@@ -145,28 +181,24 @@ fn job_row(job: &JobView) -> Vec<String> {
     ]
 }
 
-fn print_details(job: &JobView) {
+fn add_details(page: &mut Page, job: &JobView) {
     if !job.reason.is_empty() {
-        terminal::line(&format!("  {}: {}", job.name, job.reason));
+        page.line(format!("  {}: {}", job.name, job.reason));
     }
     for (name, value) in &job.outputs {
-        terminal::line(&format!("  {}: output {name} = {value}", job.name));
+        page.line(format!("  {}: output {name} = {value}", job.name));
     }
     if !job.result.is_null() {
-        terminal::line(&format!("  {}: result {}", job.name, job.result));
+        page.line(format!("  {}: result {}", job.name, job.result));
     }
     for note in &job.notes {
-        terminal::line(&format!("  {}: {note}", job.name));
+        page.line(format!("  {}: {note}", job.name));
     }
     if !job.duplicates.is_empty() {
         let differs = if job.divergent { "with another result" } else { "with the same result" };
-        terminal::line(&format!(
-            "  ! {}: also completed by {} {differs}",
-            job.name,
-            job.duplicates.join(", ")
-        ));
+        page.line(format!("  ! {}: also completed by {} {differs}", job.name, job.duplicates.join(", ")));
     }
     if job.result_superseded {
-        terminal::line(&format!("  ! {}: result-superseded: another result was canonical before", job.name));
+        page.line(format!("  ! {}: result-superseded: another result was canonical before", job.name));
     }
 }

@@ -4,8 +4,9 @@ use wfengine_api::answers::{AllowView, ClockView, StatusView, SyncView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
-use crate::args::{AllowArgs, InitArgs, SyncArgs};
-use crate::terminal;
+use super::watch::{Cause, watch};
+use crate::args::{AllowArgs, InitArgs, SyncArgs, WatchChoice};
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Failure> {
     let mut addresses = args.peers;
@@ -23,7 +24,11 @@ pub(super) async fn init(globals: &Globals, args: InitArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
-pub(super) async fn status(globals: &Globals) -> Result<Exit, Failure> {
+pub(super) async fn status(globals: &Globals, choice: WatchChoice) -> Result<Exit, Failure> {
+    if choice.watch {
+        // who is connected is no event
+        return watch(globals, Cause::EventsAndTime, || Request::Status, status_page).await;
+    }
     let status: StatusView = super::call(globals, Request::Status).await?;
     print_status(globals, &status);
     Ok(Exit::Success)
@@ -32,43 +37,49 @@ pub(super) async fn status(globals: &Globals) -> Result<Exit, Failure> {
 fn print_status(globals: &Globals, status: &StatusView) {
     if globals.json {
         terminal::json(status);
-        return;
+    } else {
+        terminal::show(&status_page(status));
     }
+}
+
+fn status_page(status: &StatusView) -> Page {
+    let mut page = Page::default();
     let serving = match &status.listen {
         Some(listen) => format!("serving on UDP {listen} (pid {})", status.pid),
         None if status.serving => format!("serving without a network (pid {})", status.pid),
         None => "not serving: start `wfengine serve`".to_owned(),
     };
-    terminal::line(&format!("Peer: {}", status.peer));
-    terminal::line(&format!("Peer ID: {}", status.peer_id));
-    terminal::line(&format!("Cluster: {}", status.cluster));
-    terminal::line(&format!("Node: {serving}"));
+    page.line(format!("Peer: {}", status.peer));
+    page.line(format!("Peer ID: {}", status.peer_id));
+    page.line(format!("Cluster: {}", status.cluster));
+    page.line(format!("Node: {serving}"));
     if let Some(http) = &status.http {
-        terminal::line(&format!("HTTP: {http} (token in {}/http-token)", status.data_dir));
+        page.line(format!("HTTP: {http} (token in {}/http-token)", status.data_dir));
     }
-    terminal::line(&format!("Data: {}", status.data_dir));
-    terminal::line(&format!("Pending Tasks: {}", status.pending));
-    terminal::line(&format!("Assigned Tasks: {}", status.assigned + status.in_progress));
-    terminal::line(&format!("Completed Tasks: {}", status.completed));
-    terminal::line(&format!("Failed Tasks: {}", status.failed));
-    terminal::line(&format!("Queue Size: {}", status.queue_size));
-    terminal::line(&format!("Known Peers: {} ({} connected)", status.known_peers, status.connected_peers));
-    terminal::line(&format!("Runs Here: {}", status.runs_here));
-    terminal::line(&format!("Merkle Clock Hash: {}", status.clock_hash));
-    terminal::line(&format!("Clock Height: {} ({} events)", status.height, status.events));
+    page.line(format!("Data: {}", status.data_dir));
+    page.line(format!("Pending Tasks: {}", status.pending));
+    page.line(format!("Assigned Tasks: {}", status.assigned + status.in_progress));
+    page.line(format!("Completed Tasks: {}", status.completed));
+    page.line(format!("Failed Tasks: {}", status.failed));
+    page.line(format!("Queue Size: {}", status.queue_size));
+    page.line(format!("Known Peers: {} ({} connected)", status.known_peers, status.connected_peers));
+    page.line(format!("Runs Here: {}", status.runs_here));
+    page.line(format!("Merkle Clock Hash: {}", status.clock_hash));
+    page.line(format!("Clock Height: {} ({} events)", status.height, status.events));
     if let Some(documents) = &status.documents {
-        terminal::line(&format!("Documents: {documents}"));
+        page.line(format!("Documents: {documents}"));
     }
-    terminal::line(&format!("Runs Jobs Of: {}", whose(&status.allows)));
+    page.line(format!("Runs Jobs Of: {}", whose(&status.allows)));
     if !status.discovers.is_empty() {
-        terminal::line(&format!("Discovers: {}", status.discovers.join(", ")));
+        page.line(format!("Discovers: {}", status.discovers.join(", ")));
     }
     if let Some(trouble) = &status.discovery_trouble {
-        terminal::line(&format!("Discovery Trouble: {trouble}"));
+        page.line(format!("Discovery Trouble: {trouble}"));
     }
     if let Some(declines) = &status.declines {
-        terminal::line(&format!("Claims Nothing: {declines}"));
+        page.line(format!("Claims Nothing: {declines}"));
     }
+    page
 }
 
 fn whose(allow: &AllowView) -> String {
@@ -99,11 +110,21 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         terminal::json(&sync);
         return Ok(Exit::Success);
     }
-    terminal::line(&format!(
-        "{} events, clock {}",
-        sync.events,
-        sync.clock_hash.get(..12).unwrap_or_default()
-    ));
+    terminal::show(&sync_page(&sync));
+    Ok(Exit::Success)
+}
+
+const SYNC: &[Column] = &[
+    Column::whole("PEER"),
+    Column::yielding("ADDRESS", 1, 1),
+    Column::yielding("HOLDS OF MINE", 3, 4),
+    Column::yielding("I HOLD OF IT", 2, 3),
+    Column::yielding("ROUND TRIP", 0, 2),
+];
+
+fn sync_page(sync: &SyncView) -> Page {
+    let mut page = Page::default();
+    page.line(format!("{} events, clock {}", sync.events, sync.clock_hash.get(..12).unwrap_or_default()));
     let rows: Vec<Vec<String>> = sync
         .peers
         .iter()
@@ -113,14 +134,14 @@ pub(super) async fn sync(globals: &Globals, args: SyncArgs) -> Result<Exit, Fail
         })
         .collect();
     if rows.is_empty() {
-        terminal::line("no peer is connected");
+        page.line("no peer is connected");
     } else {
-        terminal::table(&["PEER", "ADDRESS", "HOLDS OF MINE", "I HOLD OF IT", "ROUND TRIP"], &rows);
+        page.table(SYNC, rows);
     }
     if !sync.copies.is_empty() {
-        terminal::line(&format!("held by {}", sync.copies.join(", ")));
+        page.line(format!("held by {}", sync.copies.join(", ")));
     }
-    Ok(Exit::Success)
+    page
 }
 
 /// How much of a log somebody holds who lacks so many events of it, and was sent so many more without having said that they came.

@@ -39,11 +39,7 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(json: bool) -> Self {
-        let colours = if terminal::stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-            Colours::Keep
-        } else {
-            Colours::Strip
-        };
+        let colours = if terminal::colours::on_stdout() { Colours::Keep } else { Colours::Strip };
         Self { json, colours, active: BTreeMap::new(), folded: BTreeSet::new() }
     }
 

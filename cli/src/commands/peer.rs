@@ -5,9 +5,10 @@ use wfengine_api::answers::{InviteView, PeersView, StatusView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
-use crate::args::{InviteArgs, PeerVerb};
+use super::watch::{Cause, watch};
+use crate::args::{InviteArgs, PeerVerb, WatchChoice};
 use crate::submission::duration_ms;
-use crate::terminal;
+use crate::terminal::{self, Column, Page};
 
 pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Failure> {
     match verb {
@@ -21,7 +22,7 @@ pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Fail
             }
             Ok(Exit::Success)
         }
-        PeerVerb::List => list(globals).await,
+        PeerVerb::List(choice) => list(globals, choice).await,
         PeerVerb::Remove(args) => {
             let said: String =
                 super::call(globals, Request::RemovePeer { peer: args.peer, reason: args.reason }).await?;
@@ -70,12 +71,30 @@ async fn invite(globals: &Globals, args: InviteArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-async fn list(globals: &Globals) -> Result<Exit, Failure> {
+async fn list(globals: &Globals, choice: WatchChoice) -> Result<Exit, Failure> {
+    if choice.watch {
+        // who is connected is no event
+        return watch(globals, Cause::EventsAndTime, || Request::Peers, peers_page).await;
+    }
     let peers: PeersView = super::call(globals, Request::Peers).await?;
     if globals.json {
         terminal::json(&peers);
-        return Ok(Exit::Success);
+    } else {
+        terminal::show(&peers_page(&peers));
     }
+    Ok(Exit::Success)
+}
+
+const PEERS: &[Column] = &[
+    Column::whole("PEER"),
+    Column::whole("ID"),
+    Column::state("STATE"),
+    Column::yielding("ROLES", 2, 2),
+    Column::yielding("LABELS", 1, 1),
+];
+
+fn peers_page(peers: &PeersView) -> Page {
+    let mut page = Page::default();
     let rows: Vec<Vec<String>> = peers
         .peers
         .iter()
@@ -96,9 +115,9 @@ async fn list(globals: &Globals) -> Result<Exit, Failure> {
             ]
         })
         .collect();
-    terminal::table(&["PEER", "ID", "STATE", "ROLES", "LABELS"], &rows);
+    page.table(PEERS, rows);
     if !peers.addresses.is_empty() {
-        terminal::line(&format!("connects to: {}", peers.addresses.join(", ")));
+        page.line(format!("connects to: {}", peers.addresses.join(", ")));
     }
-    Ok(Exit::Success)
+    page
 }

@@ -15,15 +15,20 @@ use wfengine_executor::log::{Colours, display};
 
 use super::Globals;
 use super::interrupt::Interrupts;
+use super::watch::{Cause, watch};
 use crate::args::{ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs};
 use crate::node::discovery::environment;
-use crate::terminal;
+use crate::terminal::{self, Page};
 
 pub(super) async fn runner(globals: &Globals, verb: RunnerVerb) -> Result<Exit, Failure> {
     match verb {
         RunnerVerb::Start(args) => start::start(globals, *args).await,
         RunnerVerb::Stop(args) => stop(globals, args).await,
-        RunnerVerb::Status => {
+        RunnerVerb::Status(choice) if choice.watch => {
+            watch(globals, Cause::EventsAndTime, || Request::RunnerStatus, document_page::<RunnerStatusView>)
+                .await
+        }
+        RunnerVerb::Status(_) => {
             let status: RunnerStatusView = super::call(globals, Request::RunnerStatus).await?;
             document(globals, &status)
         }
@@ -32,7 +37,11 @@ pub(super) async fn runner(globals: &Globals, verb: RunnerVerb) -> Result<Exit, 
             let queues: Vec<QueueView> = super::call(globals, request).await?;
             document(globals, &queues)
         }
-        RunnerVerb::ListContainers => {
+        RunnerVerb::ListContainers(choice) if choice.watch => {
+            let page = document_page::<Vec<RunnerContainerView>>;
+            watch(globals, Cause::EventsAndTime, || Request::RunnerContainers, page).await
+        }
+        RunnerVerb::ListContainers(_) => {
             let containers: Vec<RunnerContainerView> =
                 super::call(globals, Request::RunnerContainers).await?;
             document(globals, &containers)
@@ -54,6 +63,13 @@ fn document(globals: &Globals, value: &impl Serialize) -> Result<Exit, Failure> 
         .map_err(|error| Failure::new(Exit::Failure, format!("BUG: an answer is no JSON: {error}")))?;
     terminal::raw(&format!("{text}\n"));
     Ok(Exit::Success)
+}
+
+/// As [`document`] for people, as a page.
+fn document_page<T: Serialize>(value: &T) -> Page {
+    let mut page = Page::default();
+    serde_json::to_string_pretty(value).unwrap_or_default().lines().for_each(|line| page.line(line));
+    page
 }
 
 async fn stop(globals: &Globals, args: RunnerStopArgs) -> Result<Exit, Failure> {
@@ -138,8 +154,7 @@ async fn stop_container(globals: &Globals, args: StopContainerArgs) -> Result<Ex
 
 async fn logs(globals: &Globals, args: RunnerLogsArgs) -> Result<Exit, Failure> {
     let request = Request::RunnerLogs { name: args.name, follow: args.follow };
-    let is_plain = !terminal::stdout_is_terminal() || std::env::var_os("NO_COLOR").is_some();
-    let colours = if is_plain { Colours::Strip } else { Colours::Keep };
+    let colours = if terminal::colours::on_stdout() { Colours::Keep } else { Colours::Strip };
     let print = |line: RunnerLogLine| {
         if globals.json {
             terminal::json(&line);

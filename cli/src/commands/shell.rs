@@ -1,13 +1,17 @@
 //! What needs no node: tags, completions, the manual page.
 
 use clap::CommandFactory;
+use clap_complete::env::{self, EnvCompleter};
 use serde_json::json;
 use wfengine_api::{Exit, Failure};
 use wfengine_workflow::tags::{Tag, is_p2p_only, should_bypass_github};
 
 use super::Globals;
 use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ManArgs, ShellName};
-use crate::terminal;
+use crate::terminal::{self, Column};
+
+/// What the program is called.
+const NAME: &str = "wfengine";
 
 pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
@@ -19,7 +23,7 @@ pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     } else {
         let rows: Vec<Vec<String>> =
             Tag::ALL.iter().map(|tag| vec![tag.name().to_owned(), tag.description().to_owned()]).collect();
-        terminal::table(&["TAG", "MEANS"], &rows);
+        terminal::table(const { &[Column::whole("TAG"), Column::yielding("MEANS", 1, 1)] }, rows);
     }
     Ok(Exit::Success)
 }
@@ -42,16 +46,22 @@ pub(super) fn check_tags(globals: &Globals, args: &CheckTagsArgs) -> Result<Exit
 }
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
-    use clap_complete::Shell;
-    let shell = match args.shell {
-        ShellName::Bash => Shell::Bash,
-        ShellName::Zsh => Shell::Zsh,
-        ShellName::Fish => Shell::Fish,
-        ShellName::Elvish => Shell::Elvish,
-        ShellName::Powershell => Shell::PowerShell,
+    let shell: &dyn EnvCompleter = match args.shell {
+        ShellName::Bash => &env::Bash,
+        ShellName::Zsh => &env::Zsh,
+        ShellName::Fish => &env::Fish,
+        ShellName::Elvish => &env::Elvish,
+        ShellName::Powershell => &env::Powershell,
     };
+    // called by its name it is found by its name; called by a path it may be found nowhere else
+    let called = std::env::args_os().next().unwrap_or_default();
+    let is_path = std::path::Path::new(&called).components().count() > 1;
+    let program = std::env::current_exe().ok().filter(|_| is_path);
+    let program = program.map_or_else(|| NAME.to_owned(), |path| path.to_string_lossy().into_owned());
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "wfengine", &mut script);
+    shell.write_registration(crate::completion::VARIABLE, NAME, NAME, &program, &mut script).map_err(
+        |error| Failure::new(Exit::Failure, format!("the completion script was not made: {error}")),
+    )?;
     terminal::raw(&String::from_utf8_lossy(&script));
     Ok(Exit::Success)
 }
@@ -87,8 +97,11 @@ What the program says of itself on standard error: error, warn, info, debug.
 \fBWFENGINE_LOG_FORMAT\fR
 text, or json for one JSON object a line.
 .TP
-\fBNO_COLOR\fR
-Colours are taken out of logs.
+\fBNO_COLOR\fR, \fBCLICOLOR_FORCE\fR, \fBTERM=dumb\fR
+No colours; colours also where no terminal is; no colours. \fB\-\-color\fR comes before them.
+.TP
+\fBCOLUMNS\fR
+How wide a terminal is that does not say so itself. What is not printed at a terminal is never cut.
 .TP
 \fBP2P_DATA_DIR\fR, \fBP2P_PEER_ID\fR, \fBP2P_BOOTSTRAP_PEERS\fR
 Read, with a note, where wfengine's own variable, name or addresses are not set.

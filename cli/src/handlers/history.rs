@@ -1,8 +1,9 @@
 //! The log, told event by event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use wfengine_api::answers::{FollowedEvent, HistoryView};
+use wfengine_api::answers::{Changed, FollowedEvent, HistoryView};
 use wfengine_api::{Failure, Items};
 use wfengine_core::admitted::Admitted;
 
@@ -15,6 +16,8 @@ const EVENTS_MAX: usize = 1_000;
 /// Frames that are looked at for one answer.
 const FRAMES_LOOKED_AT_MAX: usize = 65_536;
 const FRAMES_AT_ONCE: usize = 1_024;
+/// Between two words about changes at least: whoever looks after each is no burden.
+const CHANGES_APART: Duration = Duration::from_millis(100);
 
 pub(super) fn history(
     node: &Node,
@@ -120,5 +123,25 @@ pub(super) async fn follow(node: &Arc<Node>, from: Option<u64>, items: Items) ->
             () = items.closed() => return Ok(()),
             () = node.stopped() => return Err(node.stopped_with("the node stops")),
         }
+    }
+}
+
+/// Says that the log has grown, once at the beginning, until nobody listens.
+pub(super) async fn changes(node: &Arc<Node>, items: Items) -> Result<(), Failure> {
+    let mut commits = node.watcher().subscribe();
+    loop {
+        let changed = Changed { events: node.watcher().frontier().events_len };
+        let changed = serde_json::to_value(changed).unwrap_or_default();
+        if items.send(changed).await.is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            // one that was missed is in the log all the same
+            _ = commits.recv() => {}
+            () = items.closed() => return Ok(()),
+            () = node.stopped() => return Err(node.stopped_with("the node stops")),
+        }
+        tokio::time::sleep(CHANGES_APART).await;
+        while commits.try_recv().is_ok() {}
     }
 }

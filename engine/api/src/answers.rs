@@ -14,7 +14,7 @@ pub use cluster::{
     SyncPeer, SyncView,
 };
 pub use discovery::{DiscoveryView, FoundView, SchedulerView, WatchView};
-pub use history::{EventLine, FollowedEvent, HistoryView};
+pub use history::{Changed, EventLine, FollowedEvent, HistoryView};
 pub use metrics::{Metric, MetricKind, Sample};
 pub use runs::{
     ClaimView, JobView, OwnerView, Progress, RankView, RunView, RunsView, Submitted, TaskView, WhyView,

@@ -325,6 +325,9 @@ pub enum Request {
         /// From this place on, which the log has reached; null: from now on.
         from: Option<u64>,
     },
+    /// That the log has grown: once at the beginning, then after events were admitted, several times a second at most. Items:
+    /// [`crate::answers::Changed`]. Answer: nothing; it ends when nobody listens.
+    Changes,
     /// Encoded frames in the order of admission, base64. Answer: list of texts.
     Frames {
         /// Place of the first in the order of admission, from 0.

@@ -119,7 +119,11 @@ impl DataDir {
     }
     /// Where a running node answers.
     pub fn control_socket(&self) -> PathBuf {
-        self.path.join("control.sock")
+        Self::control_socket_in(&self.path)
+    }
+    /// Where a running node of a directory answers, for whoever must neither make nor open it.
+    pub fn control_socket_in(path: &Path) -> PathBuf {
+        path.join("control.sock")
     }
     /// The directory of one cluster.
     pub fn cluster_dir(&self, cluster: &ClusterId) -> PathBuf {

@@ -57,7 +57,7 @@ pub(crate) enum Requirement {
     Documents,
 }
 
-const ALL: [Requirement; 12] = [
+const ALL: [Requirement; 13] = [
     Requirement::Namespaces,
     Requirement::Node,
     Requirement::Python,

@@ -61,6 +61,13 @@ pub struct FollowedEvent {
     pub next: u64,
 }
 
+/// The log has grown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Changed {
+    /// Events in the log.
+    pub events: u64,
+}
+
 /// A part of the log, in the order in which this node admitted it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
