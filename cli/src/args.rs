@@ -1,5 +1,6 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
+mod config;
 mod discover;
 mod overview;
 mod runner;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use config::{ConfigShowArgs, ConfigVerb};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
@@ -31,6 +33,9 @@ pub(crate) struct Cli {
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The node's configuration file, instead of config.toml where the log is
+    #[arg(long, global = true, value_name = "FILE", env = "WFENGINE_CONFIG", help_heading = EVERYWHERE)]
+    pub(crate) config: Option<PathBuf>,
     /// Ask the node at this address instead of this host's
     #[arg(long, global = true, value_name = "URL", env = "WFENGINE_NODE", help_heading = EVERYWHERE)]
     pub(crate) node: Option<String>,
@@ -104,6 +109,9 @@ pub(crate) enum Verb {
     /// Members and addresses
     #[command(subcommand)]
     Peer(PeerVerb),
+    /// What this host's node is told: by options, environment and file
+    #[command(subcommand, after_help = config::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Config(ConfigVerb),
     /// Say whose work this host runs
     Allow(AllowArgs),
     /// Show or wait for what peers hold of this node's log
@@ -308,13 +316,20 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) background: bool,
     #[command(flatten)]
+    pub(crate) serving: ServingArgs,
+}
+
+/// How a node serves. What is left out is as the configuration says (`wfengine config show`).
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ServingArgs {
+    #[command(flatten)]
     pub(crate) network: NetworkArgs,
-    /// Jobs at once; the number of processors by default
+    /// Jobs at once [default: the number of processors]
     #[arg(long)]
     pub(crate) slots: Option<u32>,
-    /// How long running jobs may go on after a stop signal
-    #[arg(long, default_value = "5m")]
-    pub(crate) grace: String,
+    /// How long running jobs may go on after a stop signal [default: 5m]
+    #[arg(long)]
+    pub(crate) grace: Option<String>,
     /// Say more of what the autoscaler does, where `runner start` turned it on
     #[arg(long)]
     pub(crate) verbose: bool,
@@ -323,9 +338,9 @@ pub(crate) struct ServeArgs {
 /// A serving node's door for programs.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HttpArgs {
-    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) http: String,
+    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<String>,
     /// Answer no HTTP
     #[arg(long)]
     pub(crate) no_http: bool,
@@ -344,9 +359,9 @@ pub(crate) struct McpArgs {}
 /// How a serving node is on the network.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct NetworkArgs {
-    /// UDP address to listen on when serving; the next free port if it is taken
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
-    pub(crate) listen: String,
+    /// UDP address to listen on when serving; the next free port if it is taken [default: [::]:4433]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<String>,
     /// Neither announce this node on the local network nor look for members there
     #[arg(long)]
     pub(crate) no_lan: bool,

@@ -1,7 +1,7 @@
 //! Where this node's HTTP door is, who may pass it, and its secrets: files in the data directory.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use wfengine_api::Failure;
 use wfengine_api::http::{Gate, Token};
 
-use crate::args::HttpArgs;
+use crate::config::Http;
 use crate::home::{Home, random};
 
 /// Ports that are tried after the one that is taken.
@@ -48,22 +48,12 @@ fn names(address: SocketAddr) -> BTreeSet<String> {
 }
 
 /// Opens the door at the address that is wished for, or at the next free port.
-pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>, Failure> {
-    if args.no_http {
+pub(crate) async fn open(home: &Home, http: &Http) -> Result<Option<Opened>, Failure> {
+    if !http.enabled {
         return Ok(None);
     }
-    let wrong = || {
-        Failure::bad_input(format!(
-            "--http {}: expected an address and a port, such as 127.0.0.1:8080",
-            args.http
-        ))
-    };
-    let wished: SocketAddr = args.http.parse().map_err(|_| wrong())?;
-    let is_loopback = match wished.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    };
-    if !is_loopback {
+    let wished = http.address;
+    if !wished.ip().is_loopback() {
         return Err(Failure::refused(format!(
             "--http {wished}: others on the network would read the token on its way; listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
         )));
@@ -77,7 +67,9 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
                     && wished.port() != 0
                     && tried.port() - wished.port() < PORTS_TRIED =>
             {
-                let next = tried.port().checked_add(1).ok_or_else(wrong)?;
+                let next = tried.port().checked_add(1);
+                let next =
+                    next.ok_or_else(|| Failure::refused(format!("--http {wished}: no port is free")))?;
                 tried.set_port(next);
             }
             Err(error) => {
@@ -89,10 +81,10 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
     let (full, token_file) = token(home, "http-token", "wfe_")?;
     let (submit, _) = token(home, "http-submit-token", "wfe_submit_")?;
     let mut hosts = names(address);
-    hosts.extend(args.http_host.iter().map(|host| host.to_ascii_lowercase()));
+    hosts.extend(http.hosts.iter().map(|host| host.to_ascii_lowercase()));
     let gate = Gate {
         hosts,
-        origins: args.http_origin.iter().cloned().collect(),
+        origins: http.origins.iter().cloned().collect(),
         token: full,
         submit_token: Some(submit),
     };

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod clock;
 mod commands;
+mod config;
 mod control;
 mod door;
 mod handlers;

@@ -134,6 +134,7 @@ impl House {
             "P2P_BOOTSTRAP_PEERS",
             "XDG_DATA_HOME",
             "NO_COLOR",
+            "WFENGINE_CONFIG",
             "WFENGINE_LOG",
             "WFENGINE_NODE",
             "WFENGINE_TOKEN",
