@@ -4,6 +4,7 @@ mod config;
 mod discover;
 mod overview;
 mod runner;
+mod serving;
 mod tasks;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) use overview::OVERVIEW;
 pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
 };
+pub(crate) use serving::{DoctorArgs, HttpArgs, NetworkArgs, ServeArgs, ServingArgs};
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 
 /// Heading of the options that every verb has.
@@ -112,6 +114,8 @@ pub(crate) enum Verb {
     /// What this host's node is told: by options, environment and file
     #[command(subcommand, after_help = config::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Config(ConfigVerb),
+    /// Look at everything a node needs on this host, and say what to do
+    Doctor(DoctorArgs),
     /// Say whose work this host runs
     Allow(AllowArgs),
     /// Show or wait for what peers hold of this node's log
@@ -310,64 +314,9 @@ pub(crate) struct InitArgs {
     pub(crate) peers: Vec<String>,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct ServeArgs {
-    /// Go into the background once the node answers
-    #[arg(long)]
-    pub(crate) background: bool,
-    #[command(flatten)]
-    pub(crate) serving: ServingArgs,
-}
-
-/// How a node serves. What is left out is as the configuration says (`wfengine config show`).
-#[derive(Args, Debug, Clone)]
-pub(crate) struct ServingArgs {
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    /// Jobs at once [default: the number of processors]
-    #[arg(long)]
-    pub(crate) slots: Option<u32>,
-    /// How long running jobs may go on after a stop signal [default: 5m]
-    #[arg(long)]
-    pub(crate) grace: Option<String>,
-    /// Say more of what the autoscaler does, where `runner start` turned it on
-    #[arg(long)]
-    pub(crate) verbose: bool,
-}
-
-/// A serving node's door for programs.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct HttpArgs {
-    /// Where programs ask over HTTP, on this host alone; the next free port if it is taken [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) http: Option<String>,
-    /// Answer no HTTP
-    #[arg(long)]
-    pub(crate) no_http: bool,
-    /// Answer under this name too, as a proxy or tunnel in front of it is called; repeat for more
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) http_host: Vec<String>,
-    /// Let pages of this origin ask; repeat for more
-    #[arg(long, value_name = "ORIGIN")]
-    pub(crate) http_origin: Vec<String>,
-}
-
 /// The Model Context Protocol.
 #[derive(Args, Debug)]
 pub(crate) struct McpArgs {}
-
-/// How a serving node is on the network.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct NetworkArgs {
-    /// UDP address to listen on when serving; the next free port if it is taken [default: [::]:4433]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) listen: Option<String>,
-    /// Neither announce this node on the local network nor look for members there
-    #[arg(long)]
-    pub(crate) no_lan: bool,
-    #[command(flatten)]
-    pub(crate) http: HttpArgs,
-}
 
 /// Members and addresses.
 #[derive(Subcommand, Debug)]

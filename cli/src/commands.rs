@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod discover;
+mod doctor;
 mod example;
 mod explain;
 mod inspect;
@@ -90,6 +91,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Serve(args) => serve::serve(&globals, args).await,
         Verb::Peer(verb) => peer::peer(&globals, verb).await,
         Verb::Config(verb) => config::config(&globals, verb),
+        Verb::Doctor(args) => doctor::doctor(&globals, args).await,
         Verb::Allow(args) => local::allow(&globals, args).await,
         Verb::Sync(args) => local::sync(&globals, args).await,
         Verb::Pause => local::pause(&globals, true).await,
