@@ -2,6 +2,7 @@
 
 mod config;
 mod discover;
+mod notify;
 mod overview;
 mod runner;
 mod serving;
@@ -15,6 +16,7 @@ pub(crate) use config::{ConfigShowArgs, ConfigVerb};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
+pub(crate) use notify::NotifyVerb;
 pub(crate) use overview::OVERVIEW;
 pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
@@ -116,6 +118,9 @@ pub(crate) enum Verb {
     Config(ConfigVerb),
     /// Look at everything a node needs on this host, and say what to do
     Doctor(DoctorArgs),
+    /// Hear of the end of runs and of alarms
+    #[command(subcommand, after_help = notify::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Notify(NotifyVerb),
     /// Say whose work this host runs
     Allow(AllowArgs),
     /// Show or wait for what peers hold of this node's log

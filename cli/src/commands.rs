@@ -13,6 +13,7 @@ mod local;
 mod log;
 mod logs;
 mod mcp;
+mod notify;
 mod peer;
 mod replay;
 mod run;
@@ -92,6 +93,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Peer(verb) => peer::peer(&globals, verb).await,
         Verb::Config(verb) => config::config(&globals, verb),
         Verb::Doctor(args) => doctor::doctor(&globals, args).await,
+        Verb::Notify(verb) => notify::notify(&globals, verb).await,
         Verb::Allow(args) => local::allow(&globals, args).await,
         Verb::Sync(args) => local::sync(&globals, args).await,
         Verb::Pause => local::pause(&globals, true).await,

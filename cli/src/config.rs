@@ -81,15 +81,20 @@ impl Held {
     /// The value for people: as the file would have it, and of what may be secret no more than tells it from others.
     pub(crate) fn shown(&self) -> String {
         match &self.value {
-            Some(_) if self.key.is_secret => "set, and not shown".to_owned(),
+            Some(_) if self.is_hidden() => "set, and not shown".to_owned(),
             Some(value) => value.to_string(),
             None => self.key.default_shown(),
         }
     }
 
+    /// What everybody knows is no secret.
+    fn is_hidden(&self) -> bool {
+        self.key.is_secret && self.source != Source::Default
+    }
+
     /// The value for programs; null where there is none, or where it may be secret.
     pub(crate) fn json(&self) -> Option<serde_json::Value> {
-        self.value.as_ref().filter(|_| !self.key.is_secret).map(Value::json)
+        self.value.as_ref().filter(|_| !self.is_hidden()).map(Value::json)
     }
 }
 
@@ -163,7 +168,7 @@ impl Config {
             let in_environment = said.and_then(|text| match of_variable(key, &text.to_string_lossy()) {
                 Ok(value) => Some(value),
                 Err(mistake) => {
-                    mistakes.push(mistake);
+                    mistakes.push(*mistake);
                     None
                 }
             });
@@ -178,6 +183,7 @@ impl Config {
             };
             held.push(Held { key, value, source });
         }
+        mistakes.extend(unsigned(&held));
         Self { file: path, file_exists, held, mistakes }
     }
 
@@ -212,13 +218,34 @@ impl Config {
     }
 }
 
-fn of_variable(key: &Key, text: &str) -> Result<Value, Mistake> {
-    let mistake = |found: String| Mistake {
-        place: Place::Variable(key.variable()),
-        key: key.name.to_owned(),
-        found: if key.is_secret { "a value that is not shown".to_owned() } else { beginning(&found) },
-        allowed: key.kind.allowed(),
+/// A webhook without a secret: nobody could tell its messages from forged ones.
+fn unsigned(held: &[Held]) -> Option<Mistake> {
+    let of = |name: &str| held.iter().find(|held| held.key.name == name && held.value.is_some());
+    let webhook = of("notify.webhook").filter(|_| of("notify.secret_file").is_none())?;
+    let place = match &webhook.source {
+        Source::File(path, line) => Place::File(path.clone(), Some(*line)),
+        Source::Environment(name) => Place::Variable(name.clone()),
+        Source::Option(_) | Source::Default => return None,
+    };
+    Some(Mistake {
+        place,
+        key: webhook.key.name.to_owned(),
+        found: "no notify.secret_file beside it".to_owned(),
+        allowed: "both or neither: what is posted is signed".to_owned(),
         near: Vec::new(),
+    })
+}
+
+fn of_variable(key: &Key, text: &str) -> Result<Value, Box<Mistake>> {
+    let mistake = |found: String| {
+        let found = if key.is_secret { "a value that is not shown".to_owned() } else { beginning(&found) };
+        Box::new(Mistake {
+            place: Place::Variable(key.variable()),
+            key: key.name.to_owned(),
+            found,
+            allowed: key.kind.allowed(),
+            near: Vec::new(),
+        })
     };
     let value = key.kind.of_variable(text).map_err(|wrong| mistake(wrong.0))?;
     key.kind.check(&value).map_err(mistake)?;

@@ -11,6 +11,7 @@ mod handlers;
 mod home;
 mod http;
 mod node;
+mod notify;
 mod old_names;
 mod remote;
 mod submission;

@@ -22,6 +22,7 @@ use crate::node::discovery::environment;
 use crate::node::link::Link;
 use crate::node::network::Network;
 use crate::node::{Mode, Node, autoscaler};
+use crate::notify;
 use crate::terminal;
 
 pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Failure> {
@@ -157,12 +158,14 @@ pub(super) struct Manner {
     pub(super) verbose: bool,
     /// The door for programs.
     pub(super) http: Http,
+    /// Who hears of what.
+    pub(super) notify: notify::Wanted,
 }
 
 impl Manner {
     pub(super) fn of(serving: Serving) -> Self {
-        let Serving { network: NetworkWanted { lan, http, .. }, grace, verbose, .. } = serving;
-        Self { grace, on_lan: lan, verbose, http }
+        let Serving { network: NetworkWanted { lan, http, .. }, grace, verbose, notify, .. } = serving;
+        Self { grace, on_lan: lan, verbose, http, notify }
     }
 }
 
@@ -173,12 +176,13 @@ pub(super) async fn serve_as(
     link: Arc<Link>,
     manner: Manner,
 ) -> Result<Exit, Failure> {
-    let Manner { grace, on_lan, verbose, http } = manner;
+    let Manner { grace, on_lan, verbose, http, notify } = manner;
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
     let mut interrupts = Interrupts::signals()?;
     let door = http::open(&node.home, &http).await?;
+    let notifying = notify::begin(&node, &notify)?;
     let mut server = tokio::spawn(async move {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
@@ -266,6 +270,7 @@ pub(super) async fn serve_as(
         return Err(error.into());
     }
     link.stop().await;
+    notifying.end().await;
     saying.abort();
     node.close()?;
     let _ = server.await;

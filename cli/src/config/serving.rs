@@ -10,6 +10,7 @@ use super::value::Value;
 use super::{Config, Given};
 use crate::args::{HttpArgs, NetworkArgs, ServingArgs};
 use crate::node::processors;
+use crate::notify::Wanted;
 use crate::submission::duration_ms;
 
 /// How a node serves.
@@ -22,6 +23,8 @@ pub(crate) struct Serving {
     pub(crate) grace: Duration,
     /// Says more of what the autoscaler does.
     pub(crate) verbose: bool,
+    /// Who hears of what.
+    pub(crate) notify: Wanted,
 }
 
 /// How it is on the network.
@@ -132,6 +135,24 @@ impl Config {
             slots,
             grace: Duration::from_millis(duration_ms("jobs.grace", &self.text("jobs.grace"))?),
             verbose: self.is_on("runners.verbose"),
+            notify: self.notify()?,
+        })
+    }
+
+    /// Who is to hear of what.
+    pub(crate) fn notify(&self) -> Result<Wanted, Failure> {
+        let duration = |name| Ok::<_, Failure>(Duration::from_millis(duration_ms(name, &self.text(name))?));
+        Ok(Wanted {
+            command: self.list("notify.command"),
+            webhook: self.text("notify.webhook"),
+            secret_file: self.text("notify.secret_file").into(),
+            events: self.list("notify.events"),
+            timeout: duration("notify.timeout")?,
+            attempts: self
+                .number("notify.attempts")
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(1),
+            left_after: duration("notify.left_after")?,
         })
     }
 }

@@ -56,6 +56,17 @@ pub(crate) enum Kind {
         /// How many.
         len_max: usize,
     },
+    /// A program and its arguments.
+    Command {
+        /// How many words.
+        len_max: usize,
+    },
+    /// Words out of a few.
+    Words(&'static [&'static str]),
+    /// Where to post to.
+    Webhook,
+    /// A file, by its whole path.
+    File,
     /// Origins of web pages.
     Origins {
         /// How many.
@@ -131,6 +142,12 @@ impl Kind {
             Self::HostPorts { len_max } => {
                 format!("a list of up to {len_max} names such as \"node.example:443\"")
             }
+            Self::Command { len_max } => {
+                format!("a list of up to {len_max} words: a program by its whole path, and its arguments")
+            }
+            Self::Words(words) => format!("a list of some of: {}", words.join(", ")),
+            Self::Webhook => "an address that begins with https:, or with http: on this host".to_owned(),
+            Self::File => "the whole path of a file".to_owned(),
             Self::Origins { len_max } => {
                 format!("a list of up to {len_max} origins such as \"https://pages.example\"")
             }
@@ -139,7 +156,7 @@ impl Kind {
 
     /// Whether it holds several texts.
     const fn is_list(self) -> bool {
-        matches!(self, Self::HostPorts { .. } | Self::Origins { .. })
+        matches!(self, Self::HostPorts { .. } | Self::Origins { .. } | Self::Command { .. } | Self::Words(_))
     }
 
     /// The value that a text of the file stands for, as in the right side of `key = …`.
@@ -217,6 +234,30 @@ impl Kind {
                 let is_socket = text.parse::<SocketAddr>().is_ok();
                 if is_socket { Ok(()) } else { Err(format!("\"{}\"", beginning(text))) }
             }
+            (Self::Command { len_max }, Value::List(texts)) => match texts.first() {
+                Some(program) if !program.starts_with('/') => Err(format!("\"{}\"", beginning(program))),
+                _ => each(texts, len_max, |word| !word.contains('\0')),
+            },
+            (Self::Words(words), Value::List(texts)) => {
+                match texts.iter().find(|text| !words.contains(&text.as_str())) {
+                    Some(wrong) => Err(format!("\"{}\"", beginning(wrong))),
+                    None => Ok(()),
+                }
+            }
+            (Self::Webhook, Value::Text(text)) => {
+                if text.len() <= TEXT_BYTES_MAX && is_webhook(text) {
+                    Ok(())
+                } else {
+                    Err(format!("\"{}\"", beginning(text)))
+                }
+            }
+            (Self::File, Value::Text(text)) => {
+                if text.starts_with('/') && text.len() <= TEXT_BYTES_MAX && !text.contains('\0') {
+                    Ok(())
+                } else {
+                    Err(format!("\"{}\"", beginning(text)))
+                }
+            }
             (Self::HostPorts { len_max }, Value::List(texts)) => each(texts, len_max, is_host_port),
             (Self::Origins { len_max }, Value::List(texts)) => each(texts, len_max, is_origin),
             _ => Err(beginning(&value.to_string())),
@@ -241,6 +282,26 @@ fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_name = |c: char| c.is_ascii_alphanumeric() || ".-[]:".contains(c);
     !host.is_empty() && host.chars().all(is_name) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// What is posted is signed and not sealed: over the network it goes by TLS.
+fn is_webhook(text: &str) -> bool {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return false;
+    }
+    let host = |rest: &str| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
+        (!authority.is_empty() && !authority.contains('@')).then_some(authority)
+    };
+    if let Some(rest) = text.strip_prefix("https://") {
+        return host(rest).is_some();
+    }
+    let Some(authority) = text.strip_prefix("http://").and_then(host) else { return false };
+    let name = match authority.parse::<SocketAddr>() {
+        Ok(address) => return address.ip().is_loopback(),
+        Err(_) => authority.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_origin(text: &str) -> bool {
@@ -286,6 +347,28 @@ mod tests {
         for wrong in ["a", "a:", ":1", "a:0", "a:x", "a b:1"] {
             assert!(!is_host_port(wrong), "{wrong}");
         }
+        for wrong in [
+            "",
+            "http://",
+            "http://hooks.example/x",
+            "https://u:p@h/",
+            "https://a b",
+            "http://10.0.0.1/",
+            "ftp://a",
+        ] {
+            assert!(!is_webhook(wrong), "{wrong}");
+        }
+        for right in
+            ["https://hooks.example/x?y", "http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:80/"]
+        {
+            assert!(is_webhook(right), "{right}");
+        }
+        let command = |words: &[&str]| {
+            Kind::Command { len_max: 2 }
+                .check(&Value::List(words.iter().map(|word| (*word).to_owned()).collect()))
+        };
+        assert!(command(&["/bin/true", "x"]).is_ok() && command(&[]).is_ok());
+        assert!(command(&["true"]).is_err() && command(&["/bin/true", "a", "b"]).is_err());
         let abroad = Value::Text("0.0.0.0".to_owned());
         assert!(Kind::Loopback.check(&abroad).is_err());
         let many = Value::List(vec!["http://a".to_owned(); 3]);

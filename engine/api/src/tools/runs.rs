@@ -334,14 +334,8 @@ async fn replay(context: Context, input: Replay) -> Result<HistoryView, Failure>
 }
 
 async fn list_conflicts(context: Context, _: Nothing) -> Result<Runs, Failure> {
-    let disagree = |run: &RunView| {
-        run.conflict
-            || run.divergent_plan
-            || run.stale_input
-            || run.jobs.iter().any(|job| job.divergent || job.result_superseded || !job.duplicates.is_empty())
-    };
     let mut runs = super::shared::runs(&context).await?;
-    runs.retain(disagree);
+    runs.retain(RunView::is_contradicted);
     Ok(Runs { count: runs.len() as u64, runs })
 }
 
