@@ -1,9 +1,12 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
+mod config;
 mod discover;
 mod metrics;
+mod notify;
 mod overview;
 mod runner;
+mod serving;
 mod tasks;
 mod watching;
 
@@ -11,14 +14,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use config::{ConfigShowArgs, ConfigVerb};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
 pub(crate) use metrics::MetricsVerb;
+pub(crate) use notify::NotifyVerb;
 pub(crate) use overview::OVERVIEW;
 pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
 };
+pub(crate) use serving::{DoctorArgs, HttpArgs, NetworkArgs, ServeArgs, ServingArgs};
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 use watching::WATCHING;
 pub(crate) use watching::WatchChoice;
@@ -36,6 +42,9 @@ pub(crate) struct Cli {
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The node's configuration file, instead of config.toml where the log is
+    #[arg(long, global = true, value_name = "FILE", env = "WFENGINE_CONFIG", help_heading = EVERYWHERE)]
+    pub(crate) config: Option<PathBuf>,
     /// Ask the node at this address instead of this host's
     #[arg(long, global = true, value_name = "URL", env = "WFENGINE_NODE", help_heading = EVERYWHERE)]
     pub(crate) node: Option<String>,
@@ -124,6 +133,14 @@ pub(crate) enum Verb {
     /// Members and addresses
     #[command(subcommand)]
     Peer(PeerVerb),
+    /// What this host's node is told: by options, environment and file
+    #[command(subcommand, after_help = config::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Config(ConfigVerb),
+    /// Look at everything a node needs on this host, and say what to do
+    Doctor(DoctorArgs),
+    /// Hear of the end of runs and of alarms
+    #[command(subcommand, after_help = notify::NEXT, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Notify(NotifyVerb),
     /// Say whose work this host runs
     Allow(AllowArgs),
     /// Show or wait for what peers hold of this node's log
@@ -339,63 +356,9 @@ pub(crate) struct InitArgs {
     pub(crate) peers: Vec<String>,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct ServeArgs {
-    /// Go into the background once the node answers
-    #[arg(long)]
-    pub(crate) background: bool,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    /// Jobs at once; the number of processors by default
-    #[arg(long)]
-    pub(crate) slots: Option<u32>,
-    /// How long running jobs may go on after a stop signal
-    #[arg(long, default_value = "5m")]
-    pub(crate) grace: String,
-    /// Say more of what the autoscaler does, where `runner start` turned it on
-    #[arg(long)]
-    pub(crate) verbose: bool,
-}
-
-/// A serving node's door for programs.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct HttpArgs {
-    /// Where programs ask over HTTP; the next free port if it is taken; other addresses than this host's own need --http-cert
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) http: String,
-    /// Answer no HTTP
-    #[arg(long)]
-    pub(crate) no_http: bool,
-    /// PEM file with the certificate, and those between it and its authority: speak TLS
-    #[arg(long, value_name = "FILE", requires = "http_key")]
-    pub(crate) http_cert: Option<PathBuf>,
-    /// PEM file with the certificate's key
-    #[arg(long, value_name = "FILE", requires = "http_cert")]
-    pub(crate) http_key: Option<PathBuf>,
-    /// Answer under this name too, as a proxy or tunnel in front of it is called; repeat for more
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) http_host: Vec<String>,
-    /// Let pages of this origin ask; repeat for more
-    #[arg(long, value_name = "ORIGIN")]
-    pub(crate) http_origin: Vec<String>,
-}
-
 /// The Model Context Protocol.
 #[derive(Args, Debug)]
 pub(crate) struct McpArgs {}
-
-/// How a serving node is on the network.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct NetworkArgs {
-    /// UDP address to listen on when serving; the next free port if it is taken
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
-    pub(crate) listen: String,
-    /// Neither announce this node on the local network nor look for members there
-    #[arg(long)]
-    pub(crate) no_lan: bool,
-    #[command(flatten)]
-    pub(crate) http: HttpArgs,
-}
 
 /// Members and addresses.
 #[derive(Subcommand, Debug)]

@@ -1,7 +1,9 @@
 //! One file per verb or group of verbs: from arguments to a request, from an answer to text.
 
+mod config;
 mod demo;
 mod discover;
+mod doctor;
 mod example;
 mod explain;
 mod inspect;
@@ -12,6 +14,7 @@ mod log;
 mod logs;
 mod mcp;
 mod metrics;
+mod notify;
 mod peer;
 mod replay;
 mod run;
@@ -41,6 +44,8 @@ const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
 pub(crate) struct Globals {
     pub(crate) json: bool,
     pub(crate) data_dir: Option<PathBuf>,
+    /// The node's configuration file, if one is named.
+    pub(crate) config: Option<PathBuf>,
     /// A node elsewhere, if one is meant.
     pub(crate) node: Option<String>,
     pub(crate) token: Option<String>,
@@ -64,6 +69,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let globals = Globals {
         json: cli.json,
         data_dir: cli.data_dir,
+        config: cli.config.filter(|file| !file.as_os_str().is_empty()),
         node: cli.node.filter(|node| !node.is_empty()),
         token: cli.token,
     };
@@ -88,6 +94,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Init(args) => local::init(&globals, args).await,
         Verb::Serve(args) => serve::serve(&globals, args).await,
         Verb::Peer(verb) => peer::peer(&globals, verb).await,
+        Verb::Config(verb) => config::config(&globals, verb),
+        Verb::Doctor(args) => doctor::doctor(&globals, args).await,
+        Verb::Notify(verb) => notify::notify(&globals, verb).await,
         Verb::Allow(args) => local::allow(&globals, args).await,
         Verb::Sync(args) => local::sync(&globals, args).await,
         Verb::Pause => local::pause(&globals, true).await,

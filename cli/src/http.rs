@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use wfengine_api::http::{Gate, TlsAcceptor, Token};
 use wfengine_api::{Exit, Failure};
 
-use crate::args::HttpArgs;
+use crate::config::Http;
 use crate::home::{Home, random};
 
 /// Ports that are tried after the one that is taken.
@@ -60,8 +60,16 @@ fn pem(option: &str, file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// What speaks TLS with the certificate and key that are given, if they are.
-fn tls(args: &HttpArgs) -> Result<Option<TlsAcceptor>, Failure> {
-    let (Some(cert), Some(key)) = (&args.http_cert, &args.http_key) else { return Ok(None) };
+fn tls(http: &Http) -> Result<Option<TlsAcceptor>, Failure> {
+    let Http { cert, key, .. } = http;
+    let (Some(cert), Some(key)) = (cert, key) else {
+        if cert.is_some() || key.is_some() {
+            return Err(Failure::bad_input(
+                "http.cert and http.key: TLS needs both a certificate and its key",
+            ));
+        }
+        return Ok(None);
+    };
     let wrong = |option: &str, file: &Path, why: &dyn std::fmt::Display| {
         Failure::bad_input(format!("{option} {}: {why}", file.display()))
     };
@@ -96,25 +104,15 @@ fn names(address: SocketAddr) -> BTreeSet<String> {
 }
 
 /// Opens the door at the address that is wished for, or at the next free port.
-pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>, Failure> {
-    if args.no_http {
+pub(crate) async fn open(home: &Home, http: &Http) -> Result<Option<Opened>, Failure> {
+    if !http.enabled {
         return Ok(None);
     }
-    let wrong = || {
-        Failure::bad_input(format!(
-            "--http {}: expected an address and a port, such as 127.0.0.1:8080",
-            args.http
-        ))
-    };
-    let wished: SocketAddr = args.http.parse().map_err(|_| wrong())?;
-    let is_loopback = match wished.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    };
-    let tls = tls(args)?;
-    if !is_loopback && tls.is_none() {
+    let wished = http.address;
+    let tls = tls(http)?;
+    if !wished.ip().is_loopback() && tls.is_none() {
         return Err(Failure::refused(format!(
-            "--http {wished}: others on the network would read the token on its way; give --http-cert and --http-key for TLS, or listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
+            "--http {wished}: others on the network would read the token on its way; give --http-cert and --http-key (http.cert, http.key) for TLS, or listen on 127.0.0.1 and let a proxy with TLS in front of it, or a tunnel, bring them here (--http-host names what it is called then)"
         )));
     }
     let mut tried = wished;
@@ -126,7 +124,9 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
                     && wished.port() != 0
                     && tried.port() - wished.port() < PORTS_TRIED =>
             {
-                let next = tried.port().checked_add(1).ok_or_else(wrong)?;
+                let next = tried.port().checked_add(1);
+                let next =
+                    next.ok_or_else(|| Failure::refused(format!("--http {wished}: no port is free")))?;
                 tried.set_port(next);
             }
             Err(error) => {
@@ -138,10 +138,10 @@ pub(crate) async fn open(home: &Home, args: &HttpArgs) -> Result<Option<Opened>,
     let (full, token_file) = token(home, "http-token", "wfe_")?;
     let (submit, _) = token(home, "http-submit-token", "wfe_submit_")?;
     let mut hosts = names(address);
-    hosts.extend(args.http_host.iter().map(|host| host.to_ascii_lowercase()));
+    hosts.extend(http.hosts.iter().map(|host| host.to_ascii_lowercase()));
     let gate = Gate {
         hosts,
-        origins: args.http_origin.iter().cloned().collect(),
+        origins: http.origins.iter().cloned().collect(),
         token: full,
         submit_token: Some(submit),
     };

@@ -12,19 +12,18 @@ use wfengine_storage_format::{Origin, RunSpec, RunSubmitted};
 use wfengine_store::{Blobs, Purpose, Store};
 
 use super::Globals;
-use super::serve::serve_node;
-use crate::args::JoinArgs;
+use super::serve::{Manner, serve_as};
+use crate::args::{JoinArgs, ServingArgs};
 use crate::clock::Clock;
+use crate::config::{self, Config, Serving};
 use crate::handlers;
 use crate::home::Home;
-use crate::node::{Mode, Node, processors};
+use crate::node::{Mode, Node};
 use crate::submission::{planned, read_workflow};
 use crate::terminal;
 
 /// How long an answer is waited for.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// Grace of a node that serves after joining.
-const GRACE: Duration = Duration::from_secs(300);
 
 /// An open run of the cluster that is left, with the source of its workflow.
 struct Carried {
@@ -38,6 +37,8 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
         .parse()
         .map_err(|error: wfengine_protocol::JoinLineError| Failure::bad_input(error.to_string()))?;
     globals.only_here("peer join")?;
+    let options = ServingArgs { network: args.network.clone(), slots: None, grace: None, verbose: false };
+    let serving = Config::load(globals, config::given(&options)?)?.serving()?;
     let home = Home::open(globals.data_dir.clone())?;
     if args.serve {
         crate::control::check_path(&home.data.control_socket())?;
@@ -65,7 +66,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
         Store::create(&dir, line.cluster, &[], clock.wall())?;
     }
     let node = Node::open_cluster(home.clone(), lock, line.cluster, Mode::Serve { slots: 0 }, clock)?;
-    let admitted = ask_to_join(&node, &args, &line).await;
+    let admitted = ask_to_join(&node, &serving, &line).await;
     let link = match admitted {
         Ok(link) => link,
         Err(failure) => {
@@ -91,8 +92,8 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
     }
     said(globals, &node, &args, count);
     if args.serve {
-        node.set_slots(processors());
-        return serve_node(globals, node, link, GRACE, args.network).await;
+        node.set_slots(serving.slots);
+        return serve_as(globals, node, link, Manner::of(serving)).await;
     }
     handlers::describe(&node, node.home.name()?).await?;
     link.stop().await;
@@ -129,12 +130,12 @@ fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
 /// Presents the invite and waits until this node sees itself as a member.
 async fn ask_to_join(
     node: &Arc<Node>,
-    args: &JoinArgs,
+    serving: &Serving,
     line: &JoinLine,
 ) -> Result<Arc<crate::node::link::Link>, Failure> {
     let (answered, answer) = tokio::sync::oneshot::channel();
     let mut news = node.watcher().subscribe();
-    let link = node.go_online(&args.network.listen, Some(line), Some(answered))?;
+    let link = node.go_online(&serving.network.listen, Some(line), Some(answered))?;
     let is_member = || node.watcher().views().authority().roster().member(&node.peer_id()).is_some();
     let joined = async {
         if !is_member() {

@@ -10,8 +10,9 @@ use wfengine_api::{Exit, Failure, Handlers};
 
 use super::Globals;
 use super::interrupt::Interrupts;
-use crate::args::{HttpArgs, NetworkArgs, ServeArgs};
+use crate::args::{ServeArgs, ServingArgs};
 use crate::clock::Clock;
+use crate::config::{self, Config, Http, Network as NetworkWanted, Serving};
 use crate::control;
 use crate::door::{Own, own};
 use crate::handlers;
@@ -20,8 +21,8 @@ use crate::http;
 use crate::node::discovery::environment;
 use crate::node::link::Link;
 use crate::node::network::Network;
-use crate::node::{Mode, Node, autoscaler, processors};
-use crate::submission::duration_ms;
+use crate::node::{Mode, Node, autoscaler};
+use crate::notify;
 use crate::terminal;
 
 pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Failure> {
@@ -29,25 +30,18 @@ pub(super) async fn serve(globals: &Globals, args: ServeArgs) -> Result<Exit, Fa
     if args.background {
         return background(globals, &args).await;
     }
-    let grace = Duration::from_millis(duration_ms("--grace", &args.grace)?);
+    let serving = Config::load(globals, config::given(&args.serving)?)?.serving()?;
     let home = Home::open(globals.data_dir.clone())?;
-    let (node, link) = open(home, &args.network, args.slots).await?;
-    let NetworkArgs { no_lan, http, .. } = args.network;
-    let manner = Manner { grace, on_lan: !no_lan, verbose: args.verbose, http };
-    serve_as(globals, node, link, manner).await
+    let (node, link) = open(home, &serving).await?;
+    serve_as(globals, node, link, Manner::of(serving)).await
 }
 
 /// Takes the data directory and puts its node on the network.
-pub(super) async fn open(
-    home: Home,
-    network: &NetworkArgs,
-    slots: Option<u32>,
-) -> Result<(Arc<Node>, Arc<Link>), Failure> {
+pub(super) async fn open(home: Home, serving: &Serving) -> Result<(Arc<Node>, Arc<Link>), Failure> {
     control::check_path(&home.data.control_socket())?;
     let lock = own(&home).await?;
-    let slots = slots.unwrap_or_else(processors);
-    let node = Node::open(home, lock, Mode::Serve { slots }, Clock::start())?;
-    let link = node.go_online(&network.listen, None, None)?;
+    let node = Node::open(home, lock, Mode::Serve { slots: serving.slots }, Clock::start())?;
+    let link = node.go_online(&serving.network.listen, None, None)?;
     Ok((node, link))
 }
 
@@ -75,7 +69,7 @@ impl Spawned {
 }
 
 /// Starts `serve` with these arguments in a process group of its own and waits until it answers.
-pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Failure> {
+pub(super) async fn spawn(globals: &Globals, home: &Home, args: &ServingArgs) -> Result<Spawned, Failure> {
     use std::os::unix::process::CommandExt;
     control::check_path(&home.data.control_socket())?;
     drop(own(home).await?);
@@ -88,38 +82,11 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     let mut command = std::process::Command::new(program);
     // a copy that is called like an older program would speak that one's words
     command.arg0("wfengine");
-    command.arg("--data-dir").arg(home.data.path()).args([
-        "serve",
-        "--listen",
-        &args.network.listen,
-        "--grace",
-        &args.grace,
-    ]);
-    if args.network.no_lan {
-        command.arg("--no-lan");
+    command.arg("--data-dir").arg(home.data.path());
+    if let Some(file) = &globals.config {
+        command.arg("--config").arg(file);
     }
-    let http = &args.network.http;
-    command.args(["--http", &http.http]);
-    if http.no_http {
-        command.arg("--no-http");
-    }
-    for (option, file) in [("--http-cert", &http.http_cert), ("--http-key", &http.http_key)] {
-        if let Some(file) = file {
-            command.arg(option).arg(file);
-        }
-    }
-    for host in &http.http_host {
-        command.args(["--http-host", host]);
-    }
-    for origin in &http.http_origin {
-        command.args(["--http-origin", origin]);
-    }
-    if args.verbose {
-        command.arg("--verbose");
-    }
-    if let Some(slots) = args.slots {
-        command.args(["--slots", &slots.to_string()]);
-    }
+    command.arg("serve").args(options(args));
     command.stdin(std::process::Stdio::null()).stdout(file).stderr(errors).process_group(0);
     let mut process =
         command.spawn().map_err(|error| Failure::new(Exit::Failure, format!("starting: {error}")))?;
@@ -140,9 +107,33 @@ pub(super) async fn spawn(home: &Home, args: &ServeArgs) -> Result<Spawned, Fail
     }
 }
 
+/// These options as they were given: what was left out is for the node to find where it begins.
+fn options(args: &ServingArgs) -> Vec<String> {
+    let ServingArgs { network, slots, grace, verbose } = args;
+    let http = &network.http;
+    let mut options = Vec::new();
+    let mut valued = |name: &str, value: Option<String>| {
+        options.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    };
+    valued("--listen", network.listen.clone());
+    valued("--grace", grace.clone());
+    valued("--slots", slots.map(|slots| slots.to_string()));
+    valued("--http", http.http.clone());
+    let path = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
+    valued("--http-cert", path(&http.http_cert));
+    valued("--http-key", path(&http.http_key));
+    http.http_host.iter().for_each(|host| valued("--http-host", Some(host.clone())));
+    http.http_origin.iter().for_each(|origin| valued("--http-origin", Some(origin.clone())));
+    let switches = [("--no-lan", network.no_lan), ("--no-http", http.no_http), ("--verbose", *verbose)];
+    options.extend(switches.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| (*name).to_owned()));
+    options
+}
+
 async fn background(globals: &Globals, args: &ServeArgs) -> Result<Exit, Failure> {
+    // what is wrong is said here, not in a file that nobody looks at
+    Config::load(globals, config::given(&args.serving)?)?;
     let home = Home::open(globals.data_dir.clone())?;
-    let spawned = spawn(&home, args).await?;
+    let spawned = spawn(globals, &home, &args.serving).await?;
     let answer = spawned.client.ask(&wfengine_api::Request::Status, |_| ()).await?;
     if globals.json {
         terminal::json(&answer);
@@ -169,34 +160,32 @@ pub(super) struct Manner {
     /// Says more of what the autoscaler does.
     pub(super) verbose: bool,
     /// The door for programs.
-    pub(super) http: HttpArgs,
+    pub(super) http: Http,
+    /// Who hears of what.
+    pub(super) notify: notify::Wanted,
+}
+
+impl Manner {
+    pub(super) fn of(serving: Serving) -> Self {
+        let Serving { network: NetworkWanted { lan, http, .. }, grace, verbose, notify, .. } = serving;
+        Self { grace, on_lan: lan, verbose, http, notify }
+    }
 }
 
 /// Serves until a signal: the first drains, the second stops at once.
-pub(super) async fn serve_node(
-    globals: &Globals,
-    node: Arc<Node>,
-    link: Arc<Link>,
-    grace: Duration,
-    network: NetworkArgs,
-) -> Result<Exit, Failure> {
-    let NetworkArgs { no_lan, http, .. } = network;
-    serve_as(globals, node, link, Manner { grace, on_lan: !no_lan, verbose: false, http }).await
-}
-
-/// As [`serve_node`], and says in which manner.
 pub(super) async fn serve_as(
     globals: &Globals,
     node: Arc<Node>,
     link: Arc<Link>,
     manner: Manner,
 ) -> Result<Exit, Failure> {
-    let Manner { grace, on_lan, verbose, http } = manner;
+    let Manner { grace, on_lan, verbose, http, notify } = manner;
     let socket = node.home.data.control_socket();
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
     let mut interrupts = Interrupts::signals()?;
     let door = http::open(&node.home, &http).await?;
+    let notifying = notify::begin(&node, &notify)?;
     let mut server = tokio::spawn(async move {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
@@ -284,6 +273,7 @@ pub(super) async fn serve_as(
         return Err(error.into());
     }
     link.stop().await;
+    notifying.end().await;
     saying.abort();
     node.close()?;
     let _ = server.await;

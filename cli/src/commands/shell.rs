@@ -91,6 +91,9 @@ The disk failed; whether the last events were written is unknown until the next 
 \fBWFENGINE_DATA_DIR\fR
 Where the node's log and key are. \fB\-\-data\-dir\fR comes before it.
 .TP
+\fBWFENGINE_CONFIG\fR, \fBWFENGINE_HTTP_PORT\fR and others
+The configuration file, and keys of it: \fBwfengine config show\fR lists them.
+.TP
 \fBWFENGINE_LOG\fR
 What the program says of itself on standard error: error, warn, info, debug.
 .TP
@@ -109,6 +112,9 @@ Read, with a note, where wfengine's own variable, name or addresses are not set.
 .TP
 \fI$XDG_DATA_HOME/wfengine\fR, \fI~/.local/share/wfengine\fR
 The data directory; \fI/var/lib/wfengine\fR for a system service.
+.TP
+\fIconfig.toml\fR in it
+What a serving node is told.
 "#;
 
 pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {

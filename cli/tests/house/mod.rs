@@ -138,6 +138,7 @@ impl House {
             "CLICOLOR_FORCE",
             "CI",
             "COLUMNS",
+            "WFENGINE_CONFIG",
             "WFENGINE_LOG",
             "WFENGINE_LOG_FORMAT",
             "WFENGINE_NODE",

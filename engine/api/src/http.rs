@@ -1,6 +1,6 @@
 //! HTTP: a REST interface over the tools, live streams, the Model Context Protocol, the tunnel of remote commands.
 //!
-//! Every request passes the same gate first ([`access`]): the name it was sent to, where a browser says it comes from, the token. What
+//! Every request passes the same gate first (`access`): the name it was sent to, where a browser says it comes from, the token. What
 //! it may take is bounded before it is read: bytes, time, and how many are answered at once; what is too much is told so, and nothing
 //! waits for a client that is slow.
 

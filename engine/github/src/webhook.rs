@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -49,6 +49,16 @@ pub fn verify(secret: &Secret, body: &[u8], signature: Option<&str>) -> Result<(
         Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| SignatureError::Wrong)?;
     ours.update(body);
     ours.verify_slice(&theirs).map_err(|_| SignatureError::Wrong)
+}
+
+/// The header `x-hub-signature-256` of a body that is signed with the secret: `sha256=` and 64 digits.
+pub fn sign(secret: &Secret, body: &[u8]) -> String {
+    // every length is a good key for this construction
+    let digits = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map(|mut ours| {
+        ours.update(body);
+        HEXLOWER.encode(&ours.finalize().into_bytes())
+    });
+    format!("sha256={}", digits.unwrap_or_default())
 }
 
 /// What a message hints at.
@@ -238,6 +248,19 @@ mod tests {
 
     /// The example of GitHub's documentation.
     const SIGNED: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+    #[test]
+    fn what_is_signed_here_is_believed_with_the_same_secret_alone() {
+        let secret = Secret::new("It's a Secret to Everybody");
+        let signature = sign(&secret, b"Hello, World!");
+        // the example of GitHub's documentation
+        assert_eq!(signature, "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17");
+        assert_eq!(verify(&secret, b"Hello, World!", Some(&signature)), Ok(()));
+        assert_eq!(
+            verify(&Secret::new("other"), b"Hello, World!", Some(&signature)),
+            Err(SignatureError::Wrong)
+        );
+    }
 
     #[test]
     fn only_the_right_secret_over_the_right_bytes_is_believed() {

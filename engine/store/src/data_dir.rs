@@ -7,6 +7,7 @@
 //! control.sock          where a running node answers other commands
 //! clusters/<id>/log.redb, blobs/
 //! work/                 working directories of jobs
+//! config.toml           what the node is told; written by people, read by whoever starts the node
 //! ```
 //!
 //! Directories are 0700 and files 0600: whoever can read the identity is this node.
@@ -274,7 +275,7 @@ impl DataDir {
     }
 }
 
-/// Whether a directory is empty or one of this module's, perhaps still being made.
+/// Whether a directory is empty but for a configuration, or one of this module's, perhaps still being made.
 fn is_ours_or_empty(path: &Path) -> bool {
     let Ok(entries) = fs::read_dir(path) else { return true };
     let names: Vec<String> =
@@ -282,7 +283,8 @@ fn is_ours_or_empty(path: &Path) -> bool {
     let is_ours = |name: &String| {
         matches!(name.as_str(), "lock" | "cluster" | "clusters") || name.starts_with("identity")
     };
-    names.is_empty() || names.iter().any(is_ours)
+    // a node may be told what it is to do before it is begun
+    names.iter().all(|name| name == "config.toml") || names.iter().any(is_ours)
 }
 
 #[cfg(test)]
@@ -312,6 +314,15 @@ mod tests {
         assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::NotOurs { .. })));
         assert!(matches!(DataDir::open(dir.path().join("letter")), Err(DataDirError::NotOurs { .. })));
         assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o755);
+        fs::write(dir.path().join("config.toml"), "").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn a_directory_with_a_configuration_alone_becomes_a_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.toml"), "").unwrap();
+        assert!(DataDir::open(dir.path()).is_ok());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod error;
 #[cfg(test)]
 mod home;
 mod index;
+pub mod inspect;
 pub mod keyed_cache;
 mod log_file;
 mod open;

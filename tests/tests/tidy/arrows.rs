@@ -68,6 +68,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rmcp", &["engine/api"]),
     ("prometheus-client", &["engine/api"]),
     ("ureq", &["cli"]),
+    ("toml", &["cli"]),
+    ("strsim", &["cli"]),
 ];
 
 /// Crates without IO, clock or randomness, and what would bring them in.

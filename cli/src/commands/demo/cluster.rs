@@ -34,7 +34,14 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest path of a unix socket.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// Variables of the caller that would lead a node elsewhere.
-const NOT_INHERITED: [&str; 4] = ["WFENGINE_DATA_DIR", "P2P_DATA_DIR", "P2P_PEER_ID", "P2P_BOOTSTRAP_PEERS"];
+const NOT_INHERITED: [&str; 6] = [
+    "WFENGINE_DATA_DIR",
+    "WFENGINE_CONFIG",
+    "WFENGINE_NODE",
+    "P2P_DATA_DIR",
+    "P2P_PEER_ID",
+    "P2P_BOOTSTRAP_PEERS",
+];
 
 /// Asks until there is an answer, up to a deadline.
 pub(super) async fn eventually<T>(
@@ -151,6 +158,10 @@ impl Cluster {
         let mut command = Command::new(&self.program);
         for name in NOT_INHERITED {
             command.env_remove(name);
+        }
+        // nor is what this host's own node is told, such as whom to notify
+        for key in crate::config::keys::KEYS {
+            command.env_remove(key.variable());
         }
         // ctrl-c at the terminal is for the demo alone: it ends its nodes itself
         command

@@ -2,17 +2,16 @@
 //!
 //! Invariant: a node that was started only to be asked, and said no, does not stay.
 
-use std::time::Duration;
-
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use wfengine_api::answers::StatusView;
 use wfengine_api::answers::runners::{PoolView, StartedView};
 use wfengine_api::{Exit, Failure, Request};
 
-use crate::args::{NetworkArgs, RunnerStartArgs, ServeArgs};
+use crate::args::{RunnerStartArgs, ServingArgs};
 use crate::commands::Globals;
 use crate::commands::serve::{Manner, open, serve_as, spawn};
+use crate::config::{self, Config};
 use crate::control::Client;
 use crate::handlers;
 use crate::home::Home;
@@ -20,13 +19,10 @@ use crate::node::autoscaler::{NETWORK_VARIABLE, RunnerWishes};
 use crate::node::discovery::environment;
 use crate::terminal;
 
-/// How long jobs of a node that was started so may go on after a stop signal.
-const GRACE: &str = "5m";
-const GRACE_S: u64 = 300;
-
 pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Exit, Failure> {
     let (background, verbose) = (args.background, args.verbose);
-    let (anew, network) = (args.anew, args.node.clone());
+    let anew = args.anew;
+    let serving = ServingArgs { network: args.node.clone(), slots: None, grace: None, verbose };
     let mode = network_of_environment(&args);
     let wishes = RunnerWishes::of(args, mode.as_deref())?;
     wishes.gives_away().iter().for_each(|text| terminal::note(text));
@@ -46,9 +42,9 @@ pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Ex
         print(globals, &started, verbose);
         return Ok(Exit::Success);
     }
+    let wanted = Config::load(globals, config::given(&serving)?)?.serving()?;
     if background {
-        let args = ServeArgs { background: false, network, slots: None, grace: GRACE.to_owned(), verbose };
-        let spawned = spawn(&home, &args).await?;
+        let spawned = spawn(globals, &home, &serving).await?;
         let started = match ask::<StartedView>(&spawned.client, &request).await {
             Ok(started) => started,
             Err(failure) => {
@@ -66,7 +62,7 @@ pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Ex
         }
         return Ok(Exit::Success);
     }
-    let (node, link) = open(home, &network, None).await?;
+    let (node, link) = open(home, &wanted).await?;
     let (items, _) = tokio::sync::mpsc::channel(1);
     let answer = handlers::handle(std::sync::Arc::clone(&node), request, items).await;
     let started: StartedView = match answer.and_then(understood) {
@@ -78,9 +74,7 @@ pub(super) async fn start(globals: &Globals, args: RunnerStartArgs) -> Result<Ex
         }
     };
     print(globals, &started, verbose);
-    let NetworkArgs { no_lan, http, .. } = network;
-    let manner = Manner { grace: Duration::from_secs(GRACE_S), on_lan: !no_lan, verbose, http };
-    serve_as(globals, node, link, manner).await
+    serve_as(globals, node, link, Manner::of(wanted)).await
 }
 
 /// The network that the older program's variable asks for, where no option does.

@@ -203,8 +203,9 @@ fn checked(gate: &Gate, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     if let Some(origin) = text(headers, header::ORIGIN) {
         let is_own = gate.hosts.contains(origin.split("://").nth(1).unwrap_or(origin));
         if !gate.origins.contains(origin) && !is_own {
-            let detail =
-                format!("pages of {origin} may not ask this node: --http-origin names those that may");
+            let detail = format!(
+                "pages of {origin} may not ask this node: the key http.allowed_origins of its configuration, or `serve --http-origin`, names those that may"
+            );
             return Err(Refused::of_stranger(StatusCode::FORBIDDEN, "cross_site", detail));
         }
     } else if let Some(site) = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok())
