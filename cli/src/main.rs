@@ -6,6 +6,7 @@ mod clock;
 mod commands;
 mod completion;
 mod control;
+mod documents;
 mod door;
 mod handlers;
 mod home;
@@ -13,6 +14,7 @@ mod http;
 mod node;
 mod old_names;
 mod remote;
+mod schemas;
 mod submission;
 mod terminal;
 
