@@ -61,7 +61,6 @@ fn a_node_that_goes_away_is_waited_for_and_may_come_back() {
     let house = House::new();
     let mut watched = house.begin(&["list", "--watch"]);
     // nobody serves: what is there is shown, and nothing is kept from others
-    watched.wait_for("no runs");
     watched.wait_for("note: no node answers");
     house.ask(&SUBMIT).ends(0);
     let mut node = house.serve();
@@ -72,7 +71,8 @@ fn a_node_that_goes_away_is_waited_for_and_may_come_back() {
     house.ask(&["cancel", "nightly"]).ends(0);
     watched.wait_for("cancelled");
     watched.signal(Signal::TERM);
-    watched.end().ends(0);
+    let said = watched.end().ends(0);
+    assert!(said.out.starts_with("no runs"), "{said:?}");
     node.stop().ends(0);
 }
 
