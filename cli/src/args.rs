@@ -1,5 +1,6 @@
 //! The command line. Verbs are grouped in the first screen of `--help`; `wfengine VERB --help` says the rest.
 
+mod audit;
 mod config;
 mod discover;
 mod metrics;
@@ -7,14 +8,16 @@ mod notify;
 mod overview;
 mod runner;
 mod serving;
+mod shell;
 mod tasks;
 mod watching;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigShowArgs, ConfigVerb};
+pub(crate) use audit::{ExportArgs, ImportArgs, LogVerb, ReplayArgs};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };
@@ -25,6 +28,7 @@ pub(crate) use runner::{
     ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStartArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs,
 };
 pub(crate) use serving::{DoctorArgs, HttpArgs, NetworkArgs, ServeArgs, ServingArgs};
+pub(crate) use shell::{CompletionsArgs, ManArgs, SchemaArgs, ShellName};
 pub(crate) use tasks::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb, WorkArgs};
 use watching::WATCHING;
 pub(crate) use watching::WatchChoice;
@@ -36,7 +40,7 @@ const EVERYWHERE: &str = "Options of every verb";
 #[derive(Parser, Debug)]
 #[command(name = "wfengine", version, override_help = OVERVIEW, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Print JSON: one document, or a line for each item
+    /// Print JSON: one document, or a line for each item; `wfengine schema` describes them
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// Where the node's log and key are [env: WFENGINE_DATA_DIR]
@@ -72,15 +76,6 @@ A link with that name does the same:
   ipfs-kit p2p workflow list
 
 `wfengine as ipfs-kit --help` lists that program's verbs.";
-
-/// What else there is to know about `completions`.
-const COMPLETIONS_NEXT: &str = "\
-  source <(wfengine completions bash)          # in ~/.bashrc
-  source <(wfengine completions zsh)           # in ~/.zshrc, after compinit
-  wfengine completions fish | source           # in ~/.config/fish/config.fish
-
-At a TAB the program is asked, and it asks the node, for a third of a second at
-most. Where no node answers, verbs and options are completed all the same.";
 
 /// Everything that can be asked.
 #[derive(Subcommand, Debug)]
@@ -175,8 +170,10 @@ pub(crate) enum Verb {
     #[command(after_help = AS_NEXT)]
     As(AsArgs),
     /// Print a shell completion script, which asks the node for ids, peers, tags and repositories
-    #[command(after_help = COMPLETIONS_NEXT)]
+    #[command(after_help = shell::COMPLETIONS_NEXT)]
     Completions(CompletionsArgs),
+    /// Print the JSON Schema of what a verb prints with --json
+    Schema(SchemaArgs),
     /// Print the manual page of the program, or of one verb
     Man(ManArgs),
 }
@@ -459,70 +456,6 @@ pub(crate) struct SyncArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ReplayArgs {
-    /// Recompute every hash, link and signature, plan again, compare digests
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// The state at an event or time
-    #[arg(long, value_name = "ID|TIME")]
-    pub(crate) at: Option<String>,
-    /// What changed between two events or times
-    #[arg(long, value_name = "A..B")]
-    pub(crate) diff: Option<String>,
-    /// One run's story
-    #[arg(long, value_name = "ID")]
-    pub(crate) run: Option<String>,
-    /// Only events of this long ago at most, or since a time
-    #[arg(long)]
-    pub(crate) since: Option<String>,
-    /// Only events of these kinds, e.g. JobClaimed
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) kind: Vec<String>,
-    /// Only events by this peer (name or id)
-    #[arg(long)]
-    pub(crate) author: Option<String>,
-    /// Go on as events are admitted
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Read an exported file instead of this node's log
-    #[arg(long, value_name = "FILE")]
-    pub(crate) from: Option<PathBuf>,
-    /// Fail unless the log is of this cluster
-    #[arg(long, value_name = "ID")]
-    pub(crate) expect_cluster: Option<String>,
-    /// Fail unless this event is a head of the log
-    #[arg(long, value_name = "ID")]
-    pub(crate) expect_head: Option<String>,
-}
-
-/// The log as a file.
-#[derive(Subcommand, Debug)]
-pub(crate) enum LogVerb {
-    /// Write the log, or one run with its proof, to a file
-    Export(ExportArgs),
-    /// Admit the events of an exported file of the same cluster
-    Import(ImportArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ExportArgs {
-    /// The file, or a directory with --automerge
-    pub(crate) path: PathBuf,
-    /// Only what proves this run
-    #[arg(long, value_name = "ID")]
-    pub(crate) run: Option<String>,
-    /// Write each segment as an automerge document
-    #[arg(long)]
-    pub(crate) automerge: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ImportArgs {
-    /// The file
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct ExampleArgs {
     /// Which example; all are listed without one
     pub(crate) name: Option<String>,
@@ -565,26 +498,4 @@ pub(crate) struct AsArgs {
     /// The older program's name, then its words
     #[arg(value_name = "NAME …", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<std::ffi::OsString>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CompletionsArgs {
-    /// Which shell
-    pub(crate) shell: ShellName,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ManArgs {
-    /// A verb, such as `peer join`; the whole program without one
-    pub(crate) verb: Vec<String>,
-}
-
-/// Shells with completions.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ShellName {
-    Bash,
-    Zsh,
-    Fish,
-    Elvish,
-    Powershell,
 }

@@ -25,7 +25,7 @@ use wfengine_store::StoreError;
 pub(crate) use automerge::write_segments;
 pub(crate) use export::write_export;
 pub(crate) use import::{Batch, read_batches};
-pub(crate) use print::{change_line, change_text, event_line, event_text, run_lines};
+pub(crate) use print::{ChangeLine, change_line, change_text, event_line, event_text, run_lines};
 pub(crate) use source::{Source, Spool};
 pub(crate) use story::{StoryLine, story};
 pub(crate) use time::{parse_time, rfc3339};

@@ -19,6 +19,7 @@ mod peer;
 mod replay;
 mod run;
 mod runner;
+mod schema;
 mod serve;
 mod shell;
 mod steer;
@@ -34,7 +35,10 @@ use wfengine_api::{Exit, Failure};
 use crate::args::{Cli, Verb};
 use crate::door::{Door, Others, Serving};
 use crate::terminal;
+pub(crate) use demo::DemoDocument;
 pub(crate) use run::{actor, read_source};
+#[cfg(test)]
+pub(crate) use schema::verbs;
 
 /// How long a command that has ended stays for others before it says so.
 const STAY_UNSAID: std::time::Duration = std::time::Duration::from_millis(500);
@@ -112,6 +116,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Import(verb) => crate::old_names::import(&globals, verb).await,
         Verb::As(args) => crate::old_names::run(&globals, args).await,
         Verb::Completions(args) => shell::completions(&args),
+        Verb::Schema(args) => schema::schema(&globals, &args),
         Verb::Man(args) => shell::man(&args),
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 mod completion;
 mod config;
 mod control;
+mod documents;
 mod door;
 mod handlers;
 mod home;
@@ -15,6 +16,7 @@ mod node;
 mod notify;
 mod old_names;
 mod remote;
+mod schemas;
 mod submission;
 mod terminal;
 

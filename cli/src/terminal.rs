@@ -117,6 +117,13 @@ pub(crate) fn show(page: &Page) {
     page.lines(look()).iter().for_each(|line| log_line(line));
 }
 
+/// A line on stdout with a state in it.
+pub(crate) fn stated(before: &str, state: &str, after: &str) {
+    let mut page = Page::default();
+    page.stated(before, state, after);
+    show(&page);
+}
+
 /// One table on stdout.
 pub(crate) fn table(columns: &'static [Column], rows: Vec<Vec<String>>) {
     let mut page = Page::default();

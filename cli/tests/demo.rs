@@ -4,6 +4,10 @@
 //! environment name it. One demo at a time, for its nodes judge each other by the clock.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at what is not there")]
 
+#[path = "schemas/documents.rs"]
+mod documents;
+mod house;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -121,6 +125,7 @@ fn a_node_is_killed_and_the_others_finish_its_work() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (printed, status, dir) = Demo::start(&["--json", "demo"]).rest(END_WAIT);
     let report: Json = serde_json::from_str(&printed).unwrap();
+    documents::Schemas::new(&house::House::new()).hold("demo", std::slice::from_ref(&report));
     assert_eq!(status.code(), Some(0), "{}", report["requirements"]);
     assert_eq!(report["holds"], true);
     assert_eq!(report["requirements"].as_array().unwrap().len(), 8);

@@ -21,7 +21,7 @@ Cluster   serve              run this host's node (init can name it first)
            metrics            alert rules and more for Prometheus
 Audit     replay [--verify]  print or prove the history
           log export|import · clock · distance
-Try       example · demo     for your shell: completions · man
+Try       example · demo     completions · man · schema: of --json
 Older     as ipfs-kit …      an older program's words · import kit FILE
 Options   --json             print JSON: one document, or a line for each item
           --data-dir DIR     log, key [WFENGINE_DATA_DIR] · --help · --version

@@ -7,6 +7,7 @@ mod runners;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wfengine_api::answers::EventLine;
 use wfengine_core::admitted::Admitted;
@@ -376,15 +377,19 @@ pub(crate) fn change_text(change: &Change) -> String {
 }
 
 /// A change as `--json` prints it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub(crate) struct ChangeLine {
     /// `member`, `run` or `job`.
     pub(crate) what: &'static str,
+    /// Its id.
     pub(crate) id: String,
-    /// The run of a job.
+    /// The run of a job; null of others.
     pub(crate) run: Option<String>,
+    /// What people call it.
     pub(crate) name: String,
+    /// How it was; null: it was not there.
     pub(crate) before: Option<String>,
+    /// How it is; null: it is not there any more.
     pub(crate) after: Option<String>,
 }
 

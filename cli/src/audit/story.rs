@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wfengine_core::admitted::Admitted;
 use wfengine_core::views::Views;
@@ -13,12 +14,13 @@ use super::print::{clean, words};
 use super::time::rfc3339;
 
 /// A line of a story.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub(crate) struct StoryLine {
     /// `run`, `event`, `job`, `claim`, `result` or `remark`.
     pub(crate) part: &'static str,
     /// The event it tells of, if it tells of one.
     pub(crate) event: Option<String>,
+    /// What people read.
     pub(crate) text: String,
 }
 

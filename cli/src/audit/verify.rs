@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wfengine_core::replay::{
     Alone, AloneReport, Checked, Checking, Expected, Finding, Findings, Place, Planner, Replanned, Replayer,
@@ -182,50 +183,71 @@ pub(crate) fn prove_run(
 }
 
 /// A report as `--json` prints it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub(crate) struct ReportView {
     /// Whether nothing is wrong.
     pub(crate) clean: bool,
     /// `whole`, or `run` for an export of one run.
     pub(crate) scope: &'static str,
+    /// Id of the cluster, 64 hexadecimal digits.
     pub(crate) cluster: String,
-    /// The clock hash; of an export of one run there is none.
+    /// The clock hash, 64 hexadecimal digits; null: an export of one run has none.
     pub(crate) head: Option<String>,
+    /// Ids of the events that no other event names yet.
     pub(crate) heads: Vec<String>,
+    /// Greatest height of an event.
     pub(crate) height: u64,
+    /// Frames that were read.
     pub(crate) frames: u64,
+    /// Frames that were admitted.
     pub(crate) frames_admitted: u64,
+    /// Events that were admitted.
     pub(crate) events: u64,
+    /// Events that count for nothing, because they lie above a cut.
     pub(crate) events_not_folded: u64,
+    /// Chains.
     pub(crate) chains: usize,
+    /// Members of the cluster.
     pub(crate) members: usize,
+    /// Runs.
     pub(crate) runs: usize,
+    /// What the views mean: digests are compared only where this is equal; null: there are no views to compare.
     pub(crate) views_version: Option<u32>,
+    /// Hash of everything that the views hold, 64 hexadecimal digits; null: there are no views to compare.
     pub(crate) view_digest: Option<String>,
-    /// Who signed the export.
+    /// Id of the peer that signed the export; null: it is no export.
     pub(crate) exporter: Option<String>,
+    /// What planning again came to; null: it was not tried.
     pub(crate) replanned: Option<ReplannedView>,
+    /// What is wrong.
     pub(crate) findings: Vec<FindingView>,
     /// Findings beyond those listed.
     pub(crate) findings_more: u64,
+    /// What people should know of the proof.
     pub(crate) notes: Vec<String>,
 }
 
 /// What planning again came to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub(crate) struct ReplannedView {
+    /// Plans that came out the same.
     pub(crate) agreed: u64,
+    /// Plans that came out otherwise.
     pub(crate) differ: u64,
-    /// Number by reason.
+    /// Plans that were not made again, by reason.
     pub(crate) not_tried: BTreeMap<String, u64>,
 }
 
 /// One thing that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub(crate) struct FindingView {
+    /// What is wrong, in one word.
     pub(crate) what: &'static str,
+    /// Number of the frame, from 0; null: it is of no one frame.
     pub(crate) frame: Option<u64>,
+    /// Where in the file; null: of no file.
     pub(crate) offset: Option<u64>,
+    /// The same in words.
     pub(crate) detail: String,
     #[serde(skip)]
     place: String,

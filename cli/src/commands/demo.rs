@@ -14,7 +14,8 @@ mod watch;
 
 use std::time::Duration;
 
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Globals;
 use super::interrupt::Interrupts;
@@ -45,6 +46,44 @@ struct Seen {
     taken_over: Vec<TakenOver>,
     jobs: Vec<JobFacts>,
     proofs: Vec<Proved>,
+}
+
+/// What `demo --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DemoDocument {
+    /// Everything that wfengine promises was seen.
+    holds: bool,
+    /// What it promises, and what was seen.
+    requirements: Vec<Requirement>,
+    /// Id of the cluster, 64 hexadecimal digits.
+    cluster: String,
+    /// Id of the run, 64 hexadecimal digits.
+    run: String,
+    /// The node that was killed.
+    killed: KilledDocument,
+    /// Jobs that changed hands.
+    taken_over: Vec<TakenOver>,
+    /// The run's jobs.
+    jobs: Vec<JobFacts>,
+    /// What `replay --verify` found at each node that was left.
+    nodes: Vec<Proved>,
+    /// How long the demo took, in milliseconds.
+    took_ms: u64,
+    /// Where the nodes' directories are; null: they are removed.
+    directory: Option<String>,
+}
+
+/// The node that was killed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct KilledDocument {
+    /// Its name.
+    peer: &'static str,
+    /// When, in milliseconds since the demo began.
+    at_ms: u64,
+    /// When the others took it for down, in milliseconds since then; null: they did not.
+    down_after_ms: Option<u64>,
+    /// Names of the jobs in whose long step it was.
+    inside: Vec<String>,
 }
 
 pub(super) async fn demo(globals: &Globals, args: DemoArgs) -> Result<Exit, Failure> {
@@ -95,23 +134,23 @@ pub(super) async fn demo(globals: &Globals, args: DemoArgs) -> Result<Exit, Fail
     });
     let holds = rows.iter().all(|row| row.holds);
     if globals.json {
-        terminal::json(&json!({
-            "holds": holds,
-            "requirements": rows,
-            "cluster": seen.cluster,
-            "run": seen.run,
-            "killed": {
-                "peer": seen.killed.name,
-                "at_ms": seen.killed.at_ms,
-                "down_after_ms": seen.killed.down_after_ms,
-                "inside": seen.killed.inside,
+        terminal::json(&DemoDocument {
+            holds,
+            requirements: rows,
+            cluster: seen.cluster,
+            run: seen.run,
+            killed: KilledDocument {
+                peer: seen.killed.name,
+                at_ms: seen.killed.at_ms,
+                down_after_ms: seen.killed.down_after_ms,
+                inside: seen.killed.inside,
             },
-            "taken_over": seen.taken_over,
-            "jobs": seen.jobs,
-            "nodes": seen.proofs,
-            "took_ms": took_ms,
-            "directory": args.keep.then_some(&root),
-        }));
+            taken_over: seen.taken_over,
+            jobs: seen.jobs,
+            nodes: seen.proofs,
+            took_ms,
+            directory: args.keep.then_some(root),
+        });
     } else {
         conclude(&teller, &rows, args.keep.then_some(root.as_str()));
     }

@@ -8,6 +8,7 @@ use super::Globals;
 use super::interrupt::Interrupts;
 use super::watch::Cause;
 use crate::args::{DiscoverVerb, DispatchArgs, MonitorArgs, OnceArgs, WatchArgs, WatchChoice};
+use crate::documents::LineDocument;
 use crate::node::discovery::{Wishes, environment, github_wishes};
 use crate::terminal::{self, Column, Page};
 
@@ -131,7 +132,7 @@ async fn monitor(globals: &Globals, args: MonitorArgs) -> Result<Exit, Failure> 
         let watched = door.stream(request, |progress| {
             if let Progress::Note { text } = progress {
                 if globals.json {
-                    terminal::json(&serde_json::json!({ "line": text }));
+                    terminal::json(&LineDocument { line: &text });
                 } else {
                     terminal::line(&text);
                 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 
 use super::Globals;
 use crate::args::ExampleArgs;
+use crate::documents::{ExampleDocument, WrittenDocument};
 use crate::terminal::{self, Column};
 
 /// Name, what it shows, text.
@@ -48,7 +48,7 @@ pub(super) fn example(globals: &Globals, args: &ExampleArgs) -> Result<Exit, Fai
         }
     };
     if globals.json {
-        terminal::json(&json!({ "written": written }));
+        terminal::json(&WrittenDocument { written });
         return Ok(Exit::Success);
     }
     for file in &written {
@@ -62,8 +62,7 @@ pub(super) fn example(globals: &Globals, args: &ExampleArgs) -> Result<Exit, Fai
 
 fn list(globals: &Globals) {
     if globals.json {
-        let all: Vec<_> =
-            EXAMPLES.iter().map(|(name, shows, _)| json!({ "name": name, "shows": shows })).collect();
+        let all: Vec<_> = EXAMPLES.iter().map(|(name, shows, _)| ExampleDocument { name, shows }).collect();
         terminal::json(&all);
         return;
     }

@@ -1,6 +1,5 @@
 //! `why`, `owner`, `distance`: who runs what, and why.
 
-use serde_json::json;
 use wfengine_api::answers::{OwnerView, WhyView};
 use wfengine_api::{Exit, Failure, Request};
 use wfengine_storage_format::{BlobId, hamming_distance, sha256};
@@ -8,6 +7,7 @@ use wfengine_storage_format::{BlobId, hamming_distance, sha256};
 use super::Globals;
 use super::watch::{Cause, watch};
 use crate::args::{DistanceArgs, IdArgs, OwnerArgs};
+use crate::documents::DistanceDocument;
 use crate::terminal::{self, Page};
 
 pub(super) async fn why(globals: &Globals, args: IdArgs) -> Result<Exit, Failure> {
@@ -64,7 +64,7 @@ pub(super) fn distance(globals: &Globals, args: &DistanceArgs) -> Result<Exit, F
     let distance = hamming_distance(&a, &b);
     if globals.json {
         let text = |hash: [u8; 32]| BlobId::from_bytes(hash).to_string();
-        terminal::json(&json!({ "distance": distance, "hash_a": text(a), "hash_b": text(b) }));
+        terminal::json(&DistanceDocument { distance, hash_a: text(a), hash_b: text(b) });
     } else {
         terminal::line(&distance.to_string());
     }

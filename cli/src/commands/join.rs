@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 use wfengine_core::command::Command;
 use wfengine_core::views::run::Run;
@@ -16,6 +15,7 @@ use super::serve::{Manner, serve_as};
 use crate::args::{JoinArgs, ServingArgs};
 use crate::clock::Clock;
 use crate::config::{self, Config, Serving};
+use crate::documents::JoinedDocument;
 use crate::handlers;
 use crate::home::Home;
 use crate::node::{Mode, Node};
@@ -104,9 +104,7 @@ pub(super) async fn join(globals: &Globals, args: JoinArgs) -> Result<Exit, Fail
 fn said(globals: &Globals, node: &Node, args: &JoinArgs, carried: usize) {
     let members = node.watcher().views().authority().roster().members().len();
     if globals.json {
-        terminal::json(
-            &json!({ "cluster": node.cluster.to_string(), "members": members, "carried": carried }),
-        );
+        terminal::json(&JoinedDocument { cluster: node.cluster.to_string(), members, carried });
         return;
     }
     terminal::line(&format!("joined cluster {} with {members} members", node.cluster.short()));

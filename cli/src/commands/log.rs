@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
-use serde_json::json;
 use tokio::sync::mpsc;
 use wfengine_api::answers::{DigestView, Imported, RunView};
 use wfengine_api::{Exit, Failure, Request};
@@ -13,6 +12,7 @@ use super::Globals;
 use super::replay::frames;
 use crate::args::{ExportArgs, ImportArgs, LogVerb};
 use crate::audit::{Batch, Source, read_batches, write_export, write_segments};
+use crate::documents::{ExportedDocument, ImportedDocument, SegmentsDocument};
 use crate::door::Door;
 use crate::home::Home;
 use crate::terminal;
@@ -64,42 +64,55 @@ async fn export_through(
     };
     let frames::Here { mut source, views, .. } = frames::of_door(door).await?;
     let watched = terminal::stdout_is_terminal() && !json;
-    let work = move || -> Result<serde_json::Value, Failure> {
+    let work = move || -> Result<Exported, Failure> {
         let bar = frames::bar("exporting", watched);
         let progress = frames::advance(&bar);
         let path = args.path.display().to_string();
-        let value = if args.automerge {
+        let exported = if args.automerge {
             let written = write_segments(&mut source, &args.path, &progress)?;
-            json!({ "path": path, "files": written.files, "frames": written.frames, "bytes": written.bytes })
+            Exported::Segments(SegmentsDocument {
+                path,
+                files: written.files,
+                frames: written.frames,
+                bytes: written.bytes,
+            })
         } else {
             let written = write_export(&mut source, run, &args.path, &signer, views, &progress)?;
             let trailer = written.trailer;
-            json!({
-                "path": path, "run": run.map(|run| run.to_string()), "frames": trailer.frames,
-                "events": trailer.events, "chains": trailer.tips.len(), "bytes": written.bytes,
-                "exporter": trailer.exporter.to_string(), "cluster": source.cluster().to_string(),
+            Exported::File(ExportedDocument {
+                path,
+                run: run.map(|run| run.to_string()),
+                frames: trailer.frames,
+                events: trailer.events,
+                chains: trailer.tips.len(),
+                bytes: written.bytes,
+                exporter: trailer.exporter.to_string(),
+                cluster: source.cluster().to_string(),
             })
         };
         bar.finish_and_clear();
-        Ok(value)
+        Ok(exported)
     };
-    let value = tokio::task::spawn_blocking(work).await.map_err(broken_off)??;
-    if json {
-        terminal::json(&value);
-    } else {
-        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let (path, frames, bytes) = (text("path"), &value["frames"], &value["bytes"]);
-        if let Some(files) = value["files"].as_u64() {
+    match tokio::task::spawn_blocking(work).await.map_err(broken_off)?? {
+        Exported::Segments(document) if json => terminal::json(&document),
+        Exported::File(document) if json => terminal::json(&document),
+        Exported::Segments(SegmentsDocument { path, files, frames, bytes }) => {
             terminal::line(&format!("{path}: {frames} frames in {files} documents, {bytes} bytes"));
-        } else {
-            terminal::line(&format!("{path}: {} events in {frames} frames, {bytes} bytes", value["events"]));
+        }
+        Exported::File(ExportedDocument { path, frames, events, bytes, cluster, .. }) => {
+            terminal::line(&format!("{path}: {events} events in {frames} frames, {bytes} bytes"));
             terminal::line(&format!(
-                "prove it anywhere with: wfengine replay --verify --from {path} --expect-cluster {}",
-                text("cluster")
+                "prove it anywhere with: wfengine replay --verify --from {path} --expect-cluster {cluster}"
             ));
         }
     }
     Ok(Exit::Success)
+}
+
+/// What an export came to.
+enum Exported {
+    File(ExportedDocument),
+    Segments(SegmentsDocument),
 }
 
 fn broken_off(error: tokio::task::JoinError) -> Failure {
@@ -123,10 +136,8 @@ async fn import(globals: &Globals, args: ImportArgs) -> Result<Exit, Failure> {
     .await?;
     let clean = findings.is_empty() && imported.refused.is_empty() && imported.waiting == 0;
     if json {
-        terminal::json(&json!({
-            "admitted": imported.admitted, "duplicate": imported.duplicate, "waiting": imported.waiting,
-            "refused": imported.refused, "findings": findings, "clean": clean,
-        }));
+        let Imported { admitted, duplicate, waiting, refused } = imported;
+        terminal::json(&ImportedDocument { admitted, duplicate, waiting, refused, findings, clean });
     } else {
         terminal::line(&format!(
             "{} frames admitted, {} known already, {} wait for others, {} refused",

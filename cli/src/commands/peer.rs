@@ -1,12 +1,12 @@
 //! `peer`: members and addresses.
 
-use serde_json::json;
 use wfengine_api::answers::{InviteView, PeersView, StatusView};
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
 use super::watch::{Cause, watch};
 use crate::args::{InviteArgs, PeerVerb, WatchChoice};
+use crate::documents::{MessageDocument, PeerIdDocument};
 use crate::submission::duration_ms;
 use crate::terminal::{self, Column, Page};
 
@@ -17,29 +17,32 @@ pub(super) async fn peer(globals: &Globals, verb: PeerVerb) -> Result<Exit, Fail
         PeerVerb::Join(args) => super::join::join(globals, args).await,
         PeerVerb::Add(args) => {
             super::call::<()>(globals, Request::AddAddress { address: args.address.clone() }).await?;
-            if !globals.json {
-                terminal::line(&format!("this node connects to {} from here on", args.address));
-            }
+            said(globals, format!("this node connects to {} from here on", args.address));
             Ok(Exit::Success)
         }
         PeerVerb::List(choice) => list(globals, choice).await,
         PeerVerb::Remove(args) => {
             let said: String =
                 super::call(globals, Request::RemovePeer { peer: args.peer, reason: args.reason }).await?;
-            if globals.json {
-                terminal::json(&json!({ "message": said }));
-            } else {
-                terminal::line(&said);
-            }
+            self::said(globals, said);
             Ok(Exit::Success)
         }
+    }
+}
+
+/// Says what was done.
+fn said(globals: &Globals, message: String) {
+    if globals.json {
+        terminal::json(&MessageDocument { message });
+    } else {
+        terminal::line(&message);
     }
 }
 
 async fn id(globals: &Globals) -> Result<Exit, Failure> {
     let status: StatusView = super::call(globals, Request::Status).await?;
     if globals.json {
-        terminal::json(&json!({ "peer": status.peer, "peer_id": status.peer_id }));
+        terminal::json(&PeerIdDocument { peer: status.peer, peer_id: status.peer_id });
     } else {
         terminal::line(&status.peer_id);
     }

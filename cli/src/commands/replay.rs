@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 use wfengine_core::admitted::Admitted;
 use wfengine_core::replay::{Checking, Expected, Moment, Place, Selection, check_frame, diff};
@@ -25,6 +24,7 @@ use crate::audit::{
     prove_run, prove_whole, replay_whole, rfc3339, run_lines, story,
 };
 use crate::clock::Clock;
+use crate::documents::{JobThenDocument, MemberThenDocument, RunThenDocument, StateDocument};
 use crate::door::Door;
 use crate::submission::duration_ms;
 use crate::terminal;
@@ -394,32 +394,7 @@ fn tell_state(asked: &Asked, at: &str, state: &wfengine_core::replay::State) {
     let views = &state.views;
     let members = views.authority().roster().members();
     if asked.json {
-        let runs: Vec<_> = views
-            .runs()
-            .all_live()
-            .map(|run| {
-                let jobs: Vec<_> = run
-                    .jobs
-                    .values()
-                    .map(|job| {
-                        let claim = job.effective_claim();
-                        json!({
-                            "id": job.id.to_string(), "name": job.leg.name, "status": job.status,
-                            "peer": claim.map(|claim| views.peer_name(&claim.peer())),
-                            "epoch": claim.map(|claim| claim.epoch),
-                        })
-                    })
-                    .collect();
-                json!({ "id": run.id.to_string(), "name": run.name(), "status": run.status, "reason": run.reason, "jobs": jobs })
-            })
-            .collect();
-        let members: Vec<_> = members
-            .iter()
-            .map(|(peer, member)| json!({ "id": peer.to_string(), "name": views.peer_name(peer), "roles": member.roles.names() }))
-            .collect();
-        terminal::json(&json!({
-            "at": at, "events": state.events, "height": state.height, "members": members, "runs": runs,
-        }));
+        terminal::json(&state_document(at, state));
         return;
     }
     terminal::line(&format!("At {at}: {} events, height {}", state.events, state.height));
@@ -433,6 +408,40 @@ fn tell_state(asked: &Asked, at: &str, state: &wfengine_core::replay::State) {
     }
     for run in views.runs().all_live() {
         run_lines(run, views).iter().for_each(|line| terminal::line(line));
+    }
+}
+
+fn state_document(at: &str, state: &wfengine_core::replay::State) -> StateDocument {
+    let views = &state.views;
+    let job = |job: &wfengine_core::views::job::Job| {
+        let claim = job.effective_claim();
+        JobThenDocument {
+            id: job.id.to_string(),
+            name: job.leg.name.clone(),
+            status: job.status.name(),
+            peer: claim.map(|claim| views.peer_name(&claim.peer())),
+            epoch: claim.map(|claim| claim.epoch),
+        }
+    };
+    let runs = views.runs().all_live().map(|run| RunThenDocument {
+        id: run.id.to_string(),
+        name: run.name().to_owned(),
+        status: run.status.name(),
+        reason: run.reason.clone(),
+        jobs: run.jobs.values().map(job).collect(),
+    });
+    let members = views.authority().roster().members().iter();
+    let members = members.map(|(peer, member)| MemberThenDocument {
+        id: peer.to_string(),
+        name: views.peer_name(peer),
+        roles: member.roles.names().into_iter().collect(),
+    });
+    StateDocument {
+        at: at.to_owned(),
+        events: state.events,
+        height: state.height,
+        members: members.collect(),
+        runs: runs.collect(),
     }
 }
 

@@ -116,7 +116,7 @@ fn conclude(run: &RunView) {
     }
     let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
     let short = run.id.get(..12).unwrap_or(&run.id);
-    terminal::line(&format!("run {short} {}: {}{reason}", run.name, run.status));
+    terminal::stated(&format!("run {short} {}: ", run.name), &run.status, &reason);
     terminal::line(&format!("next: wfengine show {short}   or prove it: wfengine replay --verify"));
 }
 

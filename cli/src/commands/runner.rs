@@ -17,6 +17,7 @@ use super::Globals;
 use super::interrupt::Interrupts;
 use super::watch::{Cause, watch};
 use crate::args::{ProvisionArgs, RotateArgs, RunnerLogsArgs, RunnerStopArgs, RunnerVerb, StopContainerArgs};
+use crate::documents::{ProvisionedAllDocument, ProvisionedDataDocument, ProvisionedOneDocument};
 use crate::node::discovery::environment;
 use crate::terminal::{self, Page};
 
@@ -93,7 +94,10 @@ async fn provision(globals: &Globals, args: ProvisionArgs) -> Result<Exit, Failu
     let ended =
         if view.results.values().all(ProvisionedView::is_success) { Exit::Success } else { Exit::Failure };
     if globals.json {
-        terminal::json(&provisioned(&view, one.as_deref()));
+        match of_one(&view, one.as_deref()) {
+            Some(one) => terminal::json(&one),
+            None => terminal::json(&of_all(&view)),
+        }
         return Ok(ended);
     }
     view.notes.iter().for_each(|note| terminal::note(note));
@@ -115,28 +119,31 @@ fn said(result: &ProvisionedView) -> String {
     }
 }
 
-/// The shapes of the older program: one for a repository that was named, another for all.
-fn provisioned(view: &ProvisionView, one: Option<&str>) -> serde_json::Value {
+/// The older program's shape for a repository that was named.
+fn of_one<'a>(view: &'a ProvisionView, one: Option<&str>) -> Option<ProvisionedOneDocument<'a>> {
+    let one = one?;
     // GitHub's names differ in case only in how they are shown
-    let named = |one: &str| view.results.iter().find(|(name, _)| name.eq_ignore_ascii_case(one));
-    match one.and_then(named) {
-        Some((repository, result)) => serde_json::json!({
-            "success": result.is_success(),
-            "data": {
-                "repo": repository,
-                "container_id": result.container_id,
-                "token_generated": result.token_generated,
-                "status": result.status,
-                "name": result.name,
-            },
-            "message": result.message,
-            "notes": view.notes,
-        }),
-        None => serde_json::json!({
-            "success": view.results.values().all(ProvisionedView::is_success),
-            "results": view.results,
-            "notes": view.notes,
-        }),
+    let (repo, result) = view.results.iter().find(|(name, _)| name.eq_ignore_ascii_case(one))?;
+    Some(ProvisionedOneDocument {
+        success: result.is_success(),
+        data: ProvisionedDataDocument {
+            repo,
+            container_id: result.container_id.as_deref(),
+            token_generated: result.token_generated,
+            status: &result.status,
+            name: &result.name,
+        },
+        message: &result.message,
+        notes: &view.notes,
+    })
+}
+
+/// Its shape for all.
+fn of_all(view: &ProvisionView) -> ProvisionedAllDocument<'_> {
+    ProvisionedAllDocument {
+        success: view.results.values().all(ProvisionedView::is_success),
+        results: &view.results,
+        notes: &view.notes,
     }
 }
 
@@ -213,14 +220,15 @@ mod tests {
         };
         let mut view = ProvisionView::default();
         view.results.insert("octo/CI".to_owned(), done.clone());
-        let one = provisioned(&view, Some("octo/ci"));
+        let one = serde_json::to_value(of_one(&view, Some("octo/ci")).unwrap()).unwrap();
         assert_eq!(one.pointer("/data/container_id").unwrap(), "abc123def456");
         assert_eq!(
             (one.pointer("/success").unwrap(), one.pointer("/data/token_generated").unwrap()),
             (&true.into(), &true.into())
         );
         view.results.insert("octo/web".to_owned(), failed.clone());
-        let all = provisioned(&view, None);
+        assert!(of_one(&view, None).is_none());
+        let all = serde_json::to_value(of_all(&view)).unwrap();
         assert_eq!(all.pointer("/results/octo~1web/status").unwrap(), "token_failed");
         assert_eq!(all.pointer("/success").unwrap(), &serde_json::json!(false));
         assert_eq!(said(&done), "runner wfengine-default-0badcafe in container abc123def456");

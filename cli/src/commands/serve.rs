@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
 use wfengine_api::{Exit, Failure, Handlers};
 
 use super::Globals;
@@ -14,6 +13,7 @@ use crate::args::{ServeArgs, ServingArgs};
 use crate::clock::Clock;
 use crate::config::{self, Config, Http, Network as NetworkWanted, Serving};
 use crate::control;
+use crate::documents::{LineDocument, ServingDocument};
 use crate::door::{Own, own};
 use crate::handlers;
 use crate::home::Home;
@@ -206,9 +206,8 @@ pub(super) async fn serve_as(
         node.set_http(url.clone());
     }
     if globals.json {
-        terminal::json(
-            &json!({ "serving": name, "peer_id": node.peer_id().to_string(), "listen": listen, "http": url }),
-        );
+        let peer_id = node.peer_id().to_string();
+        terminal::json(&ServingDocument { serving: name, peer_id, listen, http: url });
     } else {
         terminal::line(&format!("{name} ({}) serves on UDP {listen}", node.peer_id().short()));
         if let Some(door) = &door {
@@ -287,7 +286,7 @@ pub(super) async fn serve_as(
 fn print_line(json: bool) -> impl Fn(&str) + Send + Sync + 'static {
     move |text| {
         if json {
-            terminal::json(&json!({ "line": text }));
+            terminal::json(&LineDocument { line: text });
         } else {
             terminal::line(text);
         }

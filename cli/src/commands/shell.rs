@@ -2,12 +2,12 @@
 
 use clap::CommandFactory;
 use clap_complete::env::{self, EnvCompleter};
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 use wfengine_workflow::tags::{Tag, is_p2p_only, should_bypass_github};
 
 use super::Globals;
 use crate::args::{CheckTagsArgs, Cli, CompletionsArgs, ManArgs, ShellName};
+use crate::documents::{CheckedTagsDocument, TagDocument};
 use crate::terminal::{self, Column};
 
 /// What the program is called.
@@ -17,7 +17,7 @@ pub(super) fn tags(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
         let all: Vec<_> = Tag::ALL
             .iter()
-            .map(|tag| json!({ "tag": tag.name(), "description": tag.description() }))
+            .map(|tag| TagDocument { tag: tag.name(), description: tag.description() })
             .collect();
         terminal::json(&all);
     } else {
@@ -36,7 +36,8 @@ pub(super) fn check_tags(globals: &Globals, args: &CheckTagsArgs) -> Result<Exit
     let bypass = should_bypass_github(words.iter().copied());
     let only = is_p2p_only(words.iter().copied());
     if globals.json {
-        terminal::json(&json!({ "should_bypass_github": bypass, "is_p2p_only": only, "tags": words }));
+        let tags = words.iter().map(|word| (*word).to_owned()).collect();
+        terminal::json(&CheckedTagsDocument { should_bypass_github: bypass, is_p2p_only: only, tags });
     } else {
         let word = |yes: bool| if yes { "Yes" } else { "No" };
         terminal::line(&format!("Should Bypass GitHub: {}", word(bypass)));

@@ -40,9 +40,7 @@ pub(super) fn said(globals: &Globals, run: &RunView) {
     } else {
         let reason = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
         let short = run.id.get(..12).unwrap_or(&run.id);
-        terminal::line(&format!(
-            "run {short} {}: {}{reason}, priority {}",
-            run.name, run.status, run.priority
-        ));
+        let after = format!("{reason}, priority {}", run.priority);
+        terminal::stated(&format!("run {short} {}: ", run.name), &run.status, &after);
     }
 }

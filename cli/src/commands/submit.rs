@@ -72,7 +72,7 @@ pub(super) async fn submit(globals: &Globals, args: SubmitArgs) -> Result<Exit, 
             } else {
                 let attempt =
                     if run.attempt > 1 { format!(" (attempt {})", run.attempt) } else { String::new() };
-                terminal::line(&format!("run {}: {}{attempt}", short(&run.id), run.status));
+                terminal::stated(&format!("run {}: ", short(&run.id)), &run.status, &attempt);
             }
             Ok(handlers::exit_of(&run))
         }
@@ -108,7 +108,7 @@ pub(super) fn print(submitted: &Submitted, json: bool) {
     let run = &submitted.run;
     let short = short(&run.id);
     let again = if submitted.already_so { " (submitted before with the same content)" } else { "" };
-    terminal::line(&format!("run {short} {}: {}{again}", run.name, run.status));
+    terminal::stated(&format!("run {short} {}: ", run.name), &run.status, again);
     if !submitted.copies.is_empty() {
         terminal::line(&format!("held by {}", submitted.copies.join(", ")));
     }

@@ -1,6 +1,5 @@
 //! `task`: tasks for programs that do their own work.
 
-use serde_json::json;
 use wfengine_api::answers::{Progress, RunView, Submitted, TaskView};
 use wfengine_api::{Exit, Failure, HeldBy, Request, Wishes};
 
@@ -9,8 +8,11 @@ use super::interrupt::Interrupts;
 use super::run::actor;
 use super::steer::said;
 use crate::args::{HeldTaskArgs, TaskCompleteArgs, TaskNextArgs, TaskSubmitArgs, TaskVerb};
+use crate::documents::{ExtendedDocument, NextDocument, ResultDocument};
 use crate::submission::{duration_ms, priority_milli};
 use crate::terminal;
+
+const NO_TASKS: &str = "No tasks available";
 
 pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Failure> {
     match verb {
@@ -33,7 +35,7 @@ pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Fail
             let id = args.task.id.clone();
             super::call::<()>(globals, Request::TaskExtend { task: held_by(args.task), lease_ms }).await?;
             if globals.json {
-                terminal::json(&json!({ "task": id, "lease_ms": lease_ms }));
+                terminal::json(&ExtendedDocument { task: id, lease_ms });
             } else {
                 terminal::line(&format!(
                     "{id} is held for another {}",
@@ -47,9 +49,8 @@ pub(super) async fn task(globals: &Globals, verb: TaskVerb) -> Result<Exit, Fail
             let job = run.jobs.first();
             let result = job.map(|job| job.result.clone()).unwrap_or_default();
             if globals.json {
-                terminal::json(
-                    &json!({ "task_id": run.given_id, "status": run.status, "reason": run.reason, "result": result }),
-                );
+                let (task_id, status, reason) = (run.given_id, run.status, run.reason);
+                terminal::json(&ResultDocument { task_id, status, reason, result });
             } else if run.status == "completed" {
                 terminal::line(&result.to_string());
             } else {
@@ -117,8 +118,8 @@ async fn next(globals: &Globals, args: TaskNextArgs) -> Result<Exit, Failure> {
     })
     .await?;
     match (task, globals.json) {
-        (Some(task), true) => terminal::json(&json!({ "task": task })),
-        (None, true) => terminal::json(&json!({ "task": null, "message": "No tasks available" })),
+        (Some(task), true) => terminal::json(&NextDocument { task: Some(task), message: None }),
+        (None, true) => terminal::json(&NextDocument { task: None, message: Some(NO_TASKS) }),
         (Some(task), false) => {
             terminal::line(&format!("Task ID: {}", task.task_id));
             terminal::line(&format!("Workflow ID: {}", task.workflow_id));
@@ -128,7 +129,7 @@ async fn next(globals: &Globals, args: TaskNextArgs) -> Result<Exit, Failure> {
             terminal::line(&format!("Fencing Token: {}", task.fencing_token));
             terminal::line(&format!("Idempotency Key: {}", task.idempotency_key));
         }
-        (None, false) => terminal::line("No tasks available"),
+        (None, false) => terminal::line(NO_TASKS),
     }
     Ok(Exit::Success)
 }

@@ -19,6 +19,7 @@ use super::kit_state::{self, KitState, KitStatus, KitWorkflow};
 use crate::args::{ImportVerb, KitStateArgs};
 use crate::clock::Clock;
 use crate::commands::{Globals, actor, read_source};
+use crate::documents::{KitDocument, KitMissedDocument, KitPeerDocument, KitWorkflowDocument};
 use crate::door::{Door, Others};
 use crate::terminal;
 
@@ -315,29 +316,27 @@ impl Imported {
         lines
     }
 
-    fn document(&self, file: &Path) -> Value {
-        let workflows = self.came.iter().map(|came| {
-            json!({
-                "workflow_id": came.id,
-                "name": came.name,
-                "was": came.was.word(),
-                "was_at": came.was_at,
-                "status": came.status,
-                "kind": came.kind,
-                "already_so": came.already_so,
-            })
-        });
-        let peers = self.peers.iter().map(|(peer, message)| json!({ "peer_id": peer, "message": message }));
-        let missed = self.missed.iter().map(|(what, why)| json!({ "what": what, "why": why }));
-        json!({
-            "success": self.missed.is_empty(),
-            "file": file.display().to_string(),
-            "coordinator": self.peer_id,
-            "workflows": workflows.collect::<Vec<Value>>(),
-            "peers": peers.collect::<Vec<Value>>(),
-            "not_imported": missed.collect::<Vec<Value>>(),
-            "clock_events_left": self.events,
-        })
+    fn document(&self, file: &Path) -> KitDocument {
+        let workflow = |came: &Came| KitWorkflowDocument {
+            workflow_id: came.id.clone(),
+            name: came.name.clone(),
+            was: came.was.word().to_owned(),
+            was_at: came.was_at.clone(),
+            status: came.status.clone(),
+            kind: came.kind.clone(),
+            already_so: came.already_so,
+        };
+        let peers = self.peers.iter().cloned();
+        let missed = self.missed.iter().cloned();
+        KitDocument {
+            success: self.missed.is_empty(),
+            file: file.display().to_string(),
+            coordinator: self.peer_id.clone(),
+            workflows: self.came.iter().map(workflow).collect(),
+            peers: peers.map(|(peer_id, message)| KitPeerDocument { peer_id, message }).collect(),
+            not_imported: missed.map(|(what, why)| KitMissedDocument { what, why }).collect(),
+            clock_events_left: self.events,
+        }
     }
 }
 
@@ -375,7 +374,7 @@ mod tests {
             "its clock (8 events) is not taken over: this node's log has its own",
         ];
         assert_eq!(imported.lines(Path::new("s.json")), wanted);
-        let document = imported.document(Path::new("s.json"));
+        let document = serde_json::to_value(imported.document(Path::new("s.json"))).unwrap();
         assert_eq!(document.pointer("/workflows/0/already_so").unwrap(), &json!(false));
         assert_eq!(
             (document.get("success").unwrap(), document.pointer("/not_imported/0/what").unwrap()),

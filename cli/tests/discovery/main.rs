@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod checkout;
+#[path = "../schemas/documents.rs"]
+mod documents;
 #[path = "../house/mod.rs"]
 mod house;
 mod outside;
@@ -12,6 +14,7 @@ mod requirements;
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkout::{Checkout, Github, PATH, workflow};
+use documents::Schemas;
 use house::{House, Live, text, until};
 use requirements::{Requirement, require};
 use serde_json::Value as Json;
@@ -103,7 +106,11 @@ fn once_prints_the_documents_block_and_the_documents_fields() {
     let line = &found["report"]["workflows"][0];
     assert_eq!((text(line, "owner"), text(line, "repo"), text(line, "workflow_path")), ("lab", "one", PATH));
     assert_eq!(line["tags"], serde_json::json!(["p2p-eligible", "web-scraping"]));
-    assert_eq!(text(&house.one(&["discover", "list"]), "repository"), "lab/one");
+    let listed = house.json(&["discover", "list"]);
+    assert_eq!(text(&listed[0], "repository"), "lab/one");
+    let mut schemas = Schemas::new(&house);
+    schemas.hold("discover once", &[found]);
+    schemas.hold("discover list", &listed);
     let empty = house.path("empty");
     std::fs::create_dir_all(empty.join("bare/.git")).unwrap();
     let none = house.ask(&["discover", "once", "--path", &empty.display().to_string()]).ends(0);
@@ -374,6 +381,7 @@ fn a_workflow_is_dispatched_by_hand_with_its_inputs() {
         .json()
         .remove(0);
     let id = text(&run["run"], "id").to_owned();
+    Schemas::new(&house).hold("discover dispatch", &[run]);
     let node = house.serve_with(&["--no-lan"]);
     house.until_status(&id, "completed");
     assert!(house.ask(&["logs", &id]).ends(0).out.contains("module=a event=a"));

@@ -5,6 +5,8 @@
 
 mod absent;
 mod cluster;
+#[path = "../schemas/documents.rs"]
+mod documents;
 mod floors;
 #[path = "../house/mod.rs"]
 mod house;

@@ -7,6 +7,7 @@ use crate::cluster::{
     end, intents, registered, rules_of, until_all_jobs_ended, until_at_work, until_job, until_looked,
     until_waiting,
 };
+use crate::documents::Schemas;
 use crate::house::{House, Live, is_alive, text, until};
 use crate::lab::{LABELS, Lab};
 
@@ -40,6 +41,7 @@ fn a_pool_that_is_started_again_takes_its_new_options_and_keeps_its_runners() {
     let node = lab.serve(&house, &[]);
     let first = lab.turn_on(&house, &["--json", "--max-runners", "2"]).ends(0).json().remove(0);
     has_fields(&first, &["success", "running", "message", "pools", "notes"]);
+    Schemas::new(&house).hold("runner start", std::slice::from_ref(&first));
     assert_eq!((&first["success"], &first["running"]), (&true.into(), &true.into()), "{first}");
     assert_eq!(first["pools"][0]["max_runners"], 2);
     lab.standin.queue_jobs("octo/one", "build do-slow-5", &LABELS, 6);
@@ -217,7 +219,9 @@ fn runners_are_provisioned_and_stopped_by_hand() {
     let idle = house.ask(&["runner", "provision"]).ends(0);
     assert!(idle.out.contains("nothing is queued"), "{idle:?}");
     let one = house.one(&["runner", "provision", "--repo", "octo/one"]);
+    let mut schemas = Schemas::new(&house);
     has_fields(&one, &["success", "data", "message"]);
+    schemas.hold("runner provision", std::slice::from_ref(&one));
     has_fields(&one["data"], &["repo", "container_id", "token_generated"]);
     assert_eq!((&one["success"], text(&one["data"], "repo")), (&true.into(), "octo/one"), "{one}");
     let by_id = text(&one["data"], "container_id").to_owned();
@@ -250,6 +254,8 @@ fn runners_are_provisioned_and_stopped_by_hand() {
     // one by the beginning of its id, one by its name
     let gone = house.one(&["runner", "stop-container", "--container", &by_id[..6]]);
     has_fields(&gone, &["success", "message"]);
+    schemas.hold("runner provision", &[full]);
+    schemas.hold("runner stop-container", &[gone]);
     until_waiting(&lab, 1);
     house.ask(&["runner", "stop-container", "--container", &by_name]).ends(0);
     until_waiting(&lab, 0);
@@ -278,6 +284,7 @@ fn runners_are_provisioned_and_stopped_by_hand() {
     assert_eq!(status["running"], true);
     let all = house.one(&["runner", "provision"]);
     has_fields(&all, &["success", "results"]);
+    schemas.hold("runner provision", std::slice::from_ref(&all));
     has_fields(&all["results"]["octo/one"], &["status", "container_id", "workflows", "token_generated"]);
     assert_eq!(text(&all["results"]["octo/one"], "status"), "provisioned", "{all}");
     until_all_jobs_ended(&lab);
@@ -286,6 +293,7 @@ fn runners_are_provisioned_and_stopped_by_hand() {
         .ends(0)
         .json()
         .remove(0);
+    schemas.hold("runner list-workflows", std::slice::from_ref(&queues));
     for queue in queues.as_array().unwrap() {
         has_fields(queue, &["repo", "total_workflows", "running", "failed", "pending"]);
     }
@@ -327,9 +335,11 @@ fn logs_are_shown_while_a_runner_runs_and_after_it_is_gone() {
         "{kept:?}"
     );
     assert_eq!(kept.out, followed.out, "what is kept is what was followed");
-    for line in house.json(&logs) {
-        has_fields(&line, &["stream", "text"]);
+    let lines = house.json(&logs);
+    for line in &lines {
+        has_fields(line, &["stream", "text"]);
     }
+    Schemas::new(&house).hold("runner logs", &lines);
     end(&lab, &house, node);
     // also when no node serves any more
     assert_eq!(house.ask(&logs).ends(0).out, kept.out);

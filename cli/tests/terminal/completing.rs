@@ -87,6 +87,19 @@ fn bash_completes_with_the_script_that_the_program_prints() {
 }
 
 #[test]
+fn a_node_elsewhere_is_asked_too() {
+    let (house, desk) = (House::new(), House::new());
+    let node = house.serve_with(&["--no-lan", "--http", "127.0.0.1:0"]);
+    house.ask(&["task", "submit", "--task-id", "nightly"]).ends(0);
+    let url = text(&house.one(&["status"]), "http").to_owned();
+    let token = std::fs::read_to_string(house.data().join("http-token")).unwrap();
+    let words = ["--node", &url, "--token", token.trim(), "show", "ni"];
+    assert_eq!(candidates(&desk, &words), ["nightly"]);
+    assert!(!desk.data().exists());
+    node.stop().ends(0);
+}
+
+#[test]
 fn where_no_node_answers_nothing_is_made_said_or_waited_for() {
     let house = House::new();
     let only_options = |all: &[String]| all.iter().all(|one| one.starts_with("--"));

@@ -61,7 +61,6 @@ fn a_node_that_goes_away_is_waited_for_and_may_come_back() {
     let house = House::new();
     let mut watched = house.begin(&["list", "--watch"]);
     // nobody serves: what is there is shown, and nothing is kept from others
-    watched.wait_for("no runs");
     watched.wait_for("note: no node answers");
     house.ask(&SUBMIT).ends(0);
     let mut node = house.serve();
@@ -72,7 +71,8 @@ fn a_node_that_goes_away_is_waited_for_and_may_come_back() {
     house.ask(&["cancel", "nightly"]).ends(0);
     watched.wait_for("cancelled");
     watched.signal(Signal::TERM);
-    watched.end().ends(0);
+    let said = watched.end().ends(0);
+    assert!(said.out.starts_with("no runs"), "{said:?}");
     node.stop().ends(0);
 }
 
@@ -99,4 +99,24 @@ fn whatever_shows_a_state_can_be_watched_and_a_wrong_question_ends_it() {
     house.ask(&["show", "nowhere", "--watch"]).ends(2).complains(&["nowhere"]);
     house.ask(&["list", "--watch", "--status", "asleep"]).ends(2).complains(&["asleep"]);
     node.stop().ends(0);
+}
+
+#[test]
+fn a_node_elsewhere_is_watched_through_its_door() {
+    let (house, desk) = (House::new(), House::new());
+    let node = house.serve_with(&["--no-lan", "--http", "127.0.0.1:0"]);
+    let url = text(&house.one(&["status"]), "http").to_owned();
+    let token = std::fs::read_to_string(house.data().join("http-token")).unwrap();
+    let elsewhere = ["--node", &url, "--token", token.trim()];
+    let mut watched = desk.begin(&[&["list", "--watch"], elsewhere.as_slice()].concat());
+    watched.wait_for("no runs");
+    house.ask(&SUBMIT).ends(0);
+    watched.wait_for("the nightly build");
+    node.stop().ends(0);
+    watched.wait_for("note: no node answers");
+    watched.signal(Signal::INT);
+    watched.end().ends(0);
+    // one that never answered is no reason to wait
+    desk.ask(&[&["list", "--watch"], elsewhere.as_slice()].concat()).ends(4).complains(&["does not answer"]);
+    assert!(!desk.data().exists());
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One tagged workflow.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowLine {
     /// Its repository's owner.
     pub owner: String,
@@ -28,7 +29,7 @@ pub struct WorkflowLine {
 }
 
 /// Something that could not be done or read; the rest went on.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Which repository, or what was listed.
     pub repository: String,
@@ -39,7 +40,7 @@ pub struct Problem {
 }
 
 /// Requests that a round made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
     /// All of them.
     pub total: u64,
@@ -50,7 +51,7 @@ pub struct Requests {
 }
 
 /// What came of a round.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// What was looked at, as scopes.
     pub scopes: Vec<String>,

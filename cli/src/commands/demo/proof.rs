@@ -1,5 +1,6 @@
 //! The audit at the end: `replay --verify` on every node, as an operator would type it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use wfengine_api::{Exit, Failure};
@@ -7,13 +8,17 @@ use wfengine_api::{Exit, Failure};
 use super::cluster::Cluster;
 
 /// What `replay --verify` found at one node.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Proved {
+    /// Name of the node.
     pub(super) node: String,
     /// Exit status 0, and the report says so too.
     pub(super) clean: bool,
+    /// Hash of everything that its views hold, 64 hexadecimal digits; null where that was not compared.
     pub(super) view_digest: Option<String>,
+    /// Events in its log.
     pub(super) events: u64,
+    /// What is wrong with it.
     pub(super) findings: Vec<String>,
 }
 

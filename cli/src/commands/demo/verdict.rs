@@ -1,5 +1,6 @@
 //! What the demo promises, held against what the log says at the end. Pure.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wfengine_api::answers::{ClaimView, JobView};
 
@@ -14,31 +15,42 @@ pub(super) const TOOK_MS_MAX: u64 = 60_000;
 const NAMES_SHOWN: usize = 6;
 
 /// One job as the log tells it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct JobFacts {
+    /// Id of the job, 64 hexadecimal digits.
     pub(super) job: String,
+    /// What people call it.
     pub(super) name: String,
+    /// Status word.
     pub(super) status: String,
+    /// success, failure, cancelled or skipped; null while it is open.
     pub(super) conclusion: Option<String>,
-    /// Who completed it.
+    /// Name of the peer that completed it; null: nobody did.
     pub(super) peer: Option<String>,
+    /// How long its execution took, in milliseconds; null while it has no result.
     pub(super) duration_ms: Option<u64>,
+    /// Claims on it, in canonical order.
     pub(super) claims: Vec<ClaimFacts>,
     /// Results beside the canonical one.
     pub(super) duplicates: usize,
-    /// Peers and distances in bits, the nearest first.
+    /// Names of peers and their distances in bits, the nearest first.
     pub(super) ranked: Vec<(String, u32)>,
-    /// Why each peer before the one that completed it did not.
+    /// Names of the peers before the one that completed it, and why they did not.
     pub(super) passed_over: Vec<(String, String)>,
 }
 
 /// One claim on it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct ClaimFacts {
+    /// Name of the peer that claims.
     pub(super) peer: String,
+    /// 1 for the first claim, one more for each that takes over.
     pub(super) epoch: u32,
+    /// Its first step began.
     pub(super) started: bool,
+    /// Steps that ended.
     pub(super) steps_done: u32,
+    /// held, released, aborted, completed or failed, with the reason if there is one.
     pub(super) state: String,
 }
 
@@ -106,10 +118,13 @@ pub(super) struct Evidence<'a> {
 }
 
 /// A promise, whether it holds, and what shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Requirement {
+    /// The promise.
     pub(super) requirement: &'static str,
+    /// It was seen to hold.
     pub(super) holds: bool,
+    /// What was seen.
     pub(super) detail: String,
 }
 

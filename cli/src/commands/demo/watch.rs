@@ -34,12 +34,15 @@ pub(super) struct Killed {
 }
 
 /// A job that changed hands.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub(super) struct TakenOver {
+    /// Id of the job, 64 hexadecimal digits.
     pub(super) job: String,
+    /// What people call it.
     pub(super) name: String,
+    /// Name of the peer that took it over.
     pub(super) by: String,
-    /// Since the kill.
+    /// Milliseconds since the kill.
     pub(super) after_ms: u64,
 }
 
