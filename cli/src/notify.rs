@@ -174,6 +174,11 @@ impl Ways {
     }
 }
 
+/// Whether every way that is wanted could be gone.
+pub(crate) fn check(wanted: &Wanted) -> Result<(), Failure> {
+    delivery::ways(wanted).map(drop)
+}
+
 /// Sends one notification by every way, once, and says what came back.
 pub(crate) async fn try_once(
     wanted: &Wanted,

@@ -80,3 +80,48 @@ fn no_acknowledged_submission_is_lost_when_the_disk_is_full() {
     let again = wfengine(&data, &["task", "submit", "--task-id", "after"]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
 }
+
+/// A process that does not outlive its test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_is_told_and_found() {
+    let Some(_) = require(Requirement::Namespaces, "a disk that fills is told") else { return };
+    let disk = SmallDisk::mount("100m");
+    let data = disk.dir.path().join("data");
+    // what the command writes is elsewhere
+    let desk = tempfile::tempdir().unwrap();
+    let told = desk.path().join("told");
+    let config = desk.path().join("config.toml");
+    let script = format!("cat >> {}", told.display());
+    let text = format!("[notify]\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\nevents = [\"disk.low\"]\n");
+    std::fs::write(&config, text).unwrap();
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_wfengine"));
+    serve.arg("--data-dir").arg(&data).arg("--config").arg(&config);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--no-lan", "--no-http"]);
+    let _node = Running(serve.stdout(std::process::Stdio::null()).spawn().unwrap());
+    let begun = std::time::Instant::now();
+    let notification: serde_json::Value = loop {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        if let Ok(notification) = serde_json::from_str(&text) {
+            break notification;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "nothing was told: {text}");
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    };
+    assert_eq!(notification.get("event").unwrap(), "disk.low");
+    assert!(notification.get("free_bytes").unwrap().as_u64().unwrap() < 100 * 1024 * 1024);
+    let found = wfengine(&data, &["--json", "doctor", "--offline"]);
+    assert_eq!(found.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    let disk =
+        report.get("findings").unwrap().as_array().unwrap().iter().find(|found| found["check"] == "disk");
+    assert_eq!(disk.unwrap()["state"], "fail");
+}

@@ -77,6 +77,15 @@ fn what_is_wrong_fails_with_what_helps() {
     assert!(text(of(&report, "data")[0], "remedy").contains("chmod 600"));
     assert!(text(of(&report, "config")[0], "says").contains("http.prot"));
     assert_eq!(states(&report, "log"), ["ok"]);
+    let told =
+        "notify.webhook = \"https://hooks.example/opensesame\"\nnotify.secret_file = \"/nowhere/secret\"\n";
+    std::fs::write(house.data().join("config.toml"), told).unwrap();
+    let report = ask(&house, &["--offline"]).ends(1).json().remove(0);
+    assert!(
+        of(&report, "config").iter().any(|found| text(found, "says").contains("/nowhere/secret")),
+        "{report}"
+    );
+    assert!(!report.to_string().contains("opensesame"), "{report}");
     // the log itself
     let cluster = std::fs::read_to_string(house.data().join("cluster")).unwrap();
     let log = house.data().join("clusters").join(cluster.trim()).join("log.redb");

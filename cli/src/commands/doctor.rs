@@ -98,6 +98,7 @@ async fn examine(globals: &Globals, path: &Path, offline: bool) -> Result<Vec<Fi
     findings.push(here::store(path, owner));
     findings.push(node(owner, client.is_some(), status.as_ref()));
     findings.extend(here::configuration(&config));
+    findings.extend(serving.as_ref().and_then(|serving| here::notifications(&serving.notify)));
     findings.push(clock);
     findings.extend(ports);
     findings.extend(peers);

@@ -13,6 +13,7 @@ use wfengine_store::inspect::{LogFound, log};
 
 use super::finding::{Finding, fail, ok, warn};
 use crate::config::Config;
+use crate::notify::{self, Wanted};
 
 /// Bytes of a small file of the data directory that are read.
 const SMALL_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -182,6 +183,16 @@ pub(super) fn configuration(config: &Config) -> Vec<Finding> {
     }
     let remedy = "mend it: no node starts with it; `wfengine config show` lists what is allowed";
     config.mistakes.iter().map(|mistake| fail(CHECK, mistake.to_string(), remedy)).collect()
+}
+
+/// Whether whoever is to be notified could be.
+pub(super) fn notifications(wanted: &Wanted) -> Option<Finding> {
+    let failure = notify::check(wanted).err()?;
+    Some(fail(
+        "config",
+        failure.message,
+        "no node starts without it; `wfengine notify test` tries it once it is there",
+    ))
 }
 
 /// Room on the disk.
