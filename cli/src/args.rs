@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use config::{ConfigShowArgs, ConfigVerb};
 pub(crate) use audit::{ExportArgs, ImportArgs, LogVerb, ReplayArgs};
+pub(crate) use config::{ConfigShowArgs, ConfigVerb};
 pub(crate) use discover::{
     DiscoverVerb, DispatchArgs, GithubArgs, LookArgs, MonitorArgs, OnceArgs, WatchArgs,
 };

@@ -36,6 +36,7 @@ use crate::args::{Cli, Verb};
 use crate::door::{Door, Others, Serving};
 use crate::terminal;
 pub(crate) use demo::DemoDocument;
+pub(crate) use doctor::Finding;
 pub(crate) use run::{actor, read_source};
 #[cfg(test)]
 pub(crate) use schema::verbs;

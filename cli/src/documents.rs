@@ -2,12 +2,19 @@
 //!
 //! The comments on fields are the descriptions in their schemas, which `wfengine schema VERB` prints.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use wfengine_api::answers::TaskView;
 use wfengine_api::answers::runners::ProvisionedView;
+
+pub(crate) use upkeep::{
+    CheckedConfigDocument, ConfigDocument, DoctorDocument, FileDocument, KeyDocument, MistakeDocument,
+    NotifiedDocument, WayDocument,
+};
 
 /// `distance`.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -11,17 +11,18 @@ use wfengine_api::answers::runners::{
 };
 use wfengine_api::answers::{
     AllowView, ClockView, DiscoveryView, EventLine, FoundView, InviteView, OwnerView, PeersView, Progress,
-    RunView, StatusView, Submitted, SyncView, WatchView, WhyView,
+    RunView, RunsView, StatusView, Submitted, SyncView, WatchView, WhyView,
 };
 use wfengine_discovery::Report;
 
 use crate::audit::{ChangeLine, ReportView, StoryLine};
 use crate::commands::DemoDocument;
 use crate::documents::{
-    CheckedTagsDocument, DistanceDocument, ExampleDocument, ExportedDocument, ExtendedDocument,
-    ImportedDocument, JoinedDocument, KitDocument, LineDocument, MessageDocument, NextDocument,
-    PeerIdDocument, ProvisionedAllDocument, ProvisionedOneDocument, ResultDocument, SegmentsDocument,
-    ServingDocument, StateDocument, TagDocument, VerbDocument, WrittenDocument,
+    CheckedConfigDocument, CheckedTagsDocument, ConfigDocument, DistanceDocument, DoctorDocument,
+    ExampleDocument, ExportedDocument, ExtendedDocument, FileDocument, ImportedDocument, JoinedDocument,
+    KitDocument, LineDocument, MessageDocument, NextDocument, NotifiedDocument, PeerIdDocument,
+    ProvisionedAllDocument, ProvisionedOneDocument, ResultDocument, SegmentsDocument, ServingDocument,
+    StateDocument, TagDocument, VerbDocument, WrittenDocument,
 };
 
 /// Makes a type's schema.
@@ -61,7 +62,7 @@ pub(crate) fn printed(verb: &[&str]) -> Option<Printed> {
             "one document; with --wait it is the run, with --follow after a line for each thing that happens",
             &[of::<Submitted>, of::<Progress>, of::<RunView>],
         ),
-        ["list"] => watched(RUNS, &[of::<RunView>], of::<Vec<RunView>>),
+        ["list"] => watched(RUNS, &[of::<RunView>], of::<RunsView>),
         ["owner"] => watched(JOBS, &[of::<OwnerView>], of::<Vec<OwnerView>>),
         ["discover", "list"] => watched("a line for each workflow", &[of::<FoundView>], of::<Vec<FoundView>>),
         ["show" | "cancel" | "priority"] | ["task", "complete" | "fail" | "release"] => {
@@ -126,6 +127,11 @@ pub(crate) fn printed(verb: &[&str]) -> Option<Printed> {
             "one document: the verbs, or the schema of what one of them prints",
             &[of::<Vec<VerbDocument>>, of::<Map<String, Value>>],
         ),
+        ["config", "show"] => printed_as(ONE, &[of::<ConfigDocument>]),
+        ["config", "check"] => printed_as(ONE, &[of::<CheckedConfigDocument>]),
+        ["metrics", "alerts" | "scrape"] => printed_as(ONE, &[of::<FileDocument<'static>>]),
+        ["doctor"] => printed_as(ONE, &[of::<DoctorDocument>]),
+        ["notify", "test"] => printed_as(ONE, &[of::<NotifiedDocument>]),
         _ => return None,
     })
 }

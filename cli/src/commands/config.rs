@@ -2,12 +2,12 @@
 //!
 //! Asks no node and makes no data directory: it shows what a node would find that starts here and now.
 
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 
 use super::Globals;
 use crate::args::{ConfigShowArgs, ConfigVerb};
 use crate::config::{self, Config, Held};
+use crate::documents::{CheckedConfigDocument, ConfigDocument, KeyDocument};
 use crate::terminal::{self, Column};
 
 pub(super) fn config(globals: &Globals, verb: ConfigVerb) -> Result<Exit, Failure> {
@@ -22,13 +22,12 @@ fn show(globals: &Globals, args: &ConfigShowArgs) -> Result<Exit, Failure> {
     let config = Config::read(globals, config::given(&args.serving)?)?;
     if globals.json {
         let keys: Vec<_> = config.held.iter().map(document).collect();
-        let mistakes: Vec<_> = config.mistakes.iter().map(config::Mistake::json).collect();
-        terminal::json(&json!({
-            "file": config.file.display().to_string(),
-            "file_exists": config.file_exists,
-            "keys": keys,
-            "mistakes": mistakes,
-        }));
+        terminal::json(&ConfigDocument {
+            file: config.file.display().to_string(),
+            file_exists: config.file_exists,
+            keys,
+            mistakes: config.mistakes.iter().map(config::Mistake::document).collect(),
+        });
     } else {
         let rows: Vec<Vec<String>> = config
             .held
@@ -54,40 +53,39 @@ const KEYS: &[Column] = &[
     Column::yielding("FROM", 1, 1),
 ];
 
-fn document(held: &Held) -> serde_json::Value {
+fn document(held: &Held) -> KeyDocument {
     let key = held.key;
     let (file, line) = match &held.source {
         config::Source::File(path, line) => (Some(path.display().to_string()), Some(*line)),
         _ => (None, None),
     };
-    json!({
-        "key": key.name,
-        "value": held.json(),
-        "shown": held.shown(),
-        "unit": key.unit,
-        "allowed": key.kind.allowed(),
-        "default": key.default_shown(),
-        "source": held.source.word(),
-        "from": held.source.to_string(),
-        "file": file,
-        "line": line,
-        "variable": key.variable(),
-        "option": (!key.flag.is_empty()).then_some(key.flag),
-        "secret": key.is_secret,
-        "help": key.help,
-    })
+    KeyDocument {
+        key: key.name,
+        value: held.json(),
+        shown: held.shown(),
+        unit: key.unit,
+        allowed: key.kind.allowed(),
+        default: key.default_shown(),
+        source: held.source.word(),
+        from: held.source.to_string(),
+        file,
+        line,
+        variable: key.variable(),
+        option: (!key.flag.is_empty()).then_some(key.flag),
+        secret: key.is_secret,
+        help: key.help,
+    }
 }
 
 fn check(globals: &Globals) -> Result<Exit, Failure> {
     let config = Config::read(globals, Vec::new())?;
     if globals.json {
-        let mistakes: Vec<_> = config.mistakes.iter().map(config::Mistake::json).collect();
-        terminal::json(&json!({
-            "file": config.file.display().to_string(),
-            "file_exists": config.file_exists,
-            "ok": mistakes.is_empty(),
-            "mistakes": mistakes,
-        }));
+        terminal::json(&CheckedConfigDocument {
+            file: config.file.display().to_string(),
+            file_exists: config.file_exists,
+            ok: config.mistakes.is_empty(),
+            mistakes: config.mistakes.iter().map(config::Mistake::document).collect(),
+        });
     } else if config.mistakes.is_empty() {
         let file = config.file.display();
         terminal::line(&match config.file_exists {

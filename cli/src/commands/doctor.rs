@@ -10,17 +10,18 @@ mod outside;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
 use wfengine_api::answers::StatusView;
 use wfengine_api::{Exit, Failure, Request};
 
-use self::finding::{Finding, State, fail, ok, warn};
+pub(crate) use self::finding::Finding;
+use self::finding::{State, fail, ok, warn};
 use self::here::Owner;
 use super::Globals;
 use crate::args::DoctorArgs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Client;
+use crate::documents::DoctorDocument;
 use crate::home::{Settings, data_dir_path};
 use crate::terminal;
 
@@ -37,12 +38,12 @@ pub(super) async fn doctor(globals: &Globals, args: DoctorArgs) -> Result<Exit, 
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(State::Ok);
     if globals.json {
         let count = |state: State| findings.iter().filter(|finding| finding.state == state).count();
-        terminal::json(&json!({
-            "ok": worst != State::Fail,
-            "warnings": count(State::Warn),
-            "failures": count(State::Fail),
-            "findings": findings,
-        }));
+        terminal::json(&DoctorDocument {
+            ok: worst != State::Fail,
+            warnings: count(State::Warn),
+            failures: count(State::Fail),
+            findings,
+        });
     } else {
         for finding in &findings {
             terminal::line(&format!("{:<4}  {:<7} {}", finding.state.word(), finding.check, finding.says));

@@ -1,19 +1,19 @@
 //! `metrics`: files for Prometheus. The figures themselves are at `/metrics` of a serving node.
 
-use serde_json::json;
 use wfengine_api::answers::StatusView;
 use wfengine_api::http::ALERTS;
 use wfengine_api::{Exit, Failure, Request};
 
 use super::Globals;
 use crate::args::MetricsVerb;
+use crate::documents::FileDocument;
 use crate::terminal;
 
 pub(super) async fn metrics(globals: &Globals, verb: MetricsVerb) -> Result<Exit, Failure> {
     match verb {
         MetricsVerb::Alerts => {
             if globals.json {
-                terminal::json(&json!({ "file": "wfengine-alerts.yml", "content": ALERTS }));
+                terminal::json(&FileDocument { file: "wfengine-alerts.yml", content: ALERTS });
             } else {
                 terminal::raw(ALERTS);
             }
@@ -23,7 +23,7 @@ pub(super) async fn metrics(globals: &Globals, verb: MetricsVerb) -> Result<Exit
             let status: StatusView = super::call(globals, Request::Status).await?;
             let content = scrape(&status)?;
             if globals.json {
-                terminal::json(&json!({ "file": "wfengine-scrape.yml", "content": content }));
+                terminal::json(&FileDocument { file: "wfengine-scrape.yml", content: &content });
             } else {
                 terminal::raw(&content);
             }

@@ -1,12 +1,12 @@
 //! `notify test`: one notification by every way that is configured, from this process, whether a node serves or not.
 
-use serde_json::json;
 use wfengine_api::{Exit, Failure};
 
 use super::Globals;
 use crate::args::NotifyVerb;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::documents::{NotifiedDocument, WayDocument};
 use crate::home::Home;
 use crate::notify::{self, Named, Notification};
 use crate::terminal;
@@ -36,18 +36,16 @@ async fn test(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
         let ways: Vec<_> = outcomes
             .iter()
-            .map(|(way, outcome)| {
-                json!({
-                    "way": way,
-                    "ok": outcome.is_ok,
-                    "status": outcome.status,
-                    "says": outcome.says,
-                    "took_ms": outcome.took_ms,
-                })
+            .map(|(way, outcome)| WayDocument {
+                way: way.to_string(),
+                ok: outcome.is_ok,
+                status: outcome.status,
+                says: outcome.says.clone(),
+                took_ms: outcome.took_ms,
             })
             .collect();
         let is_ok = outcomes.iter().all(|(_, outcome)| outcome.is_ok);
-        terminal::json(&json!({ "ok": is_ok, "delivery": notification.id, "ways": ways }));
+        terminal::json(&NotifiedDocument { ok: is_ok, delivery: notification.id.clone(), ways });
     } else {
         for (way, outcome) in &outcomes {
             let word = if outcome.is_ok { "ok" } else { "fail" };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde_json::json;
+use crate::documents::MistakeDocument;
 
 /// Where something was said.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,19 +63,19 @@ impl Mistake {
     }
 
     /// For programs.
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn document(&self) -> MistakeDocument {
         let (file, line, variable) = match &self.place {
             Place::File(path, line) => (Some(path.display().to_string()), *line, None),
-            Place::Variable(name) => (None, None, Some(name)),
+            Place::Variable(name) => (None, None, Some(name.clone())),
         };
-        json!({
-            "file": file,
-            "line": line,
-            "variable": variable,
-            "key": (!self.key.is_empty()).then_some(&self.key),
-            "found": self.found,
-            "allowed": self.allowed,
-            "did_you_mean": self.near,
-        })
+        MistakeDocument {
+            file,
+            line,
+            variable,
+            key: Some(self.key.clone()).filter(|key| !key.is_empty()),
+            found: self.found.clone(),
+            allowed: self.allowed.clone(),
+            did_you_mean: self.near.clone(),
+        }
     }
 }

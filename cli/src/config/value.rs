@@ -227,7 +227,11 @@ impl Kind {
                 _ => Err(format!("\"{}\"", beginning(text))),
             },
             (Self::Address, Value::Text(text)) => {
-                if text.parse::<IpAddr>().is_ok() { Ok(()) } else { Err(format!("\"{}\"", beginning(text))) }
+                if text.parse::<IpAddr>().is_ok() {
+                    Ok(())
+                } else {
+                    Err(format!("\"{}\"", beginning(text)))
+                }
             }
             (Self::Socket, Value::Text(text)) => {
                 let is_socket = text.parse::<SocketAddr>().is_ok();

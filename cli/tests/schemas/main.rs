@@ -129,6 +129,13 @@ fn this_node(tried: &mut Tried<'_>) {
     tried.says("schema", &["peer", "list"]);
     tried.says("distance", &["one", "another"]);
     tried.says("check-tags", &["p2p-only", "mine"]);
+    tried.says("config show", &[]);
+    tried.says("config check", &[]);
+    std::fs::write(tried.house.data().join("config.toml"), "[notify]\ncommand = [\"/bin/true\"]\n").unwrap();
+    tried.says("notify test", &[]);
+    tried.ends("doctor", &["--offline"], 0);
+    tried.says("metrics alerts", &[]);
+    tried.says("metrics scrape", &[]);
     tried.says("peer id", &[]);
     tried.says("peer list", &[]);
     tried.says("peer add", &["127.0.0.1:9"]);
@@ -177,7 +184,7 @@ fn what_every_verb_prints_is_as_its_schema_says() {
     // with --watch a list is one document
     for (verb, words) in [("list", ["list", "--watch"]), ("owner", ["owner", "--watch"])] {
         let mut live = house.begin(&[&["--json"], words.as_slice()].concat());
-        let all = line_of(&mut live, "[");
+        let all = line_of(&mut live, "{");
         tried.schemas.hold(&format!("{verb} --watch"), &[all]);
         live.stop().ends(0);
     }

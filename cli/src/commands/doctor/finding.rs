@@ -1,11 +1,12 @@
 //! What `doctor` finds: one line each.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How something is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(crate) enum State {
     /// As it should be.
     Ok,
     /// A node works, and somebody should look.
@@ -25,8 +26,8 @@ impl State {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Finding {
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Finding {
     /// What was looked at, in a word.
     pub(super) check: &'static str,
     /// How it is.
