@@ -56,8 +56,12 @@ pub(crate) struct HttpArgs {
 /// How a serving node is on the network.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct NetworkArgs {
-    /// UDP address to listen on when serving; the next free port if it is taken [default: [::]:4433]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// UDP address to listen on when serving; the next free port if it is taken
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "UDP address to listen on when serving; the next free port if it is taken [default: [::]:4433]"
+    )]
     pub(crate) listen: Option<String>,
     /// Neither announce this node on the local network nor look for members there
     #[arg(long)]
