@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
-use wfengine_api::http::{Gate, TlsAcceptor, Token};
-use wfengine_api::{Exit, Failure};
+use wfengine_api::Failure;
+use wfengine_api::http::{Gate, TlsAcceptor, TlsError, Token, acceptor};
 
 use crate::config::Http;
 use crate::home::{Home, random};
@@ -70,26 +67,14 @@ fn tls(http: &Http) -> Result<Option<TlsAcceptor>, Failure> {
         }
         return Ok(None);
     };
-    let wrong = |option: &str, file: &Path, why: &dyn std::fmt::Display| {
-        Failure::bad_input(format!("{option} {}: {why}", file.display()))
-    };
-    let chain: Result<Vec<_>, PemError> =
-        CertificateDer::pem_slice_iter(&pem("--http-cert", cert)?).collect();
-    let chain = chain.map_err(|error| wrong("--http-cert", cert, &error))?;
-    if chain.is_empty() {
-        return Err(wrong("--http-cert", cert, &"there is no certificate in it"));
-    }
-    let secret = PrivateKeyDer::from_pem_slice(&pem("--http-key", key)?)
-        .map_err(|error| wrong("--http-key", key, &error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(Exit::Failure, format!("BUG: TLS: {error}")))?
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| wrong("--http-key", key, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+    let made = acceptor(&pem("http.cert", cert)?, &pem("http.key", key)?).map_err(|error| {
+        let (option, file) = match &error {
+            TlsError::Certificate(_) => ("http.cert", cert),
+            TlsError::Key(_) => ("http.key", key),
+        };
+        Failure::bad_input(format!("{option} {}: {error}", file.display()))
+    });
+    made.map(Some)
 }
 
 /// Names under which a loopback address is asked.

@@ -102,8 +102,8 @@ fn with_a_certificate_the_way_is_secret() {
     outside.wait_for("https://0.0.0.0:");
     outside.stop().ends(0);
     let swapped = [&serve[..], &["--http-cert", &key, "--http-key", &cert]].concat();
-    house.ask(&swapped).ends(2).complains(&["--http-cert", "key.pem"]);
-    house.ask(&[&serve[..], &["--http-cert", &cert]].concat()).ends(2).complains(&["--http-key"]);
+    house.ask(&swapped).ends(2).complains(&["http.cert", "key.pem"]);
+    house.ask(&[&serve[..], &["--http-cert", &cert]].concat()).ends(2).complains(&["http.cert and http.key"]);
 }
 
 #[test]

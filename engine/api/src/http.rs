@@ -12,6 +12,7 @@ mod operations;
 mod places;
 mod problem;
 mod streams;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,10 @@ use crate::handlers::Handlers;
 use crate::mcp;
 use crate::tools::Files;
 pub use access::{Gate, Token};
-pub use connections::TlsAcceptor;
 pub(crate) use places::Place;
 use places::Room;
+pub use tls::{TlsError, acceptor};
+pub use tokio_rustls::TlsAcceptor;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
