@@ -17,8 +17,7 @@ Runners   runner VERB        GitHub runners in containers, as jobs are queued
 Cluster   serve              run this host's node (init can name it first)
           peer invite|join   bring in another host; also add, list, remove, id
           allow              say whose work this host runs
-           sync · pause · resume · status · config · doctor · notify
-           metrics            alert rules and more for Prometheus
+          sync · pause · resume · status · config · doctor · notify · metrics
 Audit     replay [--verify]  print or prove the history
           log export|import · clock · distance
 Try       example · demo     completions · man · schema: of --json

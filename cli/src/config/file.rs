@@ -204,7 +204,7 @@ mod tests {
         for (said, parts) in said.iter().zip([
             ["c.toml:2: http.port", "70000", "0 to 65535"],
             ["c.toml:3: http.prot", "not known", "http.port"],
-            ["c.toml:4: http.host", "the number 4", "loopback"],
+            ["c.toml:4: http.host", "the number 4", "127.0.0.1"],
             ["c.toml:7: jobs.grace", "soon", "duration"],
             ["c.toml:9: colours.red", "not known", "config show"],
         ]) {
