@@ -11,7 +11,7 @@ use wfengine_api::answers::runners::{
 };
 use wfengine_api::answers::{
     AllowView, ClockView, DiscoveryView, EventLine, FoundView, InviteView, OwnerView, PeersView, Progress,
-    RunView, RunsView, StatusView, Submitted, SyncView, WatchView, WhyView,
+    RunView, StatusView, Submitted, SyncView, WatchView, WhyView,
 };
 use wfengine_discovery::Report;
 
@@ -62,7 +62,7 @@ pub(crate) fn printed(verb: &[&str]) -> Option<Printed> {
             "one document; with --wait it is the run, with --follow after a line for each thing that happens",
             &[of::<Submitted>, of::<Progress>, of::<RunView>],
         ),
-        ["list"] => watched(RUNS, &[of::<RunView>], of::<RunsView>),
+        ["list"] => watched(RUNS, &[of::<RunView>], of::<Vec<RunView>>),
         ["owner"] => watched(JOBS, &[of::<OwnerView>], of::<Vec<OwnerView>>),
         ["discover", "list"] => watched("a line for each workflow", &[of::<FoundView>], of::<Vec<FoundView>>),
         ["show" | "cancel" | "priority"] | ["task", "complete" | "fail" | "release"] => {

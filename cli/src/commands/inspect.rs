@@ -1,5 +1,6 @@
 //! `list` and `show`.
 
+use serde::{Deserialize, Serialize};
 use wfengine_api::answers::{JobView, RunView, RunsView};
 use wfengine_api::{Exit, Failure, Listing, Request};
 
@@ -23,7 +24,7 @@ pub(super) async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Fail
         ..Listing::default()
     };
     if args.watch.watch {
-        let page = |part: &RunsView| list_page(&part.runs, filtered);
+        let page = |Watched(runs): &Watched| list_page(runs, filtered);
         return watch(globals, Cause::Events, || Request::List(wanted.clone()), page).await;
     }
     let runs = super::through(globals, async |door| {
@@ -82,6 +83,17 @@ fn list_page(runs: &[RunView], filtered: bool) -> Page {
         page.table(RUNS, rows);
     }
     page
+}
+
+/// The runs of the first part, which is all of them as far as a screen is concerned.
+#[derive(Serialize, Deserialize)]
+#[serde(from = "RunsView")]
+struct Watched(Vec<RunView>);
+
+impl From<RunsView> for Watched {
+    fn from(part: RunsView) -> Self {
+        Self(part.runs)
+    }
 }
 
 /// The runs that are wanted, part by part.

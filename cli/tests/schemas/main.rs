@@ -184,7 +184,7 @@ fn what_every_verb_prints_is_as_its_schema_says() {
     // with --watch a list is one document
     for (verb, words) in [("list", ["list", "--watch"]), ("owner", ["owner", "--watch"])] {
         let mut live = house.begin(&[&["--json"], words.as_slice()].concat());
-        let all = line_of(&mut live, "{");
+        let all = line_of(&mut live, "[");
         tried.schemas.hold(&format!("{verb} --watch"), &[all]);
         live.stop().ends(0);
     }
