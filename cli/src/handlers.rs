@@ -21,6 +21,7 @@ use wfengine_api::{Exit, Failure, Items, Request, Settings};
 
 use crate::node::Node;
 pub(crate) use cluster::describe;
+pub(crate) use listing::is_disagreed_on;
 pub(crate) use runs::exit_of;
 
 /// Answers a request.
@@ -54,7 +55,7 @@ pub(crate) async fn handle(
         Request::TaskNext { wait, lease_ms, tags } => {
             json(&tasks::next(&node, wait, lease_ms, tags, &items).await?)
         }
-        Request::TaskTake { id, lease_ms } => json(&tasks::take(&node, &id, lease_ms).await?),
+        Request::TaskTake { id, lease_ms } => json(&tasks::take(&node, &id, lease_ms, &items).await?),
         Request::TaskComplete { task, result_json } => {
             json(&tasks::complete(&node, &task, result_json).await?)
         }

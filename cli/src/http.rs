@@ -124,6 +124,10 @@ pub(crate) async fn open(home: &Home, http: &Http) -> Result<Option<Opened>, Fai
     let (submit, _) = token(home, "http-submit-token", "wfe_submit_")?;
     let mut hosts = names(address);
     hosts.extend(http.hosts.iter().map(|host| host.to_ascii_lowercase()));
+    // whoever asks at the usual port of HTTP or HTTPS does not name it
+    let bare = |host: &String| host.strip_suffix(":443").or(host.strip_suffix(":80")).map(str::to_owned);
+    let unnamed: Vec<String> = hosts.iter().filter_map(bare).collect();
+    hosts.extend(unnamed);
     let gate = Gate {
         hosts,
         origins: http.origins.iter().cloned().collect(),

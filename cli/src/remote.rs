@@ -89,6 +89,7 @@ impl Remote {
         }
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT_WAIT))
+            .timeout_per_read(Some(SILENT_MAX))
             .http_status_as_error(false)
             .max_redirects(0)
             // what is in the environment for other programs is no way for this token

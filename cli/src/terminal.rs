@@ -68,10 +68,22 @@ pub(crate) async fn reader_left() {
 /// A JSON document on stdout, one line.
 pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        // JSON escapes control characters itself
-        Ok(text) => log_line(&text),
+        Ok(text) => log_line(&escaped(&text)),
         Err(error) => self::error(&error.to_string()),
     }
+}
+
+/// JSON in which also those control characters are escaped that JSON lets pass: U+007F to U+009F, which move cursors too.
+pub(crate) fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
+    let passes = |c: char| c.is_control() && c >= '\u{7f}';
+    if !json.contains(passes) {
+        return json.into();
+    }
+    let escape = |c: char| match passes(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    json.chars().map(escape).collect::<String>().into()
 }
 
 /// Text without what moves a terminal's cursor or changes its state; line ends and tabs stay.
@@ -139,5 +151,13 @@ mod tests {
     fn names_of_others_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[31mb\rc\u{9b}d"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}d");
         assert_eq!(plain("zwölf\tund\n"), "zwölf\tund\n");
+    }
+
+    #[test]
+    fn json_of_others_cannot_either_and_says_the_same() {
+        let given = serde_json::json!({ "name": "a\u{9b}31mb\u{7f}\u{1b}c ü" });
+        let text = escaped(&given.to_string()).into_owned();
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), given);
     }
 }

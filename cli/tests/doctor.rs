@@ -186,3 +186,17 @@ fn a_member_that_is_away_is_named() {
     assert!(text(&away, "remedy").contains("wfengine peer remove birch"), "{away}");
     first.stop().ends(0);
 }
+
+#[test]
+fn a_node_that_speaks_tls_is_well() {
+    let house = House::new();
+    let file = |name: &str| format!("{}/tests/http/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--no-lan", "--http", "127.0.0.1:0"];
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let mut live = house.begin(&[&serve[..], &["--http-cert", &cert, "--http-key", &key]].concat());
+    live.wait_for("programs ask at");
+    let report = ask(&house, &["--offline"]).ends(0).json().remove(0);
+    let ports: Vec<&str> = of(&report, "ports").iter().map(|finding| text(finding, "says")).collect();
+    assert!(ports.iter().any(|says| says.contains("https://127.0.0.1:")), "{report}");
+    live.stop().ends(0);
+}

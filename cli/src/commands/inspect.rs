@@ -101,7 +101,7 @@ async fn listed(door: &Door, mut wanted: Listing) -> Result<Vec<RunView>, Failur
     let mut runs: Vec<RunView> = Vec::new();
     loop {
         let part: RunsView = door.call(Request::List(wanted.clone())).await?;
-        wanted.limit -= part.runs.len();
+        wanted.limit = wanted.limit.saturating_sub(part.runs.len());
         runs.extend(part.runs);
         wanted.after = part.next.filter(|_| wanted.limit > 0);
         if wanted.after.is_none() {

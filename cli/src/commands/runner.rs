@@ -62,7 +62,7 @@ fn document(globals: &Globals, value: &impl Serialize) -> Result<Exit, Failure> 
     }
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::Failure, format!("BUG: an answer is no JSON: {error}")))?;
-    terminal::raw(&format!("{text}\n"));
+    terminal::raw(&format!("{}\n", terminal::escaped(&text)));
     Ok(Exit::Success)
 }
 

@@ -184,8 +184,17 @@ pub(super) async fn serve_as(
     let answering = Arc::clone(&node);
     let stopping = Arc::clone(&node);
     let mut interrupts = Interrupts::signals()?;
-    let door = http::open(&node.home, &http).await?;
-    let notifying = notify::begin(&node, &notify)?;
+    let opened = http::open(&node.home, &http).await;
+    let opened = opened.and_then(|door| Ok((door, notify::begin(&node, &notify)?)));
+    let (door, notifying) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
+            // what it was told is wrong; the log is closed all the same
+            link.stop().await;
+            node.close()?;
+            return Err(failure);
+        }
+    };
     let mut server = tokio::spawn(async move {
         let handle = move |request, items| handlers::handle(Arc::clone(&answering), request, items);
         control::serve(&socket, handle, async move { stopping.stopped().await }).await
@@ -269,6 +278,7 @@ pub(super) async fn serve_as(
         if !server.is_finished() {
             let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
         }
+        notifying.end().await;
         return Err(error.into());
     }
     link.stop().await;

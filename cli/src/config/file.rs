@@ -4,7 +4,7 @@
 //! file's lines.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -41,7 +41,12 @@ fn unusable(path: &Path, found: impl Into<String>, allowed: &str) -> FileSays {
 
 /// Reads a file; `None` if it is not there.
 pub(crate) fn read(path: &Path) -> Option<FileSays> {
-    let file = match std::fs::File::open(path) {
+    // a pipe without a writer would not open
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0))
+        .open(path);
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => return Some(unusable(path, error.to_string(), "a file that this user may read")),
@@ -59,8 +64,8 @@ pub(crate) fn read(path: &Path) -> Option<FileSays> {
         let found = format!("a file of user id {}", metadata.uid());
         return Some(unusable(path, found, "a file of the user that the node runs as, or of root"));
     }
-    if metadata.mode() & 0o002 != 0 {
-        let allowed = format!("a file that others may not change: `chmod o-w {}`", path.display());
+    if metadata.mode() & 0o022 != 0 {
+        let allowed = format!("a file that others may not change: `chmod go-w {}`", path.display());
         return Some(unusable(path, format!("mode {:o}", metadata.mode() & 0o777), &allowed));
     }
     let mut bytes = Vec::new();

@@ -282,6 +282,12 @@ async fn begin(node: &Node, job: &Job, begun: &mut bool, items: &Items) {
     let _ = items.send(item(&started)).await;
 }
 
+/// A job as it is now. Those who follow the jobs of a wide run ask often: the run is not copied for each.
+fn job_of(node: &Node, run: &RunId, id: &JobId) -> Option<Job> {
+    let live = node.watcher().views().runs().live_job(run, id).map(|(_, job)| job.clone());
+    live.or_else(|| node.watcher().run(run)?.jobs.get(id).cloned())
+}
+
 async fn job_log(node: Arc<Node>, run: RunId, id: JobId, follow: bool, items: Items) -> Result<(), Failure> {
     let mut commits = node.watcher().subscribe();
     let mut happenings = node.listen();
@@ -289,8 +295,8 @@ async fn job_log(node: Arc<Node>, run: RunId, id: JobId, follow: bool, items: It
     let (mut offset, mut remote): (u64, Vec<u8>) = (0, Vec::new());
     let mut begun = false;
     loop {
-        let Some(known) = node.watcher().run(&run) else { return Ok(()) };
-        let Some(job) = known.jobs.get(&id) else { return Ok(()) };
+        let Some(job) = job_of(&node, &run, &id) else { return Ok(()) };
+        let job = &job;
         let name = job.leg.name.clone();
         if let Some(path) = node.running_log(&id) {
             if reader.is_none() {

@@ -8,6 +8,7 @@ use wfengine_api::answers::runners::RunnerStatusView;
 use wfengine_api::answers::{Metric, MetricKind};
 use wfengine_core::views::job::Status;
 use wfengine_github::Budget;
+use wfengine_storage_format::PeerId;
 use wfengine_store::disk::{FREE_CRITICAL_BYTES, FREE_LOW_BYTES, free_bytes};
 
 use crate::node::{Node, autoscaler};
@@ -47,7 +48,14 @@ pub(super) async fn metrics(node: &Arc<Node>) -> Result<Vec<Metric>, Failure> {
         runs.collect(),
     ));
     let connected = node.network().map(|network| network.connected()).unwrap_or_default();
-    let name = |peer| node.watcher().views().peer_name(&peer);
+    let names: Vec<String> =
+        connected.iter().map(|link| node.watcher().views().peer_name(&link.peer)).collect();
+    // two members of one name are told apart by their ids
+    let name = |peer: PeerId| {
+        let name = node.watcher().views().peer_name(&peer);
+        let is_alone = names.iter().filter(|other| **other == name).count() == 1;
+        if is_alone { name } else { peer.to_string() }
+    };
     let (mut lacks, mut owes, mut round_trips) = (Vec::new(), Vec::new(), Vec::new());
     for link in connected {
         let label = || vec![("peer", name(link.peer))];

@@ -122,7 +122,7 @@ pub(super) async fn submit(
     let number = run_number(node, &path);
     let prepared = prepare(&workflow, &path, blob, &wishes, Placement::Rule, number, random()?)?;
     let run = prepared.submission.run();
-    refuse_other_content(node, &prepared.submission)?;
+    refuse_other_content(node, &prepared.submission, &wishes)?;
     let command =
         Command::Submit { submission: Box::new(prepared.submission), plan: prepared.plan, blobs: vec![blob] };
     let receipt = node.ask(command).await?;
@@ -131,7 +131,13 @@ pub(super) async fn submit(
 }
 
 /// Refuses an id that names other content, also when that run ended long ago and is no longer in memory.
-pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Result<(), Failure> {
+///
+/// What whoever asks leaves open is as it was: they may come later and wait for what others submitted.
+pub(super) fn refuse_other_content(
+    node: &Node,
+    submission: &RunSubmitted,
+    wishes: &Wishes,
+) -> Result<(), Failure> {
     let Some(given) = submission.trigger_key.strip_prefix(b"id:") else { return Ok(()) };
     let Some(before) = node.watcher().run(&submission.run()).and_then(|run| run.submitted) else {
         return Ok(());
@@ -140,10 +146,10 @@ pub(super) fn refuse_other_content(node: &Node, submission: &RunSubmitted) -> Re
         ("content", before.spec != submission.spec),
         ("inputs", before.frozen.inputs != submission.frozen.inputs),
         ("metadata", before.metadata_json != submission.metadata_json),
-        ("name", before.name != submission.name),
-        ("tags", before.tags != submission.tags),
-        ("priority", before.priority_milli != submission.priority_milli),
-        ("retries", before.retries != submission.retries),
+        ("name", wishes.name.is_some() && before.name != submission.name),
+        ("tags", !submission.tags.is_empty() && before.tags != submission.tags),
+        ("priority", wishes.priority_milli.is_some() && before.priority_milli != submission.priority_milli),
+        ("retries", wishes.retries > 0 && before.retries != submission.retries),
     ]
     .into_iter()
     .filter_map(|(what, differs)| differs.then_some(what))

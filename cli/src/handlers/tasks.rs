@@ -28,7 +28,7 @@ pub(super) async fn submit(
 ) -> Result<Submitted, Failure> {
     let (submission, notes) = task(task_id, workflow_id, tags, wishes)?;
     let run = submission.run();
-    refuse_other_content(node, &submission)?;
+    refuse_other_content(node, &submission, wishes)?;
     let command = Command::Submit { submission: Box::new(submission), plan: Vec::new(), blobs: Vec::new() };
     let receipt = node.ask(command).await?;
     let copies = wait_for_copies(node, &run, Vec::new(), copies).await?;
@@ -71,11 +71,17 @@ pub(super) async fn next(
 }
 
 /// Takes one task if it may be claimed here now.
-pub(super) async fn take(node: &Arc<Node>, id: &str, lease_ms: u64) -> Result<Option<TaskView>, Failure> {
+pub(super) async fn take(
+    node: &Arc<Node>,
+    id: &str,
+    lease_ms: u64,
+    items: &Items,
+) -> Result<Option<TaskView>, Failure> {
     let only = Some(resolve::target(node, id)?.run);
     let wanted = Wanted { tags: Vec::new(), only, lease: Duration::from_millis(lease_ms), waits: false };
     let mut commits = node.watcher().subscribe();
     let Some(handed) = node.next_task(wanted).await else { return Ok(None) };
+    let mut unheard = Unheard { node, claim: Some(handed.claim) };
     // whoever takes one task by its name sees it at work
     let is_waiting = || node.watcher().run(&handed.run).is_some_and(|run| run.status == Status::Assigned);
     while is_waiting() {
@@ -84,7 +90,25 @@ pub(super) async fn take(node: &Arc<Node>, id: &str, lease_ms: u64) -> Result<Op
             () = node.stopped() => return Err(node.stopped_with("the node stops: ask again once it is back")),
         }
     }
-    Ok(describe(node, handed, lease_ms))
+    let described = describe(node, handed, lease_ms).filter(|_| !items.is_closed());
+    if described.is_some() {
+        unheard.claim = None;
+    }
+    Ok(described)
+}
+
+/// A task that was handed to somebody who has not heard of it: it is given back, also where whoever asked has left.
+struct Unheard<'a> {
+    node: &'a Node,
+    claim: Option<EventId>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim {
+            self.node.report(claim, Execution::GivenBack);
+        }
+    }
 }
 
 fn describe(node: &Node, handed: Handed, lease_ms: u64) -> Option<TaskView> {

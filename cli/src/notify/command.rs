@@ -50,13 +50,10 @@ impl Program {
                 return outcome(false, false, None, format!("{program} does not start: {error}"));
             }
         };
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let body = serde_json::to_vec(notification).unwrap_or_default();
-        let ended = tokio::time::timeout(self.timeout, converse(&mut child, &body)).await;
-        // whatever it left behind ends with it
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        let ended = tokio::time::timeout(self.timeout, converse(&mut child, &mut group, &body)).await;
+        drop(group);
         match ended {
             Ok((Ok(status), printed)) => {
                 let says = match status.code() {
@@ -94,8 +91,29 @@ impl Program {
     }
 }
 
+/// The processes that a program started, and itself: whatever is left of them ends with it, also where nobody waits any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn end(&mut self) {
+        if let Some(group) = self.0.take() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// Tells it, listens to it, and waits for its end.
-async fn converse(child: &mut Child, body: &[u8]) -> (std::io::Result<std::process::ExitStatus>, String) {
+async fn converse(
+    child: &mut Child,
+    group: &mut Group,
+    body: &[u8],
+) -> (std::io::Result<std::process::ExitStatus>, String) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let tell = async {
         if let Some(mut stdin) = stdin {
@@ -103,7 +121,13 @@ async fn converse(child: &mut Child, body: &[u8]) -> (std::io::Result<std::proce
             let _ = stdin.write_all(body).await;
         }
     };
-    let ((), out, err, status) = tokio::join!(tell, beginning(stdout), beginning(stderr), child.wait());
+    let end = async {
+        let status = child.wait().await;
+        // what it left behind may hold its output open
+        group.end();
+        status
+    };
+    let ((), out, err, status) = tokio::join!(tell, beginning(stdout), beginning(stderr), end);
     let printed = format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
     (status, printed.trim().to_owned())
 }

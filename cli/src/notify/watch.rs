@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use wfengine_api::Failure;
-use wfengine_api::answers::RunView;
 use wfengine_core::admitted::Admitted;
 use wfengine_core::time::Monotonic;
 use wfengine_core::views::job::Status;
@@ -22,6 +21,7 @@ use wfengine_storage_format::{Body, PeerId, RunId};
 use wfengine_store::disk::{DiskLevel, free_bytes, level};
 
 use super::{Named, Notification, RunTold, Wanted, Ways};
+use crate::handlers::is_disagreed_on;
 use crate::node::Node;
 
 /// How often members and the disk are looked at.
@@ -154,7 +154,7 @@ impl Watch {
             let views = node.watcher().views();
             let own = |run: &&Run| run.submission().is_some_and(|submission| submission.author == me);
             for run in views.runs().all_live().filter(own) {
-                if RunView::of(run, &views).is_contradicted() {
+                if is_disagreed_on(run) {
                     contradicted.add(run.id);
                 }
             }
@@ -201,6 +201,9 @@ impl Watch {
             self.open.extend(missed.map(|run| run.id));
         }
         for id in self.open.clone() {
+            if self.is_wanted("conflict") {
+                self.contradicted(&id);
+            }
             self.ended(&id);
         }
     }
@@ -225,6 +228,14 @@ impl Watch {
         if !self.open.contains(id) {
             return;
         }
+        // a look at each event, and a copy only of what is told: a run may have thousands of jobs
+        let is_open = {
+            let views = self.node.watcher().views();
+            views.runs().live(id).is_some_and(|run| !run.status.is_terminal())
+        };
+        if is_open {
+            return;
+        }
         let Some(run) = self.node.watcher().run(id).filter(|run| run.status.is_terminal()) else { return };
         self.open.remove(id);
         // another member's submission may have turned out to be the one that counts: then it tells
@@ -239,17 +250,17 @@ impl Watch {
     }
 
     fn contradicted(&mut self, id: &RunId) {
-        let Some(run) = self.node.watcher().run(id).filter(|run| self.is_own(run)) else { return };
-        let is_contradicted = RunView::of(&run, &self.node.watcher().views()).is_contradicted();
-        if !is_contradicted || !self.contradicted.add(*id) {
-            return;
-        }
-        let told = run_told(&run);
+        let told = {
+            let views = self.node.watcher().views();
+            let run = views.runs().live(id).filter(|run| self.is_own(run) && is_disagreed_on(run));
+            run.map(|run| (run_told(run), run.id))
+        };
+        let Some((told, run)) = told.filter(|(_, id)| self.contradicted.add(*id)) else { return };
         let text = format!(
             "members disagree about run {} ({}): `wfengine show {}` says in what, and which result counts",
             told.name,
-            run.id.short(),
-            run.id.short()
+            run.short(),
+            run.short()
         );
         self.tell("conflict", text, |notification| notification.run = Some(told));
     }
@@ -278,8 +289,12 @@ impl Watch {
             self.tell("node.left", text, |notification| notification.member = Some(member));
         }
         let free = free_bytes(self.node.home.data.path());
-        let level = level(free);
+        let mut level = level(free);
         let is_worse = level > self.disk;
+        // what comes and goes around a watermark is told once
+        if level < self.disk {
+            level = self.disk.min(wfengine_store::disk::level(free.map(|free| free / 10 * 9)));
+        }
         self.disk = level;
         if is_worse {
             let mib = free.unwrap_or(0) / (1024 * 1024);

@@ -9,7 +9,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use ureq::Agent;
+use ureq::{Agent, Proxy};
 use wfengine_api::Failure;
 use wfengine_github::{Secret, webhook};
 
@@ -42,7 +42,10 @@ impl Webhook {
     }
 
     fn new(url: &str, secret: Secret, timeout: Duration) -> Self {
+        // what goes by no TLS stays on this host, whatever the environment says of proxies
+        let proxy = if url.starts_with("https:") { Proxy::try_from_env() } else { None };
         let config = Agent::config_builder()
+            .proxy(proxy)
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)

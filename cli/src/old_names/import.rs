@@ -6,7 +6,7 @@
 //! Invariant: what has ended is never offered to a program. So it is only imported while no node serves here: nobody else can ask for a
 //! task between its submission and its end, and an import that was broken off is gone on with.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,7 +223,11 @@ impl Import {
             ..Wishes::default()
         };
         let file = self.files.as_ref().filter(|_| !workflow.status.has_ended() && !workflow.file.is_empty());
-        let file = file.map(|folder| folder.join(&workflow.file)).filter(|file| file.is_file());
+        // what others wrote names nothing beyond the folder
+        let is_below =
+            Path::new(&workflow.file).components().all(|part| matches!(part, Component::Normal(_)));
+        let file = file.filter(|_| is_below).map(|folder| folder.join(&workflow.file));
+        let file = file.filter(|file| file.is_file());
         let request = match file {
             Some(file) => Request::Submit {
                 path: workflow.file.clone(),

@@ -79,6 +79,7 @@ pub(super) fn document(value: &Value) -> Result<Exit, Failure> {
 
 fn pretty(value: &Value) -> Result<String, Failure> {
     serde_json::to_string_pretty(&Shown(value))
+        .map(|text| terminal::escaped(&text).into_owned())
         .map_err(|error| Failure::new(Exit::Failure, format!("BUG: an answer is no JSON: {error}")))
 }
 

@@ -100,6 +100,12 @@ impl Page {
 
 fn line_of(before: &str, state: &str, after: &str, look: Look, lines: &mut Vec<String>) {
     let whole = format!("{before}{state}{after}");
+    if look.cut_lines && whole.contains('\n') {
+        // one row for each, or the screen would scroll
+        let each = whole.split('\n').map(|line| line.replace('\t', " "));
+        lines.extend(each.map(|line| look.width.map_or_else(|| line.clone(), |width| cut(&line, width))));
+        return;
+    }
     match look.width.filter(|width| look.cut_lines && whole.width() > *width) {
         Some(width) => lines.extend(whole.split('\n').map(|line| cut(&line.replace('\t', " "), width))),
         None if look.colours => lines.push(format!("{before}{}{after}", painted(state, of_state(state)))),
@@ -224,6 +230,16 @@ mod tests {
         ["0123456789ab", "completed", "lab-1,lab-2", "a name that is rather long for a table"],
         ["ba9876543210", "failed", "lab-3", "short"],
     ];
+
+    #[test]
+    fn a_text_of_several_lines_has_a_row_for_each_on_a_screen_that_must_not_scroll() {
+        let mut page = Page::default();
+        page.line("failed: a\nb\tc\nd");
+        let look = Look { width: Some(5), cut_lines: true, ..Look::default() };
+        assert_eq!(page.lines(look), ["fail…", "b c", "d"]);
+        let wide = Look { width: Some(80), cut_lines: true, ..Look::default() };
+        assert_eq!(page.lines(wide), ["failed: a", "b c", "d"]);
+    }
 
     #[test]
     fn without_a_width_every_value_is_whole() {

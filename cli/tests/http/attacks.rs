@@ -37,6 +37,11 @@ fn a_name_and_an_origin_that_are_allowed_pass() {
     served
         .ask_with("GET", "/api/v1/status", &[("Host", "node.example:443"), ("Authorization", &bearer)], "")
         .is(200);
+    // as clients say it
+    let named = [("Host", "node.example"), ("Origin", "https://node.example"), ("Authorization", &*bearer)];
+    served.ask_with("GET", "/api/v1/status", &named, "").is(200);
+    let other = [("Host", "node.example:444"), ("Authorization", &*bearer)];
+    served.ask_with("GET", "/api/v1/status", &other, "").is(421);
     let headers = [("Authorization", &*bearer), ("Origin", "https://pages.example")];
     let answer = served.ask_with("GET", "/api/v1/status", &headers, "").is(200);
     assert!(answer.head.contains("access-control-allow-origin: https://pages.example"), "{answer:?}");
@@ -139,13 +144,19 @@ fn whoever_only_submits_learns_nothing_and_is_nobody() {
     served.submitting("POST", "/api/v1/tasks", &json!({ "id": "t" })).is(200);
     served.post("/api/v1/tasks/next", &json!({})).is(200);
     served.post("/api/v1/tasks/t/complete", &json!({ "result": "secret" })).is(200);
-    // the same once more is no question for the result
-    let again = served.submitting("POST", "/api/v1/tasks", &json!({ "id": "t" })).is(200);
-    assert_eq!(
-        (&again.json()["already_so"], &again.json()["run"]["status"]),
-        (&json!(true), &json!("completed"))
-    );
-    assert!(!again.body.contains("secret"), "{again:?}");
+    served.post("/api/v1/tasks", &json!({ "id": "u" })).is(200);
+    served.post("/api/v1/tasks/next", &json!({ "id": "u" })).is(200);
+    served.post("/api/v1/tasks/u/fail", &json!({ "error": "secret words" })).is(200);
+    // the same once more is no question for what came of it
+    for id in ["t", "u"] {
+        let again = served.submitting("POST", "/api/v1/tasks", &json!({ "id": id })).is(200);
+        let (already, status) = (&again.json()["already_so"], &again.json()["run"]["status"]);
+        assert_eq!((already, status), (&json!(true), &json!("pending")));
+        assert!(!again.body.contains("secret"), "{again:?}");
+    }
+    for tool in ["schedule_p2p_workflow", "submit_p2p_workflow"] {
+        served.submitting("POST", &format!("/api/v1/tools/{tool}"), &json!({})).is(403);
+    }
     let wishes = |copies: u32| {
         let wishes = json!({
             "name": null, "inputs": {}, "metadata": null, "priority_milli": null, "retries": 0, "backoff_ms": [1, 1],

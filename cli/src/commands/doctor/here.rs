@@ -141,13 +141,19 @@ pub(super) fn store(path: &Path, owner: Owner) -> Finding {
         );
     };
     let dir = path.join("clusters").join(cluster.to_string());
-    match log(&dir) {
+    let in_use = || format!("of cluster {}, open in the process that works on it", cluster.short());
+    // while it is looked at nobody begins: a command waits as it does for another short one
+    let quiet = std::fs::File::open(path.join("lock")).ok();
+    if quiet.as_ref().is_some_and(|quiet| flock(quiet, FlockOperation::NonBlockingLockShared).is_err()) {
+        return ok(CHECK, in_use());
+    }
+    let found = log(&dir);
+    drop(quiet);
+    match found {
         Ok(LogFound::Readable { version }) => {
             ok(CHECK, format!("of cluster {}, tables of version {version}", cluster.short()))
         }
-        Ok(LogFound::InUse) => {
-            ok(CHECK, format!("of cluster {}, open in the process that works on it", cluster.short()))
-        }
+        Ok(LogFound::InUse) => ok(CHECK, in_use()),
         Ok(LogFound::NotClosed) if owner == Owner::Nobody => ok(
             CHECK,
             format!(

@@ -95,7 +95,7 @@ pub(super) async fn ports(serving: Option<&Serving>, status: Option<&StatusView>
                 .map(|listen| ok(CHECK, format!("UDP {listen} is held by our node (pid {})", status.pid))),
         );
         if let Some(url) = &status.http {
-            let address = url.trim_start_matches("http://").to_owned();
+            let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address).to_owned();
             let reached = tokio::time::timeout(ASK_MAX, tokio::net::TcpStream::connect(&address)).await;
             findings.push(match reached {
                 Ok(Ok(_)) => ok(CHECK, format!("programs reach our node at {url}")),

@@ -281,6 +281,10 @@ class MCP {
     if (token !== undefined) this.#token = checkedToken(token, 'token');
     else if (variable('WFENGINE_TOKEN')) this.#token = checkedToken(variable('WFENGINE_TOKEN'), 'WFENGINE_TOKEN');
     if (fetch !== undefined && typeof fetch !== 'function') throw badInput('fetch: expected a function');
+    if (this.#token !== undefined && this.#url.startsWith('http:') && !isLoopback(this.#url)) {
+      const what = 'others on the network would read the token on its way; use https:, or a tunnel to this host';
+      throw new WfengineError(`${source}: ${what}`, { kind: 'refused' });
+    }
     this.#fetch = fetch;
     this.#timeoutMs = checkedTimeout(timeoutMs ?? TIMEOUT_MS_DEFAULT);
   }

@@ -32,7 +32,7 @@ STREAM_SILENCE_S = 60  # a node gives a sign of life on a quiet stream every 15 
 # an error within a stream has a kind and no status
 STATUS_OF = {"bad_input": 400, "refused": 403, "unknown": 404, "conflict": 409, "busy": 429, "unreachable": 503}
 BROKEN = (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException)
-ADDRESS = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?")
+ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~%/-]*)?")
 REFUSED = {"success": False}
 _log = logging.getLogger("wfengine")
 _warned = set()
@@ -115,7 +115,7 @@ def _events(chunks):
 
 
 class Client:
-    """Asks one node; every call has a connection of its own, so that threads may share a client. `url` is http://HOST:PORT, or
+    """Asks one node; every call has a connection of its own, so that threads may share a client. `url` is http://HOST:PORT of this host, https://HOST:PORT, or
     unix://PATH where a proxy listens, else that of WFENGINE_NODE. `token` is else WFENGINE_TOKEN, or what this host's data
     directory holds, which is sent to this host alone. `timeout` is in seconds, for every wait."""
     def __init__(self, url=None, token=None, timeout=30):
@@ -125,9 +125,14 @@ class Client:
         if not match:
             # not shown: it may hold a secret
             raise WfengineError("the node's address: expected http://HOST:PORT or unix://PATH", 0, "bad_input")
-        self._host, self._port, self._base = match[1].strip("[]"), int(match[2] or 80), (match[3] or "").rstrip("/")
+        self._tls = self.url.startswith("https:")
+        self._host, self._base = match[1].strip("[]"), (match[3] or "").rstrip("/")
+        self._port = int(match[2] or (443 if self._tls else 80))
         is_here = re.fullmatch(r"localhost|127\.\d+\.\d+\.\d+|::1", self._host)
         self._token = (token or os.environ.get("WFENGINE_TOKEN") or (_kept_token() if is_here else "")).strip()
+        if self._token and not (is_here or self._tls):
+            raise WfengineError("the node's address: others on the network would read the token on its way; use https://, "
+                                "or a tunnel to this host", 0, "refused")
         # HTTP would show what it cannot send
         if not re.fullmatch(r"[\x21-\x7e]*", self._token):
             raise WfengineError("the token has characters that no token has: is it the right file?", 0, "bad_input")
@@ -142,7 +147,8 @@ class Client:
         headers = {"Connection": "close", "Content-Type": "application/json", "User-Agent": "wfengine-python"}
         if self._token:
             headers["Authorization"] = "Bearer " + self._token
-        connection, is_connected = http.client.HTTPConnection(self._host, self._port, timeout=self.timeout), False
+        spoken = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        connection, is_connected = spoken(self._host, self._port, timeout=self.timeout), False
         try:
             if self._path:
                 connection.sock = socket.socket(socket.AF_UNIX)

@@ -163,17 +163,6 @@ pub fn in_file_order(run: &Run) -> Vec<&Job> {
 }
 
 impl RunView {
-    /// Whether members disagree about it: what was asked for, how it was planned, or what came of a job.
-    pub fn is_contradicted(&self) -> bool {
-        self.conflict
-            || self.divergent_plan
-            || self.stale_input
-            || self
-                .jobs
-                .iter()
-                .any(|job| job.divergent || job.result_superseded || !job.duplicates.is_empty())
-    }
-
     /// The run as the views show it.
     pub fn of(run: &Run, views: &Views) -> Self {
         let submitted = run.submitted.as_ref();

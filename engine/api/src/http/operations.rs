@@ -87,9 +87,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     does("/runners/containers/{container}/stop", "runner_stop_container"),
 ];
 
-/// Tools that only submit, under whatever door's name.
-const SUBMITTING: [&str; 5] =
-    ["submit_workflow", "submit_task", "p2p_submit_task", "schedule_p2p_workflow", "submit_p2p_workflow"];
+/// Tools that only submit. Those of two older dialects that do so too tell of the queue or of who holds what.
+const SUBMITTING: [&str; 3] = ["submit_workflow", "submit_task", "p2p_submit_task"];
 
 /// What a request needs.
 pub(super) fn access(method: &Method, path: &str) -> Access {

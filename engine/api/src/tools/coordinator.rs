@@ -406,7 +406,9 @@ async fn update(context: Context, input: Update) -> Result<Updated, Failure> {
     if now == input.status && now != "in_progress" {
         // the same report once more changes nothing; another one would be lost
         let recorded = before.jobs.iter().map(|job| &job.result).find(|result| !result.is_null());
-        if input.result.as_ref().is_some_and(|result| !result.is_null() && recorded != Some(result)) {
+        let is_another =
+            input.result.as_ref().is_some_and(|result| !result.is_null() && recorded != Some(result));
+        if now == "completed" && is_another {
             return Err(Failure::conflict(format!(
                 "{id} is {now} already, with another result, and that is final"
             )));
