@@ -259,6 +259,6 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         let read = read(&path).unwrap();
         assert!(read.values.is_empty());
-        assert!(read.mistakes.first().unwrap().to_string().contains("chmod o-w"));
+        assert!(read.mistakes.first().unwrap().to_string().contains("chmod go-w"));
     }
 }

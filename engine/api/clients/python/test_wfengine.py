@@ -283,9 +283,13 @@ class ClientTest(NodeCase):
             self.assertIn(url, str(self.refused(0, "unreachable", Client(url, TOKEN).call, "node_status")))
         for token in (TOKEN[:9] + "\r\nX: " + TOKEN[9:], TOKEN + "ü"):
             self.assertNotIn(TOKEN[9:], str(self.refused(0, "bad_input", Client, NODE, token)))
-        for url in ("https://127.0.0.1", "127.0.0.1:8080", f"http://me:{TOKEN}@127.0.0.1", "http://a b", "unix://", "http://[::1",
+        for url in ("ftp://127.0.0.1", "127.0.0.1:8080", f"http://me:{TOKEN}@127.0.0.1", "http://a b", "unix://", "http://[::1",
                     f"http://127.0.0.1/?{TOKEN}"):
             self.refused(0, "bad_input", Client, url, TOKEN)
+        # a token goes nowhere in clear text, and where TLS is spoken it is looked for
+        for url in ("http://node.example.org:8080", "http://192.0.2.1", "http://127.0.0.1.example.org"):
+            self.assertNotIn(TOKEN, str(self.refused(0, "refused", Client, url, TOKEN)))
+        self.refused(0, "unreachable", Client("https://127.0.0.1:9", TOKEN).call, "node_status")
 
 
 @contextlib.contextmanager

@@ -303,6 +303,13 @@ test('a token or an address that cannot be used is refused without being repeate
       return true;
     });
   }
+  // a token goes nowhere in clear text
+  assert.throws(() => new MCP({ url: 'http://node.example.org:8080', token: SECRET }), (error) => {
+    keeps(SECRET, error);
+    assert.equal(error.kind, 'refused');
+    return true;
+  });
+  assert.equal(new MCP({ url: 'https://node.example.org', token: SECRET }).url, 'https://node.example.org');
 });
 
 test('a token that others repeat is taken out of what they say', async () => {
