@@ -114,7 +114,7 @@ impl Filling {
 }
 
 /// What a door says to a stranger who asks for the protocol.
-fn answer_of_the_door(line: &str) -> String {
+pub fn answer_of_the_door(line: &str) -> String {
     let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

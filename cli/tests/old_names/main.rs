@@ -10,6 +10,9 @@ mod house;
 #[path = "../autoscaler/lab.rs"]
 mod lab;
 mod lines;
+mod migration;
+#[path = "../http/raw.rs"]
+mod raw;
 mod renaming;
 #[path = "../../../tests/tests/requirements/mod.rs"]
 mod requirements;

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::house::{House, text};
 use crate::requirements::{Requirement, require};
 
-fn entry(id: &str, priority: f64, status: &str, created_at: f64) -> Json {
+pub fn entry(id: &str, priority: f64, status: &str, created_at: f64) -> Json {
     json!({
         "workflow_id": id, "name": format!("work {id}"), "workflow_file": format!("{id}.yml"),
         "inputs": { "url": "https://example.com" }, "priority": priority, "tags": ["p2p-workflow", "data-collection"],
@@ -24,11 +24,11 @@ fn state(entries: Vec<Json>) -> Json {
     })
 }
 
-fn put(house: &House, entries: Vec<Json>) {
+pub fn put(house: &House, entries: Vec<Json>) {
     house.put("state.json", state(entries).to_string());
 }
 
-const IMPORT: [&str; 3] = ["import", "kit", "state.json"];
+pub const IMPORT: [&str; 3] = ["import", "kit", "state.json"];
 
 /// The status word of each workflow that an import names, by id.
 fn statuses(imported: &Json) -> Vec<(String, String)> {

@@ -104,13 +104,13 @@ const RUNNERS: &[(&str, Then)] = &[
 ];
 
 /// A house, a GitHub with an organisation and a user, and an engine.
-struct Stage {
-    house: House,
-    lab: Lab,
+pub struct Stage {
+    pub house: House,
+    pub lab: Lab,
 }
 
 impl Stage {
-    fn new(left_unshown: &str) -> Option<Self> {
+    pub fn new(left_unshown: &str) -> Option<Self> {
         let house = House::new();
         let mut lab = Lab::plain(&house, &[], left_unshown)?;
         lab.standin.add_user("owner");
@@ -127,7 +127,7 @@ impl Stage {
         Some(Self { house, lab })
     }
 
-    fn command(&self, name: &str, words: &[String]) -> Command {
+    pub fn command(&self, name: &str, words: &[String]) -> Command {
         let mut command = crate::command(&self.house, name, words);
         command
             .env("GITHUB_TOKEN", &self.lab.token)
@@ -138,7 +138,7 @@ impl Stage {
     }
 
     /// A workflow of the cluster whose job goes on until the file `go` is on the desk.
-    fn work(&self) {
+    pub fn work(&self) {
         let _ = std::fs::remove_file(self.house.desk().join("go"));
         let go = self.house.desk().join("go").display().to_string();
         let number = self.lab.standin.requests().len();
@@ -150,7 +150,7 @@ impl Stage {
     }
 
     /// Lets it end.
-    fn go(&self) {
+    pub fn go(&self) {
         self.house.put("go", "");
     }
 

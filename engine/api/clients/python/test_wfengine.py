@@ -442,8 +442,8 @@ class SchedulerTest(NodeCase):
 
     def test_the_scheduler_of_the_datasets(self):
         with self.assertWarns(CompatibilityWarning):
-            scheduler = P2PWorkflowScheduler(peers=["peer2.invalid"], client=self.client)
-        self.assertIn("peer2.invalid:4433", scheduler.peer_list)
+            scheduler = P2PWorkflowScheduler(bootstrap_peers=["peer3.invalid"], peers=["peer2.invalid"], client=self.client)
+        self.assertLessEqual({"peer2.invalid:4433", "peer3.invalid:4433"}, set(scheduler.peer_list))
         for priority in (3.0, 1.0, 2.0):
             workflow = WorkflowDefinition(unique("wf"), "x", [WorkflowTag.P2P_ELIGIBLE, "code_gen"], priority, metadata={"a": priority})
             result = scheduler.schedule_workflow(workflow)
@@ -459,7 +459,7 @@ class SchedulerTest(NodeCase):
         self.assertEqual((refused["success"], refused["reason"]), (False, "Workflow requires GitHub API"))
         both = {"peer_id", "num_peers", "clock", "assigned_workflows", "total_workflows", "known_peers", "pending_tasks", "merkle_clock"}
         self.assertLessEqual(both, set(scheduler.get_status()))
-        self.assertTrue(scheduler.remove_peer("peer2.invalid"))
+        self.assertTrue(scheduler.add_peer("peer2.invalid") and scheduler.remove_peer("peer2.invalid"))
         self.refused(404, "unknown", scheduler.remove_peer, "peer2.invalid")
 
     def test_tags(self):
@@ -488,8 +488,9 @@ class SchedulerTest(NodeCase):
     def test_the_async_functions_answer_refusals(self):
         refused = asyncio.run(wfengine.schedule_p2p_workflow("", "x", ["p2p_only"]))
         self.assertEqual((refused["success"], "workflow_id" in refused["error"]), (False, True))
-        with self.assertRaises(TypeError):
-            asyncio.run(wfengine.get_next_p2p_workflow("too much"))
+        for called in (wfengine.initialize_p2p_scheduler(), wfengine.get_next_p2p_workflow(), wfengine.get_p2p_scheduler_status()):
+            self.assertTrue(asyncio.run(called)["success"])
+        self.assertRaises(TypeError, asyncio.run, wfengine.get_next_p2p_workflow("too much"))
 
 
 class CoordinatorTest(NodeCase):
@@ -594,7 +595,7 @@ class RunnerTest(NodeCase):
             kit.launch_runner_container("octo/ci", token)
 
     def test_the_node_says_how_its_runners_get_on(self):
-        kit = RunnerKit(client=self.client)
+        kit = wfengine.get_runner_kit()
         self.assertTrue(kit.stop_autoscaler())
         self.assertEqual((kit.get_status().running, self.client.call("runner_get_status")["data"]["running"]), (False, False))
         self.assertEqual(len(kit.list_runner_containers()), self.client.call("runner_list_containers")["count"])

@@ -1,5 +1,4 @@
-//! Tools of the coordinator's dialect: workflow files, priorities that run the lower number first, six status words.
-//! `add_p2p_peer` and `remove_p2p_peer`, which it has too, are in `workflows`.
+//! Tools of the coordinator's dialect, but for those about peers (`workflows`): files, the lower number first, six status words.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -596,3 +595,6 @@ async fn mine(context: Context, _: Nothing) -> Result<Mine, Failure> {
     let workflows: Vec<Task> = my_runs(&context, &node.peer).await?.iter().map(task_of).collect();
     Ok(Mine { success: true, count: workflows.len() as u64, peer_id: node.peer, workflows })
 }
+
+#[cfg(test)]
+mod tests;
